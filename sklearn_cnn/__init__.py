@@ -1,0 +1,26 @@
+"""Convolutional networks for images, the scikit-learn way."""
+
+from sklearn_cnn.classifier import CNNClassifier
+from sklearn_cnn.network.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Pool,
+)
+
+__all__ = [
+    "Activation",
+    "BatchNorm",
+    "CNNClassifier",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Pool",
+    "__version__",
+]
+
+__version__ = "0.1.0"

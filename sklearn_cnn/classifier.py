@@ -1,0 +1,465 @@
+"""CNNClassifier: the parameters, and the story of fit and predict in calls to the folders below."""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cnn._compat import _fit_context
+from sklearn_cnn.images.arrays import read_images, read_training_images
+from sklearn_cnn.images.layout import Layout
+from sklearn_cnn.images.scale import PixelScale, check_scale, read_scale
+from sklearn_cnn.network.design import design_network
+from sklearn_cnn.network.table import LayerRow, layer_table
+from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS, check_callbacks
+from sklearn_cnn.training.examples import Examples, divide_examples, encode_examples
+from sklearn_cnn.training.labels import (
+    check_labels,
+    check_partial_classes,
+    check_weights,
+    find_classes,
+)
+from sklearn_cnn.training.net import ConvNet
+from sklearn_cnn.training.prediction import predict_logits
+from sklearn_cnn.training.recipe import resolve_max_epochs
+from sklearn_cnn.training.seeding import derive_seed, draw_seed
+from sklearn_cnn.training.start import start_net
+from sklearn_cnn.training.train import TrainingPlan, set_images_per_pass, train_network
+from sklearn_cnn.training.transaction import all_or_nothing
+
+
+class CNNClassifier(ClassifierMixin, BaseEstimator):
+    """Convolutional neural network for images, as a scikit-learn classifier.
+
+    The network is the classical one: blocks of convolution and pooling make feature maps and
+    shrink them, flattening makes one vector of them, and dense layers learn from that vector. It
+    is a PyTorch module, trained through skorch.
+
+    Parameters
+    ----------
+    conv_channels : "auto", int or sequence of int, default="auto"
+        Feature maps of each convolution, and so the number of blocks. "auto" adds blocks of 32,
+        64, 128, 256, 256, ... maps until they are about 4 x 4 pixels.
+    kernel_size : int or (height, width), default=3
+        Size of the convolution kernels, in pixels.
+    pooling : {"max", "mean"}, default="max"
+        What pooling takes of a window.
+    pool_size : int or (height, width), default=2
+        Size and step of the pooling window, in pixels. A side shorter than it is not pooled.
+    dense_units : int or sequence of int, default=(128,)
+        Units of each hidden dense layer; ``()`` for none.
+    activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"}, default="relu"
+        Activation function of every block and hidden dense layer.
+    batch_norm : bool, default=True
+        Whether each block normalises its feature maps.
+    dropout : float, default=0.0
+        Share of each hidden dense layer's outputs that is set to zero while training; at least 0,
+        below 1.
+    layers : sequence of layer descriptions, callable or None, default=None
+        The network, in place of the eight parameters above. Either descriptions, such as
+        ``[Conv(16), Pool("mean"), Activation(), Flatten(), Dense(64)]``, to which the output layer
+        is added; or a callable ``(image_shape, n_outputs) -> torch.nn.Module``, with
+        ``image_shape`` as (height, width, channels), whose module takes standardised images of
+        shape (n, channels, height, width) and gives logits of shape (n, n_outputs).
+    image_shape : (height, width), (height, width, channels) or None, default=None
+        Shape of an image whose pixels come as a flattened row. None takes a square number of
+        features for a square gray image, and any other number for a single row of pixels.
+    data_format : {"auto", "channels_last", "channels_first"}, default="auto"
+        Where the channels of 4-D arrays, and of flattened rows, stand. "auto" looks for the axis
+        of length 1 to 4, and takes flattened rows for channels last.
+    optimizer : {"adamw", "sgd"} or class, default="adamw"
+        What updates the weights; a class is a subclass of :class:`torch.optim.Optimizer`. "sgd"
+        has a Nesterov momentum of 0.9, and wants a larger ``learning_rate``.
+    learning_rate : float, default=0.004
+        Highest learning rate of the schedule.
+    weight_decay : float, default=0.01
+        Weight decay of kernels and dense weights; biases and norms have none.
+    label_smoothing : float, default=0.1
+        Share of each label's probability that training spreads over all classes; at least 0,
+        below 1.
+    schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
+        Learning rate over the training: up and down again, down, or as it is. ``partial_fit``
+        always keeps it constant.
+    batch_size : int, default=128
+        Images of a training step, at most. An epoch's batches are of nearly equal size.
+    max_epochs : "auto" or int, default="auto"
+        Passes over the training images, at most. "auto" makes it 100 for a single batch, fewer as
+        there are more, and never under 5.
+    early_stopping : bool, default=False
+        Whether to hold out images, score them after each epoch, stop when the score stalls, and
+        keep the weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the images that early stopping holds out, stratified by class.
+    n_iter_no_change : int, default=10
+        Epochs without a better validation score after which early stopping ends training.
+    tol : float, default=1e-4
+        By how much a validation score must be higher to count as better.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss, as ``{label: weight}``; "balanced" weighs a class by the
+        inverse of its frequency.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last ``fit``, for images and classes of the
+        same kind.
+    callbacks : list of skorch callbacks or None, default=None
+        Called while training; each fit uses copies.
+    device : str or torch.device, default="auto"
+        Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU.
+    precision : {"auto", "float32", "float64"}, default="auto"
+        Floating-point type of the network; "auto" is float32.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the first weights, the order of the images, dropout and the split of early
+        stopping. None draws a new seed from the operating system; global random states are
+        neither read nor changed.
+    verbose : {0, 1}, default=0
+        1 shows a progress bar with the loss and the time left.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels, sorted.
+    n_features_in_ : int
+        Values of an image: height * width * channels, whatever the layout.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where ``X`` at fit was a DataFrame with names of type str.
+    image_shape_ : tuple of int
+        Height, width, channels of an image.
+    layers_ : tuple of LayerRow
+        Name, kind, output shape and number of parameters of each layer of the network.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the PyTorch module, which takes raw pixels of shape (n,
+        channels, height, width).
+    n_iter_ : int
+        Epochs run, those of earlier warm starts and partial fits included.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    validation_scores_ : list of float or None
+        Accuracy on the held-out images after each epoch; None without early stopping.
+    best_validation_score_ : float or None
+        The highest of them, which is that of the weights kept.
+    history_ : skorch.history.History
+        Everything noted while training, an entry an epoch.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : Dense layers alone, without convolution.
+    skorch.NeuralNetClassifier : Wraps a PyTorch module that you write.
+
+    Notes
+    -----
+    The first layer of the network standardises the pixels with the training images' mean and
+    standard deviation of each channel, so images need no scaling; they must come in the same range
+    at fit and at prediction.
+
+    On a CPU, training runs in one thread, so that its result does not depend on how many there
+    are; run searches with ``n_jobs``. Prediction uses all threads.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
+    Proceedings of the IEEE 86 (1998).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_cnn import CNNClassifier
+    >>> digits = load_digits()
+    >>> X_train, X_test, y_train, y_test = train_test_split(
+    ...     digits.images[:600], digits.target[:600], random_state=0
+    ... )
+    >>> classifier = CNNClassifier(max_epochs=5, random_state=0).fit(X_train, y_train)
+    >>> bool(classifier.score(X_test, y_test) > 0.9)
+    True
+    """
+
+    _parameter_constraints = PARAMETER_CONSTRAINTS
+
+    classes_: np.ndarray
+    image_shape_: tuple[int, int, int]
+    layers_: tuple[LayerRow, ...]
+    net_: ConvNet
+    _layout: Layout
+    _pixel_scale: PixelScale
+    _chunk: int
+
+    def __init__(
+        self,
+        conv_channels: Any = "auto",
+        *,
+        kernel_size: Any = 3,
+        pooling: Any = "max",
+        pool_size: Any = 2,
+        dense_units: Any = (128,),
+        activation: Any = "relu",
+        batch_norm: bool = True,
+        dropout: float = 0.0,
+        layers: Any = None,
+        image_shape: Any = None,
+        data_format: str = "auto",
+        optimizer: Any = "adamw",
+        learning_rate: float = 0.004,
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.1,
+        schedule: str = "one_cycle",
+        batch_size: int = 128,
+        max_epochs: Any = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        class_weight: Any = None,
+        warm_start: bool = False,
+        callbacks: Any = None,
+        device: Any = "auto",
+        precision: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.conv_channels = conv_channels
+        self.kernel_size = kernel_size
+        self.pooling = pooling
+        self.pool_size = pool_size
+        self.dense_units = dense_units
+        self.activation = activation
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.layers = layers
+        self.image_shape = image_shape
+        self.data_format = data_format
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "CNNClassifier":
+        """Train the network on images and their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images, of any real dtype, in any range. They are not written to, and not copied whole.
+        y : array-like of shape (n,)
+            Labels: strings, whole numbers or booleans.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images in the loss; an image of weight zero does not count at all.
+
+        Returns
+        -------
+        self : CNNClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If images, labels and parameters do not go together, or training diverges. The
+            estimator is then as it was before.
+        """
+        with all_or_nothing(self):
+            continuing = self.warm_start and hasattr(self, "net_")
+            seed = draw_seed(self.random_state)
+            examples = self._read_examples(X, y, sample_weight, reset=not continuing)
+            fraction = self.validation_fraction if self.early_stopping else None
+            training, data = divide_examples(examples, fraction, seed, self)
+            if not continuing:
+                self._start(training, seed)
+            epochs = resolve_max_epochs(self.max_epochs, len(training.rows), self.batch_size)
+            self._train(data, epochs, self.schedule, seed)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> "CNNClassifier":
+        """Train the network for one epoch, at a constant learning rate.
+
+        The first call fixes the classes, the shape of the images, and the mean and standard
+        deviation that pixels are standardised with.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images, as for ``fit``.
+        y : array-like of shape (n,)
+            Labels.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes that any call will bring. The first call needs them.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images in the loss.
+
+        Returns
+        -------
+        self : CNNClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``classes`` is missing at first or other later, a label is not among them, or
+            ``early_stopping`` is set. The estimator is then as it was before.
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit cannot hold out images for early_stopping=True. Use "
+                "early_stopping=False, or call fit."
+            )
+        with all_or_nothing(self):
+            first = not hasattr(self, "net_")
+            check_partial_classes(classes, None if first else self.classes_)
+            seed = draw_seed(self.random_state)
+            examples = self._read_examples(X, y, sample_weight, reset=first, classes=classes)
+            training, data = divide_examples(examples, None, seed, self)
+            if first:
+                self._start(training, seed)
+            self._train(data, 1, "constant", seed)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the label of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels, each from ``classes_``.
+        """
+        winners = self._logits(X).argmax(axis=1)
+        labels: np.ndarray = self.classes_[winners]
+        return labels
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probability of each class for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Between 0 and 1; rows sum to 1; columns follow ``classes_``.
+        """
+        return np.asarray(softmax(self._logits(X), axis=1))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithm of the probability of each class for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            At most 0; columns follow ``classes_``.
+        """
+        return np.asarray(log_softmax(self._logits(X), axis=1))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the network's outputs, before they become probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), or (n,) for two classes, float64
+            Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``, which
+            is positive where ``classes_[1]`` is predicted.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def _read_examples(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None
+    ) -> Examples:
+        """Check and encode what was given; with ``reset``, learn the shape and the classes."""
+        labels = check_labels(y, type(self).__name__)
+        if reset:
+            images, self._layout = read_training_images(self, X)
+        else:
+            images = read_images(self, X, self._layout)
+            check_scale(images, self._pixel_scale)
+        weights = check_weights(sample_weight, images, labels)
+        if reset:
+            self.image_shape_ = self._layout.image_shape
+            self._pixel_scale = read_scale(images)
+            self.classes_ = find_classes(labels[weights > 0] if classes is None else classes)
+        return encode_examples(images, labels, weights, self.classes_)
+
+    def _network_layers(self) -> Any:
+        """Return the callable or the descriptions that the parameters ask for."""
+        if self.layers is not None:
+            return self.layers if callable(self.layers) else tuple(self.layers)
+        return design_network(
+            self.image_shape_,
+            conv_channels=self.conv_channels,
+            kernel_size=self.kernel_size,
+            pooling=self.pooling,
+            pool_size=self.pool_size,
+            dense_units=self.dense_units,
+            activation=self.activation,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+        )
+
+    def _start(self, training: Examples, seed: int) -> None:
+        """Make a new net for the training images."""
+        self.net_ = start_net(self, self._network_layers(), training, seed)
+        self.layers_ = layer_table(self.net_.module_, self.image_shape_)
+        self._chunk = set_images_per_pass(self.net_, self.layers_)
+
+    def _train(self, data: Any, epochs: int, schedule: str, seed: int) -> None:
+        """Train the net further, and tell how it went."""
+        plan = TrainingPlan(
+            epochs,
+            schedule,
+            self.learning_rate,
+            self.n_iter_no_change,
+            self.tol,
+            check_callbacks(self.callbacks),
+            self.verbose,
+        )
+        with self.net_.rollback_on_error():
+            train_network(self.net_, data, plan, derive_seed(seed, len(self.net_.history)))
+        self.history_ = self.net_.history
+        self.n_iter_ = len(self.history_)
+        self.loss_curve_ = self.history_[:, "train_loss"]
+        scores = [epoch.get("validation_score") for epoch in self.history_]
+        self.validation_scores_ = scores if data.validation is not None else None
+        self.best_validation_score_ = max(scores) if data.validation is not None else None
+
+    def _logits(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        images = read_images(self, X, self._layout)
+        check_scale(images, self._pixel_scale)
+        return predict_logits(self.net_.module_, images, self._chunk)

@@ -1,0 +1,1 @@
+"""Pixels in: whatever holds the images becomes one array, channels last."""

@@ -1,0 +1,160 @@
+"""Any array-like of images, checked in scikit-learn's words and viewed channels last."""
+
+import os
+import warnings
+from math import isqrt, prod
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from sklearn_cnn.images.layout import (
+    Layout,
+    normalise_image_shape,
+    read_layout,
+    to_channels_last,
+)
+
+SMALLEST_COLOUR_SIDE = 8
+"""From this side on, a row of 3 * side * side values looks like a flattened colour image."""
+
+
+def read_training_images(estimator: Any, X: Any) -> tuple[np.ndarray, Layout]:
+    """Check the images given to ``fit``, tell their layout, and view them channels last.
+
+    Sets ``n_features_in_``, and ``feature_names_in_`` where ``X`` is a DataFrame.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        Gives ``image_shape`` and ``data_format``, and its name to the messages.
+    X : array-like of shape (n, features), (n, H, W), (n, H, W, C) or (n, C, H, W)
+        The images.
+
+    Returns
+    -------
+    images : ndarray of shape (n, height, width, channels)
+        A view of ``X`` where that is an array, in its own dtype.
+    layout : Layout
+        Shape of one image and order of its values.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``X`` holds no images, or its layout cannot be told.
+    """
+    array = _check(estimator, X, reset=True)
+    image_shape = normalise_image_shape(estimator.image_shape)
+    if array.ndim == 2 and image_shape is None:
+        _warn_of_flattened_colour(array.shape[1])
+    layout = read_layout(array.shape, image_shape, estimator.data_format)
+    if array.ndim > 2:
+        estimator.n_features_in_ = prod(layout.image_shape)
+        vars(estimator).pop("feature_names_in_", None)
+    return to_channels_last(array, layout, estimator.data_format), layout
+
+
+def read_images(estimator: Any, X: Any, layout: Layout) -> np.ndarray:
+    """Check images against the layout seen at fit, and view them channels last.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        A fitted one; nothing is set on it.
+    X : array-like of shape (n, features), (n, H, W), (n, H, W, C) or (n, C, H, W)
+        The images; the layout may differ from that of fit, the image's shape may not.
+    layout : Layout
+        What ``fit`` saw.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width, channels)
+        A view of ``X`` where that is an array, in its own dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``X`` holds no images, or images of another shape.
+    """
+    array = _check(estimator, X, reset=False, image_shape=layout.image_shape)
+    return to_channels_last(array, layout, estimator.data_format)
+
+
+def _check(
+    estimator: Any, X: Any, *, reset: bool, image_shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    X = _as_array(X)
+    if _n_dimensions(X) > 2:
+        array: np.ndarray = check_array(
+            X, allow_nd=True, estimator=estimator, input_name="X", dtype="numeric"
+        )
+        if 0 in array.shape:
+            raise ValueError(f"X holds images without pixels: X.shape={array.shape}.")
+    else:
+        if image_shape is not None and np.shape(X) == image_shape[:2] and image_shape[2] == 1:
+            _refuse_single_image(np.shape(X), prod(image_shape))
+        array = validate_data(estimator, X, reset=reset, dtype="numeric")
+    return array
+
+
+def _refuse_single_image(shape: tuple[int, ...], n_features: int) -> None:
+    if shape[1] != n_features:
+        raise ValueError(
+            f"X has {shape[1]} features, but CNNClassifier is expecting {n_features} features as "
+            f"input. X.shape={shape} is the shape of one image: pass X[np.newaxis] to predict a "
+            "single image."
+        )
+
+
+def _n_dimensions(X: Any) -> int:
+    return len(X.shape) if hasattr(X, "shape") else 0
+
+
+def _as_array(X: Any) -> Any:
+    """Turn lists and other array-likes into arrays, with a word on what is often put there."""
+    if issparse(X) or hasattr(X, "columns"):
+        return X
+    if isinstance(X, (str, bytes, os.PathLike)) or _holds_paths(X):
+        raise TypeError(
+            "X must hold the pixels of images, not paths or text: open the files first, for "
+            "example np.stack([np.asarray(PIL.Image.open(path).resize((64, 64))) for path in X])."
+        )
+    if hasattr(X, "detach") and hasattr(X, "cpu"):  # a torch tensor, on whichever device
+        return X.detach().cpu().numpy()
+    if hasattr(X, "shape"):
+        return X
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        shapes = sorted({np.shape(image) for image in X if hasattr(image, "shape")})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: "
+                "resize them to one height, width and number of channels."
+            ) from error
+        raise
+
+
+def _holds_paths(X: Any) -> bool:
+    """Whether the first element is a path. Numeric strings stay scikit-learn's to judge."""
+    if not isinstance(X, (list, tuple, np.ndarray)) or len(X) == 0 or np.ndim(X[:1]) != 1:
+        return False
+    return isinstance(X[0], (str, os.PathLike, bytes))
+
+
+def _warn_of_flattened_colour(n_features: int) -> None:
+    for channels in (3, 4):
+        side = isqrt(n_features // channels)
+        if side >= SMALLEST_COLOUR_SIDE and channels * side * side == n_features:
+            if isqrt(n_features) ** 2 == n_features:
+                return
+            warnings.warn(
+                f"X has {n_features} = {side} x {side} x {channels} features a row and "
+                f"image_shape is None, so each row is taken for a single row of {n_features} "
+                f"pixels. If they are colour images, pass image_shape=({side}, {side}, "
+                f"{channels}).",
+                UserWarning,
+                stacklevel=4,
+            )

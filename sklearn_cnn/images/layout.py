@@ -1,0 +1,181 @@
+"""Where the height, width and channels of an array of images stand."""
+
+from dataclasses import dataclass
+from math import isqrt, prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+ImageShape = tuple[int, int, int]
+"""Height, width, channels."""
+
+CHANNEL_COUNTS = range(1, 5)
+"""The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
+
+_CHOOSE_FORMAT = "pass data_format='channels_last' or data_format='channels_first'"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the values of one image are laid out in the array given to ``fit``.
+
+    Attributes
+    ----------
+    image_shape : tuple of int
+        Height, width, channels.
+    channels_first : bool
+        Whether the channels come before the height, in a 4-D array or in a flattened row.
+    """
+
+    image_shape: ImageShape
+    channels_first: bool = False
+
+
+def normalise_image_shape(image_shape: Any) -> ImageShape | None:
+    """Return ``image_shape`` as (height, width, channels), or None where none is given."""
+    if image_shape is None:
+        return None
+    sides = tuple(image_shape)
+    if len(sides) not in (2, 3) or not all(
+        isinstance(side, (int, np.integer)) and side >= 1 for side in sides
+    ):
+        raise ValueError(
+            f"image_shape must be (height, width) or (height, width, channels) in whole numbers "
+            f"of at least 1. Got image_shape={image_shape!r}."
+        )
+    height, width, *channels = (int(side) for side in sides)
+    return height, width, channels[0] if channels else 1
+
+
+def read_layout(shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str) -> Layout:
+    """Tell the layout of an array of images from its shape and the parameters.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array: (n, features), (n, height, width), or 4-D.
+    image_shape : tuple of int or None
+        Height, width, channels, where the user gave them.
+    data_format : {"auto", "channels_last", "channels_first"}
+        Where the channels stand.
+
+    Returns
+    -------
+    Layout
+        The shape of one image and the order of its values.
+
+    Raises
+    ------
+    ValueError
+        If the array has no such layout, or has two.
+    """
+    if len(shape) == 2:
+        return Layout(
+            _shape_of_rows(shape[1], image_shape), channels_first=data_format == "channels_first"
+        )
+    if len(shape) == 3:
+        found = Layout((shape[1], shape[2], 1))
+    elif len(shape) == 4:
+        found = _read_4d(shape, image_shape, data_format)
+    else:
+        raise ValueError(
+            f"X must hold images as (n, height, width), (n, height, width, channels), "
+            f"(n, channels, height, width) or flattened rows (n, features). Got {len(shape)} "
+            f"dimensions, X.shape={shape}. For videos, classify their frames one by one."
+        )
+    if image_shape is not None and found.image_shape != image_shape:
+        raise ValueError(
+            f"image_shape={image_shape} was asked for, but X.shape={shape} holds images of shape "
+            f"{found.image_shape} (height, width, channels). Mend image_shape, or leave it None: "
+            "it is only needed for flattened rows."
+        )
+    return found
+
+
+def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShape:
+    if image_shape is None:
+        side = isqrt(n_features)
+        return (side, side, 1) if side * side == n_features else (1, n_features, 1)
+    if prod(image_shape) != n_features:
+        height, width, channels = image_shape
+        raise ValueError(
+            f"image_shape={image_shape} asks for {height} x {width} x {channels} = "
+            f"{prod(image_shape)} values an image, but X has {n_features} features a row."
+        )
+    return image_shape
+
+
+def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str) -> Layout:
+    _, first, middle, last = shape
+    as_last = Layout((first, middle, last))
+    as_first = Layout((middle, last, first), channels_first=True)
+    if data_format == "channels_last":
+        return as_last
+    if data_format == "channels_first":
+        return as_first
+    if image_shape is not None:
+        matching = [layout for layout in (as_last, as_first) if layout.image_shape == image_shape]
+        if len(matching) == 1 or first == middle == last:
+            return (matching or [as_last])[0]
+    elif (last in CHANNEL_COUNTS) != (first in CHANNEL_COUNTS):
+        return as_last if last in CHANNEL_COUNTS else as_first
+    elif first == middle == last == 1:
+        return as_last
+    if last in CHANNEL_COUNTS:
+        reason = f"its second axis ({first}) and its last ({last}) could both be the channels"
+    else:
+        reason = f"neither its second axis ({first}) nor its last ({last}) has 1 to 4 channels"
+    raise ValueError(f"The layout of X.shape={shape} is ambiguous: {reason}; {_CHOOSE_FORMAT}.")
+
+
+def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -> np.ndarray:
+    """View an array of images as (n, height, width, channels), without a copy.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, features), (n, H, W), (n, H, W, C) or (n, C, H, W), any dtype
+        The images, in the layout seen at fit or in the other one.
+    layout : Layout
+        What ``fit`` saw.
+    data_format : {"auto", "channels_last", "channels_first"}
+        With "auto" a 4-D array may come in either layout, as long as its shape tells which.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width, channels)
+        A view of ``X``, in its dtype.
+
+    Raises
+    ------
+    ValueError
+        If the images do not have the shape seen at fit.
+    """
+    height, width, channels = layout.image_shape
+    if X.ndim == 2 and X.shape[1] == prod(layout.image_shape):
+        if layout.channels_first:
+            return X.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+        return X.reshape(-1, height, width, channels)
+    if X.ndim == 3 and X.shape[1:] == (height, width) and channels == 1:
+        return X[..., np.newaxis]
+    if X.ndim == 4:
+        fits_last = X.shape[1:] == (height, width, channels)
+        fits_first = X.shape[1:] == (channels, height, width)
+        takes_last = fits_last and data_format != "channels_first"
+        takes_first = fits_first and data_format != "channels_last"
+        if takes_last and not (takes_first and layout.channels_first):
+            return X
+        if takes_first:
+            return X.transpose(0, 2, 3, 1)
+    _refuse_shape(X.shape, layout, data_format)
+
+
+def _refuse_shape(shape: tuple[int, ...], layout: Layout, data_format: str) -> NoReturn:
+    message = (
+        f"X holds images of another shape than those seen at fit: expected {layout.image_shape} "
+        f"(height, width, channels), got X.shape={shape}."
+    )
+    if tuple(shape) in (layout.image_shape, layout.image_shape[:2]):
+        message += " A single image needs a batch axis: pass X[np.newaxis]."
+    elif len(shape) == 4 and data_format != "auto":
+        message += f" The array is read with data_format={data_format!r}."
+    raise ValueError(message)

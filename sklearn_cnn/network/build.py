@@ -1,0 +1,177 @@
+"""From layer descriptions, or a callable of the user's, to a torch module."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_cnn.network.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Pool,
+    as_pair,
+)
+from sklearn_cnn.network.normalize import Normalize
+from sklearn_cnn.network.shapes import Shape, check_layers, output_shapes
+from sklearn_cnn.network.small_batch import BatchNorm1d, BatchNorm2d
+
+ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+NAMES: dict[type, str] = {
+    Conv: "conv",
+    Pool: "pool",
+    Dense: "dense",
+    Dropout: "dropout",
+    BatchNorm: "norm",
+    Activation: "activation",
+}
+
+
+def build_network(
+    layers: Sequence[Layer] | ModuleFactory,
+    image_shape: tuple[int, int, int],
+    n_outputs: int,
+    mean: np.ndarray,
+    std: np.ndarray,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Sequential:
+    """Build the module that turns raw pixels into logits.
+
+    Parameters
+    ----------
+    layers : sequence of layer descriptions, or callable (image_shape, n_outputs) -> Module
+        Descriptions without the output layer, which is added. A module of the callable's gets
+        standardised images of shape (n, channels, height, width).
+    image_shape : tuple of int
+        Height, width, channels.
+    n_outputs : int
+        Number of classes.
+    mean, std : ndarray of shape (channels,), float64
+        What the first layer, ``normalize``, subtracts and divides by.
+    dtype : torch.dtype
+        Floating-point type of the weights.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Named layers: ``normalize``, ``conv1``, ``pool1``, ``norm1``, ``activation1``, ...,
+        ``flatten``, ``dense1``, ..., ``output``; or ``normalize`` and ``network`` for a callable.
+        It takes pixels of shape (n, channels, height, width) of any dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the layers do not fit each other or the image, or the callable gives no module or one
+        with another number of outputs.
+    """
+    modules: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize(mean, std, dtype))
+    if callable(layers):
+        modules["network"] = _checked_module(layers(image_shape, n_outputs))
+    else:
+        modules.update(_described_modules(layers, image_shape, n_outputs, dtype))
+    network = nn.Sequential(modules)
+    move: Any = network.to  # its annotations do not know memory_format
+    move(dtype=dtype, memory_format=torch.channels_last)
+    if callable(layers):
+        _check_outputs(network, image_shape, n_outputs)
+    return network
+
+
+def _described_modules(
+    layers: Sequence[Layer], image_shape: tuple[int, int, int], n_outputs: int, dtype: torch.dtype
+) -> "OrderedDict[str, nn.Module]":
+    layers = check_layers(layers)
+    height, width, channels = image_shape
+    shapes: list[Shape] = [(channels, height, width), *output_shapes(layers, image_shape)]
+    counts: Counter[str] = Counter()
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    for layer, shape in zip(layers, shapes, strict=False):
+        if isinstance(layer, Flatten):
+            name = "flatten"
+        else:
+            kind = NAMES[type(layer)]
+            counts[kind] += 1
+            name = f"{kind}{counts[kind]}"
+        modules[name] = _module(layer, shape, dtype)
+    modules["output"] = nn.Linear(shapes[-1][0], n_outputs, dtype=dtype)
+    return modules
+
+
+def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
+    """Build one layer for inputs of ``shape``, (channels, height, width) or (values,)."""
+    match layer:
+        case Conv():
+            kernel = as_pair(layer.kernel_size, "kernel_size")
+            stride = as_pair(layer.stride, "stride")
+            padding: Any = 0
+            if layer.padding == "same":
+                padding = "same" if stride == (1, 1) else tuple((k - 1) // 2 for k in kernel)
+            return nn.Conv2d(
+                shape[0], layer.channels, kernel, stride, padding, bias=layer.bias, dtype=dtype
+            )
+        case Pool():
+            pool = nn.MaxPool2d if layer.kind == "max" else nn.AvgPool2d
+            window = as_pair(layer.size, "size")
+            step = window if layer.stride is None else as_pair(layer.stride, "stride")
+            return pool(window, step)
+        case Flatten():
+            return nn.Flatten()
+        case Dense():
+            return nn.Linear(shape[0], layer.units, dtype=dtype)
+        case Dropout():
+            return nn.Dropout(layer.rate)
+        case BatchNorm():
+            norm = BatchNorm2d if len(shape) == 3 else BatchNorm1d
+            return norm(shape[0], dtype=dtype)
+        case Activation():
+            return ACTIVATIONS[layer.name]()
+
+
+def _checked_module(module: Any) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            "layers must be a sequence of layer descriptions, or a callable that returns a "
+            f"torch.nn.Module. The callable returned {type(module).__name__}."
+        )
+    return module
+
+
+def _check_outputs(
+    network: nn.Sequential, image_shape: tuple[int, int, int], n_outputs: int
+) -> None:
+    """Run one blank image through a module of the user's, and check what comes out."""
+    height, width, channels = image_shape
+    shape = (1, channels, height, width)
+    network.eval()
+    try:
+        with torch.no_grad():
+            outputs = network(torch.zeros(shape, dtype=torch.uint8))
+    except RuntimeError as error:
+        raise ValueError(
+            f"The module that layers returned cannot take images of shape {shape} (n, channels, "
+            f"height, width): {error}"
+        ) from error
+    got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if got != (1, n_outputs):
+        raise ValueError(
+            f"The module that layers returned must give {n_outputs} outputs an image, one for "
+            f"each class: expected shape (1, {n_outputs}) for one image, got {got}."
+        )

@@ -1,0 +1,272 @@
+"""Descriptions of layers: immutable values, compared and printed like any other. No torch here.
+
+The four steps of a convolutional network are a class each: :class:`Conv` makes feature maps,
+:class:`Pool` shrinks them, :class:`Flatten` makes one vector of them, and :class:`Dense` learns
+from that vector.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from sklearn_cnn._compat import Integral, Real
+
+PoolKind = Literal["max", "mean"]
+ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
+Padding = Literal["same", "valid"]
+
+POOL_KINDS: tuple[str, ...] = get_args(PoolKind)
+ACTIVATION_NAMES: tuple[str, ...] = get_args(ActivationName)
+PADDINGS: tuple[str, ...] = get_args(Padding)
+
+Size = int | tuple[int, int]
+
+
+def as_pair(size: Any, name: str) -> tuple[int, int]:
+    """Return a size given as a whole number or as (height, width) as the pair.
+
+    Parameters
+    ----------
+    size : int or sequence of two int
+        At least 1.
+    name : str
+        The parameter, for the message.
+
+    Returns
+    -------
+    tuple of int
+        Height and width.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is neither.
+    """
+    pair = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_count, pair)):
+        raise ValueError(
+            f"{name} must be a whole number of at least 1, or a pair of them (height, width). "
+            f"Got {name}={size!r}."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 1."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _check_count(value: Any, name: str) -> None:
+    if not is_count(value):
+        raise ValueError(f"{name} must be a whole number of at least 1. Got {name}={value!r}.")
+
+
+def _check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}. Got {name}={value!r}.")
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Convolution: every channel of the output is a feature map.
+
+    Parameters
+    ----------
+    channels : int
+        Number of feature maps.
+    kernel_size : int or (height, width), default=3
+        Size of the kernel.
+    stride : int or (height, width), default=1
+        Step of the kernel.
+    padding : {"same", "valid"}, default="same"
+        "same" pads with zeros so that a stride of 1 keeps the height and width; "valid" does not
+        pad.
+    bias : bool, default=True
+        Whether each channel has a bias. It is redundant in front of :class:`BatchNorm`.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Conv
+    >>> Conv(32)
+    Conv(channels=32, kernel_size=3, stride=1, padding='same', bias=True)
+    """
+
+    channels: int
+    kernel_size: Size = 3
+    stride: Size = 1
+    padding: Padding = "same"
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        _check_count(self.channels, "channels")
+        kernel, stride = as_pair(self.kernel_size, "kernel_size"), as_pair(self.stride, "stride")
+        _check_choice(self.padding, "padding", PADDINGS)
+        strided_even = any(k % 2 == 0 and s > 1 for k, s in zip(kernel, stride, strict=True))
+        if self.padding == "same" and strided_even:
+            raise ValueError(
+                f"padding='same' with a stride above 1 needs an odd kernel_size. Got "
+                f"kernel_size={self.kernel_size!r}, stride={self.stride!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pooling: shrinks the feature maps by the maximum or the mean of each window.
+
+    Parameters
+    ----------
+    kind : {"max", "mean"}, default="max"
+        What is taken of a window.
+    size : int or (height, width), default=2
+        Size of the window.
+    stride : int, (height, width) or None, default=None
+        Step of the window; None means its size.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Pool
+    >>> Pool("mean")
+    Pool(kind='mean', size=2, stride=None)
+    """
+
+    kind: PoolKind = "max"
+    size: Size = 2
+    stride: Size | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice(self.kind, "kind", POOL_KINDS)
+        as_pair(self.size, "size")
+        if self.stride is not None:
+            as_pair(self.stride, "stride")
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Flattening: makes one vector of the feature maps, channel by channel, row by row.
+
+    Value (channel, row, column) of maps of shape (channels, height, width) stands at
+    ``(channel * height + row) * width + column``, as in :class:`torch.nn.Flatten`.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Flatten
+    >>> Flatten()
+    Flatten()
+    """
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Full connection: every output is a weighted sum of all inputs, plus a bias.
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+
+    Raises
+    ------
+    ValueError
+        If ``units`` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Dense
+    >>> Dense(128)
+    Dense(units=128)
+    """
+
+    units: int
+
+    def __post_init__(self) -> None:
+        _check_count(self.units, "units")
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Dropout: sets a share of the values to zero while training, and nothing at prediction.
+
+    Parameters
+    ----------
+    rate : float
+        Share of the values, at least 0 and below 1.
+
+    Raises
+    ------
+    ValueError
+        If ``rate`` is out of range.
+
+    References
+    ----------
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+    JMLR 15 (2014).
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Dropout
+    >>> Dropout(0.3)
+    Dropout(rate=0.3)
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rate, Real) or not 0 <= self.rate < 1:
+            raise ValueError(f"rate must be at least 0 and below 1. Got rate={self.rate!r}.")
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalisation of feature maps, channel by channel, or of a vector, value by value.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing
+    internal covariate shift", ICML 2015.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import BatchNorm
+    >>> BatchNorm()
+    BatchNorm()
+    """
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Activation function, applied to each value.
+
+    Parameters
+    ----------
+    name : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"}, default="relu"
+        Which function.
+
+    Raises
+    ------
+    ValueError
+        If there is no such function.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Activation
+    >>> Activation("tanh")
+    Activation(name='tanh')
+    """
+
+    name: ActivationName = "relu"
+
+    def __post_init__(self) -> None:
+        _check_choice(self.name, "name", ACTIVATION_NAMES)
+
+
+Layer = Conv | Pool | Flatten | Dense | Dropout | BatchNorm | Activation
+LAYER_KINDS: tuple[type, ...] = get_args(Layer)

@@ -1,0 +1,78 @@
+"""What values the parameters of CNNClassifier may take."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_cnn._compat import Integral, Interval, Real, StrOptions
+from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
+from sklearn_cnn.training.hardware import DTYPES
+from sklearn_cnn.training.net import Callback
+from sklearn_cnn.training.recipe import OPTIMIZERS, SCHEDULES
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+_SHARE = Interval(Real, 0, 1, closed="left")
+
+PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+    "conv_channels": [StrOptions({"auto"}), _COUNT, tuple, list, np.ndarray],
+    "kernel_size": [_COUNT, tuple, list],
+    "pooling": [StrOptions(set(POOL_KINDS))],
+    "pool_size": [_COUNT, tuple, list],
+    "dense_units": [_COUNT, tuple, list, np.ndarray],
+    "activation": [StrOptions(set(ACTIVATION_NAMES))],
+    "batch_norm": ["boolean"],
+    "dropout": [_SHARE],
+    "layers": [list, tuple, callable, None],
+    "image_shape": [tuple, list, np.ndarray, None],
+    "data_format": [StrOptions({"auto", "channels_last", "channels_first"})],
+    "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "label_smoothing": [_SHARE],
+    "schedule": [StrOptions(set(SCHEDULES))],
+    "batch_size": [_COUNT],
+    "max_epochs": [StrOptions({"auto"}), _COUNT],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [_COUNT],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "class_weight": [StrOptions({"balanced"}), dict, None],
+    "warm_start": ["boolean"],
+    "callbacks": [list, tuple, None],
+    "device": [str, torch.device],
+    "precision": [StrOptions(set(DTYPES))],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+"""In the form of scikit-learn's parameter validation."""
+
+
+def check_callbacks(callbacks: Any) -> list[Any]:
+    """Return the ``callbacks`` parameter as a list, or say which element is no callback.
+
+    Parameters
+    ----------
+    callbacks : sequence or None
+        skorch callbacks, their classes, or (name, callback) pairs.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    TypeError
+        If an element is none of these.
+    """
+    for position, item in enumerate(callbacks or ()):
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        cls = callback if inspect.isclass(callback) else type(callback)
+        if not issubclass(cls, Callback):
+            raise TypeError(
+                f"callbacks[{position}] must be a skorch callback, such as "
+                f"skorch.callbacks.EpochScoring('accuracy'), or a pair (name, callback). Got "
+                f"{item!r}."
+            )
+    return list(callbacks or ())

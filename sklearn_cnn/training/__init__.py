@@ -1,0 +1,1 @@
+"""Logits to weights: the skorch net, its batches, and the recipe that trains it."""

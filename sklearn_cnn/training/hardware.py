@@ -1,0 +1,102 @@
+"""The device, the floating-point type and the threads that a network trains on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+MEMORY_FOR_ACTIVATIONS = 2 << 30
+"""Bytes that the feature maps of one pass through the network may take."""
+
+CHUNK = 128
+"""Images of one pass at prediction: large enough for the arithmetic, small enough for the cache."""
+
+DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Return the torch device that the ``device`` parameter asks for.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" takes CUDA where there is one, then MPS, then the CPU.
+
+    Returns
+    -------
+    torch.device
+        One that is present.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device, or this machine has none.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:0', 'mps', or a torch.device. "
+            f"Got device={device!r}."
+        ) from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA "
+            "devices. Use device='auto' or device='cpu'."
+        )
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch sees no MPS device. Use device='auto' or "
+            "device='cpu'."
+        )
+    return found
+
+
+def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the floating-point type that the ``precision`` parameter asks for on a device."""
+    if precision == "float64" and device.type == "mps":
+        raise ValueError(
+            "precision='float64' was asked for, but MPS devices compute in float32 at most. Use "
+            "device='cpu' or precision='float32'."
+        )
+    return DTYPES[precision]
+
+
+def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) -> int:
+    """Return how many images fit in ``MEMORY_FOR_ACTIVATIONS`` at once, at least one.
+
+    Parameters
+    ----------
+    values_per_image : int
+        Values in all feature maps of one image.
+    dtype : torch.dtype
+        Type of a value.
+    passes : int, default=1
+        How often each is held: 1 at prediction, 3 in training (itself, for the gradient, and the
+        gradient).
+    """
+    return max(1, MEMORY_FOR_ACTIVATIONS // (values_per_image * dtype.itemsize * passes))
+
+
+@contextmanager
+def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
+    """Compute gradients in one fixed order, and put torch's settings back afterwards.
+
+    On a CPU the gradient of a convolution sums over the batch in as many parts as there are
+    threads, so a different number of threads gives other roundings, then other weights. Training
+    runs in one thread, so that a search gives the same scores whatever its ``n_jobs``.
+    """
+    n_threads = torch.get_num_threads()
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        if torch.get_num_threads() != n_threads:
+            torch.set_num_threads(n_threads)

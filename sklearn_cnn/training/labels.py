@@ -1,0 +1,171 @@
+"""Labels become class numbers, and the two kinds of weight become one."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklearn_cnn._compat import _check_sample_weight
+
+
+def check_labels(y: Any, name: str) -> np.ndarray:
+    """Return labels as a 1-D array, or refuse what cannot be class labels.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Labels: strings, whole numbers, booleans.
+    name : str
+        Name of the estimator, for the message.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If ``y`` is None, has NaN, more than one column, or continuous values.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {name} estimator requires y to be passed, but the target y is None."
+        )
+    labels: np.ndarray = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    return labels
+
+
+def check_weights(sample_weight: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return one weight, at least 0, for each image; ones where none are given.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a weight is negative or not finite, or all are zero.
+    """
+    check_consistent_length(X, y)
+    if sample_weight is None:
+        return np.ones(len(y))
+    weights: np.ndarray = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():  # scikit-learn says so itself from 1.9 on
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def find_classes(y: np.ndarray) -> np.ndarray:
+    """Return the sorted classes among labels, or refuse a single one.
+
+    Raises
+    ------
+    ValueError
+        If all labels are the same.
+    """
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(
+            f"The labels y must hold at least 2 classes to tell apart, but there is only one "
+            f"class: {classes[0]!r}. (Images of zero weight do not count.)"
+        )
+    return classes
+
+
+def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
+    """Refuse a ``classes`` parameter of ``partial_fit`` that is missing, or has changed.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,) or None
+        What this call was given.
+    known : ndarray of shape (n_classes,) or None
+        The classes of the earlier calls; None at the first.
+
+    Raises
+    ------
+    ValueError
+        If the first call has none, or a later one has others.
+    """
+    if classes is None:
+        if known is None:
+            raise ValueError(
+                "The first call of partial_fit needs classes: the labels of all classes that any "
+                "call will bring, such as classes=np.unique(y)."
+            )
+    elif known is not None and not np.array_equal(known, np.unique(classes)):
+        raise ValueError(
+            f"classes={np.unique(classes).tolist()} differ from those of the first call of "
+            f"partial_fit, {known.tolist()}. Leave them out, or call fit to start anew."
+        )
+
+
+def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the number of each label's class.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Labels.
+    classes : ndarray of shape (n_classes,)
+        The classes, sorted.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        0 to n_classes - 1.
+
+    Raises
+    ------
+    ValueError
+        If a label is not among ``classes``.
+    """
+    unseen = np.setdiff1d(y, classes)
+    if len(unseen):
+        raise ValueError(
+            f"y holds labels that are not among the classes: {unseen[:5].tolist()}; the classes "
+            f"are {classes.tolist()}. Pass all classes to the first call of partial_fit, or call "
+            "fit to start anew."
+        )
+    return np.searchsorted(classes, y).astype(np.int64)
+
+
+def loss_weights(
+    targets: np.ndarray, sample_weight: np.ndarray, class_weight: Any, classes: np.ndarray
+) -> np.ndarray:
+    """Join sample weights and class weights, and scale them to a mean of 1.
+
+    The scale makes the mean of weight * loss over all images the weighted mean loss,
+    sum(w * l) / sum(w), whatever the batches.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n,), int64
+        Class numbers.
+    sample_weight : ndarray of shape (n,), float64
+        Above 0.
+    class_weight : dict, "balanced" or None
+        As in scikit-learn; "balanced" counts sample weights.
+    classes : ndarray of shape (n_classes,)
+        The classes.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Mean 1.
+    """
+    if class_weight == "balanced":
+        counts = np.bincount(targets, weights=sample_weight, minlength=len(classes))
+        by_class = 1 / np.where(counts > 0, counts, 1)
+    else:
+        by_class = compute_class_weight(class_weight, classes=classes, y=classes)
+    if (by_class < 0).any() or not by_class[targets].any():
+        raise ValueError(
+            "class_weight must hold weights of at least 0, and above 0 for a class among the "
+            f"labels. Got class_weight={class_weight!r}."
+        )
+    weights = sample_weight * by_class[targets]
+    return np.asarray(weights / weights.mean())

@@ -1,0 +1,44 @@
+"""Logits of images, in chunks of one fixed size, so that no row depends on its neighbours.
+
+The arithmetic of a matrix product may round differently for another number of rows. Every chunk
+therefore has the same number of them: the last is filled up with zeros, which are then dropped.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_cnn.training.batches import as_pixels
+
+
+def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.ndarray:
+    """Compute the logits of images.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The built network; it computes on the device it lies on.
+    images : ndarray of shape (n, height, width, channels), any real dtype
+        Read chunk by chunk, never written to.
+    chunk : int
+        Images of a chunk.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), float64
+    """
+    device = next(network.buffers()).device
+    if network.training:
+        network.eval()
+    logits = []
+    with torch.inference_mode():
+        for start in range(0, len(images), chunk):
+            block = np.array(images[start : start + chunk], order="C")
+            filled = len(block)
+            if filled < chunk:
+                block = np.concatenate(
+                    [block, np.zeros((chunk - filled, *block.shape[1:]), block.dtype)]
+                )
+            outputs = network(as_pixels(block).to(device))
+            logits.append(outputs[:filled].to("cpu").numpy().astype(np.float64))
+    return np.concatenate(logits)

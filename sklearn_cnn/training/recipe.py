@@ -1,0 +1,139 @@
+"""How the weights are learnt: optimizer, learning rate over time, number of epochs."""
+
+from collections.abc import Callable, Iterable
+from math import cos, pi, sqrt
+from typing import Any
+
+from torch import nn, optim
+
+from sklearn_cnn.training.net import Callback
+
+OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
+    "adamw": (optim.AdamW, {"fused": True}),
+    "sgd": (optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+}
+
+WARM_UP = 0.3
+"""Share of the one-cycle schedule that the learning rate climbs."""
+
+
+def one_cycle(progress: float) -> float:
+    """Climb from near zero to 1 in the first 0.3 of training, then fall to zero, as cosines."""
+    if progress < WARM_UP:
+        return 0.04 + 0.96 * (1 - cos(pi * progress / WARM_UP)) / 2
+    return cosine((progress - WARM_UP) / (1 - WARM_UP))
+
+
+def cosine(progress: float) -> float:
+    """Fall from 1 to zero as a cosine."""
+    return (1 + cos(pi * progress)) / 2
+
+
+def constant(progress: float) -> float:
+    """Stay at 1."""
+    return 1.0
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "one_cycle": one_cycle,
+    "cosine": cosine,
+    "constant": constant,
+}
+
+
+def resolve_max_epochs(max_epochs: Any, n_images: int, batch_size: int) -> int:
+    """Return the number of epochs; "auto" gives small data more passes and large data fewer.
+
+    Parameters
+    ----------
+    max_epochs : "auto" or int
+        What the user asked for.
+    n_images, batch_size : int
+        Size of the training set, and of a batch.
+
+    Returns
+    -------
+    int
+        With "auto", from 100 epochs for a single batch down to 5 for many.
+    """
+    if max_epochs != "auto":
+        return int(max_epochs)
+    n_batches = -(-n_images // batch_size)
+    return max(5, round(100 / sqrt(n_batches)))
+
+
+def make_optimizer(
+    optimizer: Any,
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+) -> optim.Optimizer:
+    """Make an optimizer that decays weights, and leaves biases and norms alone.
+
+    Parameters
+    ----------
+    optimizer : {"adamw", "sgd"} or class
+        A name, or a subclass of :class:`torch.optim.Optimizer` that takes ``lr`` and
+        ``weight_decay``.
+    parameters : iterable of (str, torch.nn.Parameter)
+        Those of the network.
+    learning_rate, weight_decay : float
+        As for the optimizer.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+    """
+    trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    cls: Any
+    cls, options = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
+    made: optim.Optimizer = cls(groups, lr=learning_rate, **options)
+    return made
+
+
+class LearningRateSchedule(Callback):
+    """Set the learning rate before each batch, and note it in the history after each epoch.
+
+    Parameters
+    ----------
+    schedule : {"one_cycle", "cosine", "constant"}
+        Its shape over the whole training.
+    learning_rate : float
+        Its highest value.
+    n_steps : int
+        Number of batches of the whole training.
+
+    References
+    ----------
+    Smith and Topin, "Super-convergence: very fast training of neural networks using large
+    learning rates" (2019), arXiv:1708.07120, for "one_cycle". Loshchilov and Hutter, "SGDR:
+    stochastic gradient descent with warm restarts", ICLR 2017, for the cosine.
+    """
+
+    def __init__(self, schedule: str, learning_rate: float, n_steps: int) -> None:
+        self.schedule = schedule
+        self.learning_rate = learning_rate
+        self.n_steps = n_steps
+
+    def initialize(self) -> "LearningRateSchedule":
+        """Begin at the first step."""
+        self.step_ = 0
+        return self
+
+    def on_batch_begin(self, net: Any, batch: Any = None, training: Any = None, **_: Any) -> None:
+        """Set the learning rate of the step that follows."""
+        if training:
+            factor = SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps)
+            for group in net.optimizer_.param_groups:
+                group["lr"] = self.learning_rate * factor
+            self.step_ += 1
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        """Note the learning rate of the epoch's last step."""
+        net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])

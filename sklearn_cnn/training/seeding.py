@@ -1,0 +1,69 @@
+"""Randomness: one seed in, every draw from it, and the global generators as they were found."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+_turn = threading.RLock()
+
+
+def _renew_turn() -> None:
+    """Give a forked child a lock of its own: a thread that held it does not exist there."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_turn)
+
+
+def draw_seed(random_state: Any) -> int:
+    """Draw one seed from a ``random_state``.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+        None draws from the operating system, so that NumPy's global state stays as it was; an
+        instance moves on.
+
+    Returns
+    -------
+    int
+        At least 0.
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def derive_seed(seed: int, n_epochs: int) -> int:
+    """Return the seed of a training that starts after ``n_epochs`` others."""
+    return int(np.random.SeedSequence([seed, n_epochs]).generate_state(1)[0])
+
+
+@contextmanager
+def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Run with torch's generators seeded, and put them back as they were, also after an error.
+
+    Torch layers draw from generators that belong to the whole process, so threads take turns.
+    """
+    cuda = [device] if device.type == "cuda" else []
+    with _turn, torch.random.fork_rng(devices=cuda):
+        mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
+        try:
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            elif device.type == "mps":
+                torch.mps.manual_seed(seed)
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)

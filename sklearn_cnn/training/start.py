@@ -1,0 +1,66 @@
+"""A new net: the network built for the images, on its device, with its first weights."""
+
+from functools import partial
+from typing import Any
+
+from sklearn_cnn.images.scale import check_representable
+from sklearn_cnn.images.statistics import channel_statistics
+from sklearn_cnn.network.build import build_network
+from sklearn_cnn.training.examples import Examples
+from sklearn_cnn.training.hardware import resolve_device, resolve_dtype
+from sklearn_cnn.training.net import ConvNet
+from sklearn_cnn.training.recipe import make_optimizer
+from sklearn_cnn.training.seeding import isolated_rng
+
+
+def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> ConvNet:
+    """Build a network for some images, and draw its first weights.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        Gives the parameters of the training and the machine, and ``classes_``.
+    layers : sequence of layer descriptions, or callable
+        The network.
+    training : Examples
+        The training images, whose mean and standard deviation the network's first layer takes.
+    seed : int
+        Seed of the weights.
+
+    Returns
+    -------
+    ConvNet
+        Initialized, not trained.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the layers do not fit the images, or the device is not there.
+    """
+    device = resolve_device(estimator.device)
+    dtype = resolve_dtype(estimator.precision, device)
+    check_representable(training.images, str(dtype).removeprefix("torch."))
+    mean, std = channel_statistics(training.images, training.rows, training.sample_weight)
+    net = ConvNet(
+        partial(
+            build_network,
+            layers,
+            training.images.shape[1:],
+            len(estimator.classes_),
+            mean,
+            std,
+            dtype,
+        ),
+        optimizer=partial(
+            make_optimizer,
+            estimator.optimizer,
+            learning_rate=estimator.learning_rate,
+            weight_decay=estimator.weight_decay,
+        ),
+        label_smoothing=estimator.label_smoothing,
+        batch_size=estimator.batch_size,
+        device=device,
+    )
+    with isolated_rng(seed, device):
+        net.initialize()
+    return net

@@ -1,0 +1,91 @@
+"""When training ends before its last epoch: the best validation score, or numbers that broke."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_cnn.training.net import Callback, StopTraining
+
+
+class ValidationScore(Callback):
+    """Score each epoch on the images held out, stop when it stalls, and restore the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better score before training stops.
+    tol : float
+        By how much a score must beat the best one to count as better for ``patience``.
+    """
+
+    def __init__(self, patience: int, tol: float) -> None:
+        self.patience = patience
+        self.tol = tol
+
+    def initialize(self) -> "ValidationScore":
+        """Begin without a best score."""
+        self.best_score_ = self.best_so_far_ = -np.inf
+        self.misses_ = 0
+        self.weights_: dict[str, torch.Tensor] = {}
+        return self
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        """Begin an epoch's counts."""
+        self.right_ = self.total_ = 0.0
+
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: Any = None, y_pred: Any = None, **_: Any
+    ) -> None:
+        """Count the right predictions of a validation batch, by weight."""
+        if not training:
+            inputs, targets = batch
+            right = y_pred.argmax(dim=1).cpu() == targets
+            self.right_ += float((right * inputs["sample_weight"]).sum())
+            self.total_ += float(inputs["sample_weight"].sum())
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        """Record the score, keep the weights of the best, and stop after ``patience`` misses."""
+        score = self.right_ / self.total_
+        net.history.record("validation_score", score)
+        if score > self.best_so_far_:
+            self.best_so_far_ = score
+            self.weights_ = {k: v.clone() for k, v in net.module_.state_dict().items()}
+        if score > self.best_score_ + self.tol:
+            self.best_score_, self.misses_ = score, 0
+        else:
+            self.misses_ += 1
+        if self.misses_ >= self.patience:
+            raise StopTraining
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        """Put the best weights back, and let go of the copy."""
+        net.module_.load_state_dict(self.weights_)
+        self.weights_ = {}
+
+
+class FiniteGuard(Callback):
+    """Refuse a loss or a weight that is not finite, at the end of the epoch that made it."""
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        """Look at the epoch's loss, and at the weights.
+
+        Raises
+        ------
+        ValueError
+            Naming the epoch and the likely remedy.
+        """
+        epoch = net.history[-1]
+        values = [v for v in net.module_.state_dict().values() if v.is_floating_point()]
+        if not np.isfinite(epoch["train_loss"]):
+            broken = f"the training loss became {epoch['train_loss']}"
+        elif not all(bool(torch.isfinite(value).all()) for value in values):
+            broken = "some weights became infinite or NaN"
+        else:
+            return
+        rate = net.optimizer_.param_groups[0]["lr"]
+        raise ValueError(
+            f"Training diverged: {broken} in epoch {epoch['epoch']}, at a learning rate of "
+            f"{rate:.3g}. Use a smaller learning_rate, a tenth of it to begin with; where "
+            "layers is a module of your own, look for a logarithm or a division in it."
+        )

@@ -1,0 +1,106 @@
+"""One training: assemble the callbacks, isolate the randomness, run the net."""
+
+from copy import deepcopy
+from math import prod
+from typing import Any, NamedTuple
+
+from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.training.batches import TrainingData
+from sklearn_cnn.training.hardware import CHUNK, images_per_pass, reproducible_arithmetic
+from sklearn_cnn.training.net import Callback, ConvNet
+from sklearn_cnn.training.progress import Progress
+from sklearn_cnn.training.recipe import LearningRateSchedule
+from sklearn_cnn.training.seeding import isolated_rng
+from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
+
+
+class TrainingPlan(NamedTuple):
+    """What one training does, worked out from the estimator's parameters.
+
+    Attributes
+    ----------
+    epochs : int
+        Epochs, at most.
+    schedule : str
+        Shape of the learning rate over time.
+    learning_rate : float
+        Its highest value.
+    patience : int
+        Epochs without a better validation score before training stops.
+    tol : float
+        What counts as better.
+    callbacks : list
+        Those of the user.
+    verbose : int
+        0 for silence, 1 for a progress bar.
+    """
+
+    epochs: int
+    schedule: str
+    learning_rate: float
+    patience: int
+    tol: float
+    callbacks: list[Any]
+    verbose: int
+
+
+def set_images_per_pass(net: ConvNet, layers: tuple[LayerRow, ...]) -> int:
+    """Fit the pieces of a batch, and the chunks of prediction, to the memory.
+
+    Parameters
+    ----------
+    net : ConvNet
+        An initialized one.
+    layers : tuple of LayerRow
+        Its layers, whose outputs take the memory.
+
+    Returns
+    -------
+    int
+        Images of a chunk of prediction.
+    """
+    values_per_image = sum(prod(layer.output_shape) for layer in layers)
+    dtype = next(net.module_.buffers()).dtype
+    net.images_per_pass = images_per_pass(values_per_image, dtype, passes=3)
+    return min(CHUNK, images_per_pass(values_per_image, dtype))
+
+
+def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int) -> None:
+    """Train a net from the weights it has.
+
+    Parameters
+    ----------
+    net : ConvNet
+        An initialized one.
+    data : TrainingData
+        Images to learn from, and to validate on.
+    plan : TrainingPlan
+        What to do.
+    seed : int
+        Seed of the order of the images, and of dropout.
+
+    Raises
+    ------
+    ValueError
+        If training diverges.
+    KeyboardInterrupt
+        On Ctrl-C.
+    """
+    n_batches = len(net.get_iterator(data.training, training=True))
+    n_steps = plan.epochs * n_batches
+    callbacks: list[Callback] = [
+        FiniteGuard(),
+        LearningRateSchedule(plan.schedule, plan.learning_rate, n_steps),
+    ]
+    if data.validation is not None:
+        callbacks.append(ValidationScore(plan.patience, plan.tol))
+    progress = Progress(plan.epochs, n_batches)
+    if plan.verbose:
+        callbacks.append(progress)
+    callbacks += deepcopy(plan.callbacks)
+    try:
+        with isolated_rng(seed, net.device), reproducible_arithmetic(net.device):
+            net.train(data, callbacks, plan.epochs, seed)
+    finally:
+        progress.close()
+    net.module_.eval()

@@ -1,0 +1,47 @@
+"""Fixtures that many tests share: the digits, and small classifiers that fit in a moment."""
+
+import os
+
+# scikit-learn skips its array-API check without it, and SciPy reads it when first imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from sklearn_cnn import CNNClassifier
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 handwritten digits: ``images`` (n, 8, 8) from 0 to 16, ``data`` (n, 64)."""
+    bunch = load_digits()
+    for array in (bunch.images, bunch.data, bunch.target):
+        array.flags.writeable = False
+    return bunch
+
+
+@pytest.fixture
+def small():
+    """A function that makes a small, quick classifier; parameters override its own."""
+
+    def make(**parameters):
+        quick = {"conv_channels": 8, "dense_units": 16, "max_epochs": 3, "random_state": 0}
+        return CNNClassifier(**{**quick, **parameters})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bars():
+    """200 gray images of 8 x 6 with a bright row (class 0) or a bright column (class 1), uint8."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 100, (200, 8, 6), dtype=np.uint8)
+    target = np.arange(200) % 2
+    for image, label in zip(images, target, strict=True):
+        if label:
+            image[:, rng.integers(6)] = 250
+        else:
+            image[rng.integers(8), :] = 250
+    images.flags.writeable = False
+    return images, target
