@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._compat import _fit_context
@@ -135,7 +136,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_ : list of float or None
-        Accuracy on the held-out images after each epoch; None without early stopping.
+        Accuracy on the held-out images after each epoch, weighted as the loss is; None without
+        early stopping.
     best_validation_score_ : float or None
         The highest of them, which is that of the weights kept.
     history_ : skorch.history.History
@@ -288,6 +290,15 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             self._train(data, epochs, self.schedule, seed)
         return self
 
+    def _fits_in_parts(self) -> bool:
+        if self.early_stopping:
+            raise AttributeError(
+                "partial_fit is not there with early_stopping=True: it cannot hold out images. Use "
+                "early_stopping=False, or call fit."
+            )
+        return True
+
+    @available_if(_fits_in_parts)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -316,14 +327,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If ``classes`` is missing at first or other later, a label is not among them, or
-            ``early_stopping`` is set. The estimator is then as it was before.
+            If ``classes`` is missing at first or other later, or a label is not among them. The
+            estimator is then as it was before.
+        AttributeError
+            With ``early_stopping=True``, which needs ``fit``.
         """
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit cannot hold out images for early_stopping=True. Use "
-                "early_stopping=False, or call fit."
-            )
         with all_or_nothing(self):
             first = not hasattr(self, "net_")
             check_partial_classes(classes, None if first else self.classes_)

@@ -140,7 +140,7 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
             return nn.Dropout(layer.rate)
         case BatchNorm():
             norm = BatchNorm2d if len(shape) == 3 else BatchNorm1d
-            return norm(shape[0], dtype=dtype)
+            return norm(shape[0], momentum=1.0, dtype=dtype)
         case Activation():
             return ACTIVATIONS[layer.name]()
 

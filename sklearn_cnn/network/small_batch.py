@@ -1,21 +1,28 @@
-"""Batch normalisation that can train on a batch of a single value for each channel.
+"""Batch normalisation for few and small batches.
 
-PyTorch refuses such a batch, since its variance is zero. It comes up where a batch, or the piece
-of a batch that fits in memory, is one image whose maps are 1 x 1. The running statistics stand in.
+It differs from PyTorch's in two ways. The running statistics are a plain mean over the first ten
+batches, before they become a moving one, so that a network predicts well after a single batch and
+not only once the zeros and ones that it began with have faded. And a batch of a single value for
+each channel, whose variance is zero, is normalised by the running statistics where PyTorch raises;
+it comes up where a batch, or the piece of it that fits in memory, is one image with maps of 1 x 1.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+MOMENTUM = 0.1
+"""Weight of a new batch in the running statistics, from the tenth batch on."""
+
 
 class BatchNorm2d(nn.BatchNorm2d):
     """Normalise maps of shape (n, channels, height, width)."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise by the batch while training, if it has more than one value a channel."""
+        """Normalise by the batch while training, and by the running statistics else."""
         if _is_single_value(self, input):
             return _by_running_statistics(self, input)
+        _set_momentum(self)
         return super().forward(input)
 
 
@@ -23,9 +30,10 @@ class BatchNorm1d(nn.BatchNorm1d):
     """Normalise vectors of shape (n, values)."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise by the batch while training, if it has more than one value a channel."""
+        """Normalise by the batch while training, and by the running statistics else."""
         if _is_single_value(self, input):
             return _by_running_statistics(self, input)
+        _set_momentum(self)
         return super().forward(input)
 
 
@@ -40,3 +48,10 @@ def _by_running_statistics(norm: _BatchNorm, x: torch.Tensor) -> torch.Tensor:
     return functional.batch_norm(
         x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
     )
+
+
+def _set_momentum(norm: _BatchNorm) -> None:
+    """Weigh batch number k by 1 / k, as a mean does, until that falls to ``MOMENTUM``."""
+    seen = norm.num_batches_tracked
+    if norm.training and seen is not None and (norm.momentum is None or norm.momentum > MOMENTUM):
+        norm.momentum = max(MOMENTUM, 1 / (int(seen) + 1))

@@ -93,5 +93,5 @@ def divide_examples(
     training = examples.take(kept)
     return training, TrainingData(
         training.as_dataset(class_weight, classes),
-        examples.take(held_out).as_dataset(None, classes),
+        examples.take(held_out).as_dataset(class_weight, classes),
     )
