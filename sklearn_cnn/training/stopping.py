@@ -25,7 +25,8 @@ class ValidationScore(Callback):
 
     def initialize(self) -> "ValidationScore":
         """Begin without a best score."""
-        self.best_score_ = self.best_so_far_ = -np.inf
+        self.best_score_ = -np.inf
+        self.best_epoch_ = (-np.inf, -np.inf)
         self.misses_ = 0
         self.weights_: dict[str, torch.Tensor] = {}
         return self
@@ -45,11 +46,15 @@ class ValidationScore(Callback):
             self.total_ += float(inputs["sample_weight"].sum())
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Record the score, keep the weights of the best, and stop after ``patience`` misses."""
+        """Record the score, keep the weights of the best, and stop after ``patience`` misses.
+
+        Few images give few different scores: of equal ones, the lower validation loss is better.
+        """
         score = self.right_ / self.total_
         net.history.record("validation_score", score)
-        if score > self.best_so_far_:
-            self.best_so_far_ = score
+        epoch = (score, -net.history[-1]["valid_loss"])
+        if epoch > self.best_epoch_:
+            self.best_epoch_ = epoch
             self.weights_ = {k: v.clone() for k, v in net.module_.state_dict().items()}
         if score > self.best_score_ + self.tol:
             self.best_score_, self.misses_ = score, 0
