@@ -20,6 +20,7 @@ from sklearn_cnn.network.layers import (
     as_pair,
 )
 from sklearn_cnn.network.normalize import Normalize
+from sklearn_cnn.network.same_padding import SamePaddedConv2d
 from sklearn_cnn.network.shapes import Shape, check_layers, output_shapes
 from sklearn_cnn.network.small_batch import BatchNorm1d, BatchNorm2d
 
@@ -121,12 +122,12 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
         case Conv():
             kernel = as_pair(layer.kernel_size, "kernel_size")
             stride = as_pair(layer.stride, "stride")
-            padding: Any = 0
+            options: dict[str, Any] = {"stride": stride, "bias": layer.bias, "dtype": dtype}
             if layer.padding == "same":
-                padding = "same" if stride == (1, 1) else tuple((k - 1) // 2 for k in kernel)
-            return nn.Conv2d(
-                shape[0], layer.channels, kernel, stride, padding, bias=layer.bias, dtype=dtype
-            )
+                if kernel[0] % 2 == 0 or kernel[1] % 2 == 0:
+                    return SamePaddedConv2d(shape[0], layer.channels, kernel, **options)
+                options["padding"] = (kernel[0] // 2, kernel[1] // 2)
+            return nn.Conv2d(shape[0], layer.channels, kernel, **options)
         case Pool():
             pool = nn.MaxPool2d if layer.kind == "max" else nn.AvgPool2d
             window = as_pair(layer.size, "size")

@@ -84,7 +84,17 @@ def make_optimizer(
     Returns
     -------
     torch.optim.Optimizer
+
+    Raises
+    ------
+    TypeError
+        If the class is no optimizer.
     """
+    if not isinstance(optimizer, str) and not issubclass(optimizer, optim.Optimizer):
+        raise TypeError(
+            f"optimizer must be one of {', '.join(OPTIMIZERS)}, or a subclass of "
+            f"torch.optim.Optimizer. Got {optimizer!r}."
+        )
     trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},

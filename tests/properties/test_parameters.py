@@ -1,0 +1,125 @@
+"""P5: any value that the constraints allow fits, or raises an error that names the parameter."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.utils._param_validation import InvalidParameterError
+
+from sklearn_cnn import CNNClassifier
+from sklearn_cnn.network.layers import ACTIVATION_NAMES, Activation, Conv, Dense, Flatten, Pool
+
+SIZES = st.integers(1, 12) | st.tuples(st.integers(1, 12), st.integers(1, 12))
+COUNTS = st.integers(1, 9) | st.lists(st.integers(1, 9), max_size=3)
+
+ALLOWED = {
+    "conv_channels": st.just("auto") | COUNTS,
+    "kernel_size": SIZES,
+    "pooling": st.sampled_from(["max", "mean"]),
+    "pool_size": SIZES,
+    "dense_units": COUNTS | st.lists(st.integers(1, 9), max_size=3).map(np.array),
+    "activation": st.sampled_from(ACTIVATION_NAMES),
+    "batch_norm": st.booleans(),
+    "dropout": st.floats(0, 0.99),
+    "layers": st.sampled_from(
+        [
+            None,
+            [Flatten()],
+            (Conv(3, 5, 2), Activation("gelu"), Pool("mean", 2, 1), Flatten(), Dense(4)),
+            lambda shape, n: torch.nn.Sequential(
+                torch.nn.Flatten(), torch.nn.Linear(int(np.prod(shape)), n)
+            ),
+        ]
+    ),
+    "image_shape": st.sampled_from([None, (6, 7), [6, 7, 1], np.array([6, 7])]),
+    "data_format": st.sampled_from(["auto", "channels_last"]),
+    "optimizer": st.sampled_from(["adamw", "sgd", torch.optim.RMSprop, torch.optim.Adam]),
+    "learning_rate": st.floats(1e-6, 1e-2),
+    "weight_decay": st.floats(0, 1),
+    "label_smoothing": st.floats(0, 0.99),
+    "schedule": st.sampled_from(["one_cycle", "cosine", "constant"]),
+    "batch_size": st.integers(1, 100),
+    "max_epochs": st.integers(1, 2),
+    "early_stopping": st.booleans(),
+    "validation_fraction": st.floats(0.01, 0.99),
+    "n_iter_no_change": st.integers(1, 3),
+    "tol": st.floats(0, 1),
+    "class_weight": st.sampled_from([None, "balanced", {"a": 5}, {"a": 0.0, "b": 1.0, "c": 2}]),
+    "precision": st.sampled_from(["auto", "float32", "float64"]),
+    "device": st.sampled_from(["auto", "cpu", torch.device("cpu")]),
+}
+
+
+def test_every_parameter_is_drawn():
+    """A parameter that this property forgot would show here."""
+    others = {"warm_start", "callbacks", "random_state", "verbose"}
+    assert set(ALLOWED) | others == set(CNNClassifier().get_params())
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(parameters=st.fixed_dictionaries({}, optional=ALLOWED))
+def test_any_allowed_value_fits(parameters):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((24, 6, 7)), np.repeat(["a", "b", "c"], 8)
+    model = CNNClassifier(random_state=0).set_params(**{"max_epochs": 1, **parameters})
+    probabilities = model.fit(X, y).predict_proba(X)
+    assert probabilities.shape == (24, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("conv_channels", 0),
+        ("conv_channels", [8, -1]),
+        ("conv_channels", ["8"]),
+        ("kernel_size", (3, 0)),
+        ("kernel_size", (3, 3, 3)),
+        ("pool_size", [2.5, 2]),
+        ("pooling", "average"),
+        ("dense_units", [True]),
+        ("activation", "rely"),
+        ("dropout", 1.0),
+        ("layers", "conv"),
+        ("layers", [3]),
+        ("image_shape", (8,)),
+        ("image_shape", (8, 0)),
+        ("data_format", "NHWC"),
+        ("optimizer", "adam"),
+        ("optimizer", dict),
+        ("learning_rate", 0.0),
+        ("learning_rate", -0.1),
+        ("weight_decay", -1e-9),
+        ("label_smoothing", 1.0),
+        ("schedule", "linear"),
+        ("batch_size", 0),
+        ("max_epochs", 0),
+        ("max_epochs", "many"),
+        ("validation_fraction", 0.0),
+        ("validation_fraction", 1.0),
+        ("n_iter_no_change", 0),
+        ("tol", -1),
+        ("class_weight", "auto"),
+        ("class_weight", {0: -1.0}),
+        ("callbacks", [print]),
+        ("device", "gpu"),
+        ("precision", "float16"),
+        ("random_state", "zero"),
+        ("verbose", -1),
+    ],
+)
+def test_any_other_value_is_an_error_that_names_the_parameter_and_the_value(
+    small, bars, parameter, value
+):
+    images, y = bars
+    model = small().set_params(**{parameter: value})
+    error = (InvalidParameterError, ValueError, TypeError)
+    shown = "<built-in function print>" if value == [print] else repr(value)
+    if isinstance(value, list) and parameter == "layers":
+        shown = "Got 3"
+    with pytest.raises(error, match=f"(?s){parameter}.*{re.escape(shown)}"):
+        model.fit(images, y)
+    assert not hasattr(model, "classes_")
