@@ -70,7 +70,7 @@ def find_classes(y: np.ndarray) -> np.ndarray:
     if len(classes) < 2:
         raise ValueError(
             f"The labels y must hold at least 2 classes to tell apart, but there is only one "
-            f"class: {classes[0]!r}. (Images of zero weight do not count.)"
+            f"class: {classes.tolist()[0]!r}. (Images of zero weight do not count.)"
         )
     return classes
 

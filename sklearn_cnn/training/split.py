@@ -39,7 +39,7 @@ def split_validation(
     if n_shared_classes == 0:
         raise ValueError(
             "early_stopping=True holds out images for validation, but every class has a single "
-            f"image, the class {classes[0]!r} for one. Give more images, or use "
+            f"image, the class {classes.tolist()[0]!r} for one. Give more images, or use "
             "early_stopping=False."
         )
     n_validation = max(ceil(fraction * len(shared)), n_shared_classes)

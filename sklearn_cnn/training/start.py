@@ -1,5 +1,6 @@
 """A new net: the network built for the images, on its device, with its first weights."""
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -61,6 +62,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
         batch_size=estimator.batch_size,
         device=device,
     )
-    with isolated_rng(seed, device):
+    # torch's first optimizer imports its compiler, which adds a filter of warnings for good
+    with isolated_rng(seed, device), warnings.catch_warnings():
         net.initialize()
     return net

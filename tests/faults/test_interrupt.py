@@ -1,0 +1,72 @@
+"""F1 and F2: Ctrl-C ends everything at once; early stopping is no interrupt."""
+
+import signal
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback, EarlyStopping
+
+
+class PressCtrlC(Callback):
+    """Sends this process the signal of Ctrl-C after a batch."""
+
+    def on_batch_end(self, net, training=False, **_):
+        if training:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_leaves_fit_as_keyboard_interrupt(small, bars):
+    """skorch would take it for a normal end, and keep a half-trained net."""
+    model = small(callbacks=[PressCtrlC()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*bars)
+    assert [name for name in vars(model) if name.endswith("_")] == []
+
+
+def test_ctrl_c_stops_a_whole_search(small, bars):
+    """A search catches errors of a fit; an interrupt must not be one of them."""
+    images, y = bars
+    search = GridSearchCV(
+        small(callbacks=[PressCtrlC()]), {"learning_rate": [1e-3, 1e-2]}, cv=2, error_score=0.0
+    )
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(images, y)
+    assert not hasattr(search, "cv_results_")
+
+
+@pytest.mark.parametrize("further", ["refit", "warm start", "partial fit"])
+def test_an_interrupted_further_fit_leaves_the_earlier_one(small, bars, further):
+    images, y = bars
+    model = small().fit(images, y)
+    before, epochs = model.predict_proba(images), model.n_iter_
+    model.set_params(callbacks=[PressCtrlC()], warm_start=further == "warm start")
+    with pytest.raises(KeyboardInterrupt):
+        (model.partial_fit if further == "partial fit" else model.fit)(images, y)
+    np.testing.assert_array_equal(model.predict_proba(images), before)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.history_) == epochs
+    check_is_fitted(model)
+
+
+def test_early_stopping_ends_fit_well(small, bars):
+    """Ours raises nothing to the outside; skorch's raises KeyboardInterrupt on the inside."""
+    images, y = bars
+    ours = small(max_epochs=50, early_stopping=True, n_iter_no_change=2, tol=0.5).fit(images, y)
+    assert ours.n_iter_ < 50
+    stopper = EarlyStopping(monitor="train_loss", patience=2, threshold=0.9, sink=noop)
+    skorchs = small(max_epochs=50, callbacks=[stopper]).fit(images, y)
+    assert skorchs.n_iter_ < 50
+    assert len(ours.validation_scores_) == ours.n_iter_
+    assert set(ours.predict(images)) <= set(skorchs.classes_)
+
+
+def noop(*_):
+    """Swallow what a callback would print."""
+
+
+def test_ctrl_c_under_skorchs_early_stopping_is_ctrl_c(small, bars):
+    """An early stopping that has not lost patience must not hide the interrupt."""
+    model = small(callbacks=[EarlyStopping(monitor="train_loss", sink=noop), PressCtrlC()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*bars)

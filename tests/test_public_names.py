@@ -1,0 +1,53 @@
+"""The public names, pinned: a change of them is a decision, not an accident."""
+
+import sklearn_cnn
+
+
+def test_public_names():
+    assert sorted(sklearn_cnn.__all__) == [
+        "Activation",
+        "BatchNorm",
+        "CNNClassifier",
+        "Conv",
+        "Dense",
+        "Dropout",
+        "Flatten",
+        "Pool",
+        "__version__",
+    ]
+    for name in sklearn_cnn.__all__:
+        assert hasattr(sklearn_cnn, name)
+
+
+def test_parameters_of_the_classifier():
+    assert list(sklearn_cnn.CNNClassifier().get_params()) == [
+        "activation",
+        "batch_norm",
+        "batch_size",
+        "callbacks",
+        "class_weight",
+        "conv_channels",
+        "data_format",
+        "dense_units",
+        "device",
+        "dropout",
+        "early_stopping",
+        "image_shape",
+        "kernel_size",
+        "label_smoothing",
+        "layers",
+        "learning_rate",
+        "max_epochs",
+        "n_iter_no_change",
+        "optimizer",
+        "pool_size",
+        "pooling",
+        "precision",
+        "random_state",
+        "schedule",
+        "tol",
+        "validation_fraction",
+        "verbose",
+        "warm_start",
+        "weight_decay",
+    ]
