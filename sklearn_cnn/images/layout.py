@@ -12,8 +12,6 @@ ImageShape = tuple[int, int, int]
 CHANNEL_COUNTS = range(1, 5)
 """The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
 
-_CHOOSE_FORMAT = "pass data_format='channels_last' or data_format='channels_first'"
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -113,19 +111,21 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
         return as_last
     if data_format == "channels_first":
         return as_first
-    if image_shape is not None:
-        matching = [layout for layout in (as_last, as_first) if layout.image_shape == image_shape]
-        if len(matching) == 1 or first == middle == last:
-            return (matching or [as_last])[0]
-    elif (last in CHANNEL_COUNTS) != (first in CHANNEL_COUNTS):
-        return as_last if last in CHANNEL_COUNTS else as_first
-    elif first == middle == last == 1:
-        return as_last
+    if first == middle == last == 1:
+        return as_last  # both readings are the same
+    asked = [layout for layout in (as_last, as_first) if layout.image_shape == image_shape]
+    likely = [layout for layout in (as_last, as_first) if layout.image_shape[2] in CHANNEL_COUNTS]
+    for fitting in (asked, likely):
+        if len(fitting) == 1:
+            return fitting[0]
     if last in CHANNEL_COUNTS:
-        reason = f"its second axis ({first}) and its last ({last}) could both be the channels"
+        problem = f"its second axis ({first}) and its last ({last}) could both be the channels"
     else:
-        reason = f"neither its second axis ({first}) nor its last ({last}) has 1 to 4 channels"
-    raise ValueError(f"The layout of X.shape={shape} is ambiguous: {reason}; {_CHOOSE_FORMAT}.")
+        problem = f"neither its second axis ({first}) nor its last ({last}) is 1 to 4 long"
+    raise ValueError(
+        f"Where the channels of X.shape={shape} stand cannot be told: {problem}. Pass "
+        "data_format='channels_last' or data_format='channels_first'."
+    )
 
 
 def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -> np.ndarray:

@@ -1,0 +1,111 @@
+"""Cross-validate, grid-search and look at a convolutional network on handwritten digits.
+
+Run it with ``python examples/quickstart.py [FOLDER]``. It prints two tables, and saves a confusion
+matrix and a training curve as PNG files in FOLDER, ``quickstart_output`` if none is given.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.metrics import ConfusionMatrixDisplay
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import SVC
+
+from sklearn_cnn import CNNClassifier
+
+FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
+
+
+def to_images(rows: np.ndarray) -> np.ndarray:
+    """Give flattened rows of 64 pixels their shape back, (n, 8, 8)."""
+    return rows.reshape(-1, 8, 8)
+
+
+def compare_with_svm(images: np.ndarray, rows: np.ndarray, y: np.ndarray) -> None:
+    """Print the cross-validated accuracy of the defaults, beside a support vector machine's."""
+    contenders = {
+        "CNNClassifier(random_state=0)": (CNNClassifier(random_state=0), images),
+        "SVC()": (SVC(), rows),
+    }
+    print("5-fold cross-validation on 1,797 digits of 8 x 8 pixels, nothing tuned\n")
+    print(f"  {'classifier':<32}{'accuracy':>10}{'+-':>8}")
+    for name, (classifier, X) in contenders.items():
+        scores = cross_val_score(classifier, X, y, cv=FOLDS, n_jobs=2)
+        print(f"  {name:<32}{scores.mean():>10.4f}{scores.std():>8.4f}")
+
+
+def search(rows: np.ndarray, y: np.ndarray) -> GridSearchCV:
+    """Grid-search a pipeline whose first step makes images of rows, and print the candidates."""
+    pipeline = Pipeline(
+        [("images", FunctionTransformer(to_images)), ("cnn", CNNClassifier(random_state=0))]
+    )
+    grid = {"cnn__conv_channels": ["auto", (32, 64)], "cnn__pooling": ["max", "mean"]}
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    found = GridSearchCV(pipeline, grid, cv=folds, n_jobs=2).fit(rows, y)
+    results = found.cv_results_
+    print("\nGrid search over a pipeline, 3 folds\n")
+    print(f"  {'conv_channels':<16}{'pooling':<10}{'accuracy':>10}{'rank':>6}{'fit seconds':>14}")
+    for i in np.argsort(results["rank_test_score"], kind="stable"):
+        channels, pooling = (str(results[f"param_{name}"][i]) for name in grid)
+        accuracy, rank = results["mean_test_score"][i], results["rank_test_score"][i]
+        seconds = results["mean_fit_time"][i]
+        print(f"  {channels:<16}{pooling:<10}{accuracy:>10.4f}{rank:>6}{seconds:>14.2f}")
+    return found
+
+
+def save_confusion_matrix(classifier: object, X: np.ndarray, y: np.ndarray, path: Path) -> None:
+    """Draw which digit is taken for which, each predicted by a network that has not seen it."""
+    predicted = cross_val_predict(classifier, X, y, cv=FOLDS, n_jobs=2)
+    display = ConfusionMatrixDisplay.from_predictions(y, predicted, cmap="Blues", colorbar=False)
+    wrong = int((predicted != y).sum())
+    display.ax_.set_title(f"Digits, 5-fold cross-validation: {wrong} of {len(y)} wrong")
+    display.figure_.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(display.figure_)
+
+
+def save_training_curve(images: np.ndarray, y: np.ndarray, path: Path) -> None:
+    """Draw training loss and validation accuracy over the epochs."""
+    classifier = CNNClassifier(early_stopping=True, random_state=0).fit(images, y)
+    epochs = np.arange(1, classifier.n_iter_ + 1)
+    figure, (upper, lower) = plt.subplots(2, sharex=True, figsize=(7, 5), layout="constrained")
+    upper.plot(epochs, classifier.loss_curve_, color="C0")
+    upper.set_ylabel("training loss")
+    best = classifier.best_validation_score_
+    lower.plot(epochs, classifier.validation_scores_, color="C1")
+    lower.axhline(best, color="grey", linestyle=":", label=f"best: {best:.4f}")
+    lower.set(xlabel="epoch", ylabel="validation accuracy")
+    lower.legend(loc="lower right")
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle("Training on digits, a tenth of them held out")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(folder: Path) -> None:
+    """Run the example, and leave its two pictures in a folder."""
+    digits = load_digits()
+    folder.mkdir(parents=True, exist_ok=True)
+    compare_with_svm(digits.images, digits.data, digits.target)
+    found = search(digits.data, digits.target)
+    matrix, curve = folder / "confusion_matrix.png", folder / "training_curve.png"
+    save_confusion_matrix(found.best_estimator_, digits.data, digits.target, matrix)
+    save_training_curve(digits.images, digits.target, curve)
+    print(f"\nSaved {matrix} and {curve}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "quickstart_output"))

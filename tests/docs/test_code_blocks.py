@@ -1,0 +1,47 @@
+"""Every Python block of the README and the docs runs, and says what the page says it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    path
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if "```python" in path.read_text()
+]
+BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n+```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+
+
+SET = re.compile(r"{('[^}]*)}")
+
+
+def comparable(text):
+    """One line, and the words of a set in order: a set of strings prints in any."""
+    line = " ".join(text.split())
+    return SET.sub(lambda found: ", ".join(sorted(found[1].split(", "))), line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
+    """A block followed by a text block prints it, or raises the error that it quotes."""
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = BLOCK.findall(page.read_text())
+    assert blocks
+    for code, expected in blocks:
+        try:
+            exec(compile(code, str(page), "exec"), names)
+            said = capsys.readouterr().out
+        except Exception as error:
+            if not expected:
+                raise
+            said = f"{type(error).__name__}: {error}"
+        if expected:
+            assert comparable(said) == comparable(expected), code
+
+
+def test_the_readme_is_among_the_pages():
+    assert "README.md" in [page.name for page in PAGES]
+    assert "errors.md" in [page.name for page in PAGES]
