@@ -15,6 +15,7 @@ from sklearn_cnn.images.scale import PixelScale, check_scale, read_scale
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.table import LayerRow, layer_table
 from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS, check_callbacks
+from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.examples import Examples, divide_examples, encode_examples
 from sklearn_cnn.training.labels import (
     check_labels,
@@ -26,7 +27,7 @@ from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits
 from sklearn_cnn.training.recipe import resolve_max_epochs
 from sklearn_cnn.training.seeding import derive_seed, draw_seed
-from sklearn_cnn.training.start import start_net
+from sklearn_cnn.training.start import adjust_net, start_net
 from sklearn_cnn.training.train import TrainingPlan, set_images_per_pass, train_network
 from sklearn_cnn.training.transaction import all_or_nothing
 
@@ -185,6 +186,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     _layout: Layout
     _pixel_scale: PixelScale
     _chunk: int
+    _network: Any
 
     def __init__(
         self,
@@ -287,7 +289,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             if not continuing:
                 self._start(training, seed)
             epochs = resolve_max_epochs(self.max_epochs, len(training.rows), self.batch_size)
-            self._train(data, epochs, self.schedule, seed)
+            self._train(data, epochs, self.schedule, seed, new_optimizer=continuing)
         return self
 
     def _fits_in_parts(self) -> bool:
@@ -424,7 +426,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             self.classes_ = find_classes(labels[weights > 0] if classes is None else classes)
         return encode_examples(images, labels, weights, self.classes_)
 
-    def _network_layers(self) -> Any:
+    def _requested_network(self) -> Any:
         """Return the callable or the descriptions that the parameters ask for."""
         if self.layers is not None:
             return self.layers if callable(self.layers) else tuple(self.layers)
@@ -442,12 +444,27 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
     def _start(self, training: Examples, seed: int) -> None:
         """Make a new net for the training images."""
-        self.net_ = start_net(self, self._network_layers(), training, seed)
+        self._network = self._requested_network()
+        self.net_ = start_net(self, self._network, training, seed)
         self.layers_ = layer_table(self.net_.module_, self.image_shape_)
         self._chunk = set_images_per_pass(self.net_, self.layers_)
 
-    def _train(self, data: Any, epochs: int, schedule: str, seed: int) -> None:
+    def _train(
+        self,
+        data: TrainingData,
+        epochs: int,
+        schedule: str,
+        seed: int,
+        *,
+        new_optimizer: bool = False,
+    ) -> None:
         """Train the net further, and tell how it went."""
+        if self._requested_network() != self._network:
+            raise ValueError(
+                "warm_start and partial_fit go on with the network of the first fit, but the "
+                "parameters now ask for another one. Set them back, or call fit with "
+                "warm_start=False to start anew."
+            )
         plan = TrainingPlan(
             epochs,
             schedule,
@@ -458,6 +475,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             self.verbose,
         )
         with self.net_.rollback_on_error():
+            adjust_net(self, self.net_, new_optimizer=new_optimizer)
             train_network(self.net_, data, plan, derive_seed(seed, len(self.net_.history)))
         self.history_ = self.net_.history
         self.n_iter_ = len(self.history_)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.backends import cudnn
 
 MEMORY_FOR_ACTIVATIONS = 2 << 30
 """Bytes that the feature maps of one pass through the network may take."""
@@ -67,6 +68,13 @@ def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
+def send_pixels(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move pixels to a device in their own dtype, or in float32 where it has no float64."""
+    if device.type == "mps" and pixels.dtype == torch.float64:
+        pixels = pixels.to(torch.float32)
+    return pixels.to(device, non_blocking=True)
+
+
 def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) -> int:
     """Return how many images fit in ``MEMORY_FOR_ACTIVATIONS`` at once, at least one.
 
@@ -92,11 +100,14 @@ def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
     runs in one thread, so that a search gives the same scores whatever its ``n_jobs``.
     """
     n_threads = torch.get_num_threads()
+    cudnn_settings = cudnn.deterministic, cudnn.benchmark
     try:
         if device.type == "cpu":
             torch.set_num_threads(1)
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            yield
+        if device.type == "cuda":
+            cudnn.deterministic, cudnn.benchmark = True, False
+        yield
     finally:
         if torch.get_num_threads() != n_threads:
             torch.set_num_threads(n_threads)
+        cudnn.deterministic, cudnn.benchmark = cudnn_settings

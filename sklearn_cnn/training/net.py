@@ -21,7 +21,7 @@ from sklearn_cnn.training.batches import (
     PlainImages,
     TrainingData,
 )
-from sklearn_cnn.training.hardware import CHUNK
+from sklearn_cnn.training.hardware import CHUNK, send_pixels
 
 __all__ = ["Callback", "ConvNet", "StopTraining"]
 
@@ -138,7 +138,7 @@ class ConvNet(NeuralNet):
 
     def infer(self, x: dict[str, torch.Tensor], **_: Any) -> torch.Tensor:
         """Compute logits of shape (n, n_classes)."""
-        logits: torch.Tensor = self.module_(x["images"].to(self.device, non_blocking=True))
+        logits: torch.Tensor = self.module_(send_pixels(x["images"], torch.device(self.device)))
         return logits
 
     def get_loss(
@@ -146,7 +146,7 @@ class ConvNet(NeuralNet):
     ) -> torch.Tensor:
         """Mean of weight * cross-entropy; the weights of a data set have a mean of 1."""
         losses: torch.Tensor = self.criterion_(y_pred, y_true.to(y_pred.device))
-        weights = X["sample_weight"].to(losses.device, losses.dtype)
+        weights = X["sample_weight"].to(losses.dtype).to(losses.device)
         return torch.mean(weights * losses)
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
@@ -173,12 +173,13 @@ class ConvNet(NeuralNet):
     def rollback_on_error(self) -> Iterator[None]:
         """Put weights, optimizer and history back as they were if training them further fails."""
         weights = deepcopy(self.module_.state_dict())
-        optimizer = deepcopy(self.optimizer_.state_dict())
+        before, optimizer = self.optimizer_, deepcopy(self.optimizer_.state_dict())
         n_epochs = len(self.history)
         try:
             yield
         except BaseException:
             self.module_.load_state_dict(weights)
+            self.optimizer_ = before
             self.optimizer_.load_state_dict(optimizer)
             del self.history[n_epochs:]
             self.module_.eval()

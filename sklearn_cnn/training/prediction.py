@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn.training.batches import as_pixels
+from sklearn_cnn.training.hardware import send_pixels
 
 
 def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.ndarray:
@@ -39,6 +40,6 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
                 block = np.concatenate(
                     [block, np.zeros((chunk - filled, *block.shape[1:]), block.dtype)]
                 )
-            outputs = network(as_pixels(block).to(device))
+            outputs = network(send_pixels(as_pixels(block), device))
             logits.append(outputs[:filled].to("cpu").numpy().astype(np.float64))
     return np.concatenate(logits)

@@ -1,4 +1,4 @@
-"""A new net: the network built for the images, on its device, with its first weights."""
+"""A new net, built for the images, with its first weights; or an earlier one, to be trained on."""
 
 import warnings
 from functools import partial
@@ -42,22 +42,18 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     dtype = resolve_dtype(estimator.precision, device)
     check_representable(training.images, str(dtype).removeprefix("torch."))
     mean, std = channel_statistics(training.images, training.rows, training.sample_weight)
+    build = partial(
+        build_network,
+        layers,
+        training.images.shape[1:],
+        len(estimator.classes_),
+        mean,
+        std,
+        dtype,
+    )
     net = ConvNet(
-        partial(
-            build_network,
-            layers,
-            training.images.shape[1:],
-            len(estimator.classes_),
-            mean,
-            std,
-            dtype,
-        ),
-        optimizer=partial(
-            make_optimizer,
-            estimator.optimizer,
-            learning_rate=estimator.learning_rate,
-            weight_decay=estimator.weight_decay,
-        ),
+        build,
+        optimizer=_optimizer(estimator),
         label_smoothing=estimator.label_smoothing,
         batch_size=estimator.batch_size,
         device=device,
@@ -66,3 +62,32 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     with isolated_rng(seed, device), warnings.catch_warnings():
         net.initialize()
     return net
+
+
+def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:
+    """Bring a trained net in line with the estimator's parameters, before it is trained further.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        Gives the parameters of the training.
+    net : ConvNet
+        The net, which keeps its weights, device and floating-point type.
+    new_optimizer : bool
+        Whether the optimizer begins anew, as a warm start's does, or goes on.
+    """
+    net.batch_size = estimator.batch_size
+    net.criterion_.label_smoothing = estimator.label_smoothing
+    if new_optimizer:
+        net.optimizer = _optimizer(estimator)
+        net.initialize_optimizer()
+
+
+def _optimizer(estimator: Any) -> Any:
+    """Return what makes the estimator's optimizer of named parameters."""
+    return partial(
+        make_optimizer,
+        estimator.optimizer,
+        learning_rate=estimator.learning_rate,
+        weight_decay=estimator.weight_decay,
+    )

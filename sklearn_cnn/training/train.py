@@ -4,6 +4,8 @@ from copy import deepcopy
 from math import prod
 from typing import Any, NamedTuple
 
+import torch
+
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.hardware import CHUNK, images_per_pass, reproducible_arithmetic
@@ -98,8 +100,9 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     if plan.verbose:
         callbacks.append(progress)
     callbacks += deepcopy(plan.callbacks)
+    device = torch.device(net.device)
     try:
-        with isolated_rng(seed, net.device), reproducible_arithmetic(net.device):
+        with isolated_rng(seed, device), reproducible_arithmetic(device):
             net.train(data, callbacks, plan.epochs, seed)
     finally:
         progress.close()
