@@ -3,22 +3,12 @@
 Each entry says when it can go.
 """
 
-from numbers import Integral, Real
-
 # Public in spirit (scikit-learn's developer guide shows them to third parties) but not in name.
 # They go when scikit-learn offers parameter validation under a public name.
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 # Goes when `sklearn.utils.validation` names it without the underscore.
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = [
-    "Integral",
-    "Interval",
-    "InvalidParameterError",
-    "Real",
-    "StrOptions",
-    "_check_sample_weight",
-    "_fit_context",
-]
+__all__ = ["Interval", "StrOptions", "_check_sample_weight", "_fit_context"]

@@ -1,12 +1,13 @@
 """What values the parameters of CNNClassifier may take."""
 
 import inspect
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklearn_cnn._compat import Integral, Interval, Real, StrOptions
+from sklearn_cnn._compat import Interval, StrOptions
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
 from sklearn_cnn.training.hardware import DTYPES
 from sklearn_cnn.training.net import Callback

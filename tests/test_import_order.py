@@ -11,10 +11,11 @@ PACKAGE = Path(sklearn_cnn.__file__).parent
 
 MAY_IMPORT = {
     "_compat": set(),
-    "images": {"_compat", "images"},
-    "network": {"_compat", "network"},
+    "_counts": set(),
+    "images": {"_counts", "images"},
+    "network": {"_counts", "network"},
     "training": {"_compat", "images", "network", "training"},
-    "parameters": {"_compat", "images", "network", "training"},
+    "parameters": {"_compat", "network", "training"},
     "classifier": {"_compat", "images", "network", "training", "parameters"},
     "__init__": {"classifier", "network"},
 }

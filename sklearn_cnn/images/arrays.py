@@ -114,47 +114,59 @@ def _n_dimensions(X: Any) -> int:
 
 def _as_array(X: Any) -> Any:
     """Turn lists and other array-likes into arrays, with a word on what is often put there."""
-    if issparse(X) or hasattr(X, "columns"):
+    if issparse(X):
         return X
+    if hasattr(X, "to_numpy") and len(X.shape) == 1:  # a Series
+        X = X.to_numpy()
     if isinstance(X, (str, bytes, os.PathLike)) or _holds_paths(X):
         raise TypeError(
             "X must hold the pixels of images, not paths or text: open the files first, for "
             "example np.stack([np.asarray(PIL.Image.open(path).resize((64, 64))) for path in X])."
         )
     if hasattr(X, "detach") and hasattr(X, "cpu"):  # a torch tensor, on whichever device
-        return X.detach().cpu().numpy()
+        X = X.detach().cpu()
+        return X.float().numpy() if str(X.dtype) == "torch.bfloat16" else X.numpy()
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        X = list(X)
     if hasattr(X, "shape"):
         return X
     try:
         return np.asarray(X)
     except ValueError as error:
-        shapes = sorted({np.shape(image) for image in X if hasattr(image, "shape")})
-        if len(shapes) > 1:
-            raise ValueError(
-                f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: "
-                "resize them to one height, width and number of channels."
-            ) from error
-        raise
+        raise ValueError(_describe_ragged(X)) from error
 
 
 def _holds_paths(X: Any) -> bool:
-    """Whether the first element is a path. Numeric strings stay scikit-learn's to judge."""
-    if not isinstance(X, (list, tuple, np.ndarray)) or len(X) == 0 or np.ndim(X[:1]) != 1:
+    """Whether a list, an array or the only column of a table begins with a path."""
+    if hasattr(X, "iloc"):
+        return X.shape[1] == 1 and len(X) > 0 and isinstance(X.iloc[0, 0], (str, os.PathLike))
+    if isinstance(X, np.ndarray) and X.ndim == 0:
         return False
-    return isinstance(X[0], (str, os.PathLike, bytes))
+    is_sequence = isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0
+    return is_sequence and isinstance(X[0], (str, os.PathLike, bytes))
+
+
+def _describe_ragged(X: Any) -> str:
+    """Name two shapes that differ among images, where each image has one."""
+    try:
+        shapes = sorted({np.shape(image) for image in X})
+    except ValueError:
+        shapes = []
+    if len(shapes) < 2:
+        return "The images in X have rows of different lengths: an image must be a rectangle."
+    return (
+        f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: resize "
+        "them to one height, width and number of channels."
+    )
 
 
 def _warn_of_flattened_colour(n_features: int) -> None:
-    for channels in (3, 4):
-        side = isqrt(n_features // channels)
-        if side >= SMALLEST_COLOUR_SIDE and channels * side * side == n_features:
-            if isqrt(n_features) ** 2 == n_features:
-                return
-            warnings.warn(
-                f"X has {n_features} = {side} x {side} x {channels} features a row and "
-                f"image_shape is None, so each row is taken for a single row of {n_features} "
-                f"pixels. If they are colour images, pass image_shape=({side}, {side}, "
-                f"{channels}).",
-                UserWarning,
-                stacklevel=4,
-            )
+    side = isqrt(n_features // 3)
+    if side >= SMALLEST_COLOUR_SIDE and 3 * side * side == n_features:
+        warnings.warn(
+            f"X has {n_features} = {side} x {side} x 3 features a row and image_shape is None, so "
+            f"each row is taken for a single row of {n_features} pixels. If they are colour "
+            f"images, pass image_shape=({side}, {side}, 3).",
+            UserWarning,
+            stacklevel=6,
+        )

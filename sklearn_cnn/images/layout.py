@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from sklearn_cnn._counts import is_count
+
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""
 
@@ -33,10 +35,8 @@ def normalise_image_shape(image_shape: Any) -> ImageShape | None:
     """Return ``image_shape`` as (height, width, channels), or None where none is given."""
     if image_shape is None:
         return None
-    sides = tuple(image_shape)
-    if len(sides) not in (2, 3) or not all(
-        isinstance(side, (int, np.integer)) and side >= 1 for side in sides
-    ):
+    sides = tuple(image_shape) if np.ndim(image_shape) == 1 else ()
+    if len(sides) not in (2, 3) or not all(map(is_count, sides)):
         raise ValueError(
             f"image_shape must be (height, width) or (height, width, channels) in whole numbers "
             f"of at least 1. Got image_shape={image_shape!r}."
@@ -174,7 +174,8 @@ def _refuse_shape(shape: tuple[int, ...], layout: Layout, data_format: str) -> N
         f"X holds images of another shape than those seen at fit: expected {layout.image_shape} "
         f"(height, width, channels), got X.shape={shape}."
     )
-    if tuple(shape) in (layout.image_shape, layout.image_shape[:2]):
+    height, width, channels = layout.image_shape
+    if tuple(shape) in (layout.image_shape, (height, width), (channels, height, width)):
         message += " A single image needs a batch axis: pass X[np.newaxis]."
     elif len(shape) == 4 and data_format != "auto":
         message += f" The array is read with data_format={data_format!r}."

@@ -28,7 +28,8 @@ def channel_statistics(
     """
     mean = _weighted_mean(images, rows, weights)
     std = np.sqrt(_weighted_mean(images, rows, weights, centre=mean, power=2))
-    return mean, np.where(std > np.finfo(np.float32).eps * np.abs(mean), std, 1.0)
+    float32 = np.finfo(np.float32)
+    return mean, np.where(std > np.maximum(float32.eps * np.abs(mean), float32.tiny), std, 1.0)
 
 
 def _weighted_mean(

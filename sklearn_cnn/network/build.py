@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -22,7 +23,6 @@ from sklearn_cnn.network.layers import (
 from sklearn_cnn.network.normalize import Normalize
 from sklearn_cnn.network.same_padding import SamePaddedConv2d
 from sklearn_cnn.network.shapes import Shape, check_layers, output_shapes
-from sklearn_cnn.network.small_batch import BatchNorm1d, BatchNorm2d
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -85,15 +85,15 @@ def build_network(
     """
     modules: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize(mean, std, dtype))
     if callable(layers):
-        modules["network"] = _checked_module(layers(image_shape, n_outputs))
+        modules["network"] = _made_module(layers, image_shape, n_outputs)
+        network = nn.Sequential(modules).to(dtype=dtype)
+        _check_outputs(network, image_shape, n_outputs)  # gives lazy modules their shapes, too
     else:
         modules.update(_described_modules(layers, image_shape, n_outputs, dtype))
-    network = nn.Sequential(modules)
-    move: Any = network.to  # its annotations do not know memory_format
-    move(dtype=dtype, memory_format=torch.channels_last)
-    if callable(layers):
-        _check_outputs(network, image_shape, n_outputs)
-    return network
+        network = nn.Sequential(modules)
+    to_memory_format: Any = network.to  # its annotations do not know memory_format
+    to_memory_format(memory_format=torch.channels_last)
+    return network.train()
 
 
 def _described_modules(
@@ -141,12 +141,21 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
             return nn.Dropout(layer.rate)
         case BatchNorm():
             norm = BatchNorm2d if len(shape) == 3 else BatchNorm1d
-            return norm(shape[0], momentum=1.0, dtype=dtype)
+            return norm(shape[0], dtype=dtype)
         case Activation():
             return ACTIVATIONS[layer.name]()
 
 
-def _checked_module(module: Any) -> nn.Module:
+def _made_module(
+    layers: ModuleFactory, image_shape: tuple[int, int, int], n_outputs: int
+) -> nn.Module:
+    if isinstance(layers, nn.Module):
+        raise TypeError(
+            "layers must be a sequence of layer descriptions, or a callable (image_shape, "
+            f"n_outputs) that returns a torch.nn.Module. Got a module, {type(layers).__name__}: "
+            "pass a function that makes one, so that every fit begins with new weights."
+        )
+    module = layers(image_shape, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
             "layers must be a sequence of layer descriptions, or a callable that returns a "
@@ -165,7 +174,7 @@ def _check_outputs(
     try:
         with torch.no_grad():
             outputs = network(torch.zeros(shape, dtype=torch.uint8))
-    except RuntimeError as error:
+    except Exception as error:  # whatever a module of the user's raises
         raise ValueError(
             f"The module that layers returned cannot take images of shape {shape} (n, channels, "
             f"height, width): {error}"

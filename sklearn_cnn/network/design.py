@@ -1,10 +1,11 @@
 """From hyperparameters and the shape of an image to a list of layer descriptions."""
 
-from collections.abc import Sequence
 from math import log2
 from typing import Any
 
-from sklearn_cnn._compat import Integral
+import numpy as np
+
+from sklearn_cnn._counts import is_count
 from sklearn_cnn.network.layers import (
     Activation,
     ActivationName,
@@ -17,7 +18,6 @@ from sklearn_cnn.network.layers import (
     Pool,
     PoolKind,
     as_pair,
-    is_count,
 )
 
 WIDTHS = (32, 64, 128, 256)
@@ -120,7 +120,7 @@ def _block_channels(conv_channels: Any, side: int, pool: int) -> tuple[int, ...]
 
 
 def _counts(value: Any, name: str) -> tuple[int, ...]:
-    counts: Sequence[Any] = (value,) if isinstance(value, Integral) else tuple(value)
+    counts = (value,) if np.ndim(value) == 0 else tuple(value)
     if not all(map(is_count, counts)):
         raise ValueError(f"{name} must hold whole numbers of at least 1. Got {name}={value!r}.")
     return tuple(int(count) for count in counts)

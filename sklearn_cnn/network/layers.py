@@ -6,9 +6,10 @@ from that vector.
 """
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from sklearn_cnn._compat import Integral, Real
+from sklearn_cnn._counts import is_count
 
 PoolKind = Literal["max", "mean"]
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
@@ -50,18 +51,21 @@ def as_pair(size: Any, name: str) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def is_count(value: Any) -> bool:
-    """Whether a value is a whole number of at least 1."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
-
-
 def _check_count(value: Any, name: str) -> None:
     if not is_count(value):
         raise ValueError(f"{name} must be a whole number of at least 1. Got {name}={value!r}.")
 
 
+def _check_size(layer: Any, name: str) -> None:
+    """Check a size, and make a tuple of a list, so that the layer is a value that cannot change."""
+    size = getattr(layer, name)
+    pair = as_pair(size, name)
+    if not isinstance(size, Integral):
+        object.__setattr__(layer, name, pair)
+
+
 def _check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}. Got {name}={value!r}.")
 
 
@@ -78,8 +82,8 @@ class Conv:
     stride : int or (height, width), default=1
         Step of the kernel.
     padding : {"same", "valid"}, default="same"
-        "same" pads with zeros so that a stride of 1 keeps the height and width; "valid" does not
-        pad.
+        "same" pads with zeros, the odd one below and to the right, so that a stride of 1 keeps
+        height and width and a stride of s divides them by s, rounded up; "valid" does not pad.
     bias : bool, default=True
         Whether each channel has a bias. It is redundant in front of :class:`BatchNorm`.
 
@@ -103,14 +107,9 @@ class Conv:
 
     def __post_init__(self) -> None:
         _check_count(self.channels, "channels")
-        kernel, stride = as_pair(self.kernel_size, "kernel_size"), as_pair(self.stride, "stride")
+        _check_size(self, "kernel_size")
+        _check_size(self, "stride")
         _check_choice(self.padding, "padding", PADDINGS)
-        strided_even = any(k % 2 == 0 and s > 1 for k, s in zip(kernel, stride, strict=True))
-        if self.padding == "same" and strided_even:
-            raise ValueError(
-                f"padding='same' with a stride above 1 needs an odd kernel_size. Got "
-                f"kernel_size={self.kernel_size!r}, stride={self.stride!r}."
-            )
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ class Pool:
 
     def __post_init__(self) -> None:
         _check_choice(self.kind, "kind", POOL_KINDS)
-        as_pair(self.size, "size")
+        _check_size(self, "size")
         if self.stride is not None:
-            as_pair(self.stride, "stride")
+            _check_size(self, "stride")
 
 
 @dataclass(frozen=True)

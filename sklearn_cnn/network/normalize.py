@@ -25,8 +25,8 @@ class Normalize(nn.Module):
     def __init__(self, mean: np.ndarray, std: np.ndarray, dtype: torch.dtype) -> None:
         super().__init__()
         shape = (1, -1, 1, 1)
-        self.register_buffer("mean", torch.from_numpy(mean).reshape(shape).to(dtype))
-        self.register_buffer("scale", torch.from_numpy(1 / std).reshape(shape).to(dtype))
+        self.register_buffer("mean", torch.tensor(mean, dtype=dtype).reshape(shape))
+        self.register_buffer("scale", torch.tensor(1 / std, dtype=dtype).reshape(shape))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Standardise pixels.

@@ -7,6 +7,8 @@ each channel, whose variance is zero, is normalised by the running statistics wh
 it comes up where a batch, or the piece of it that fits in memory, is one image with maps of 1 x 1.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -18,6 +20,10 @@ MOMENTUM = 0.1
 class BatchNorm2d(nn.BatchNorm2d):
     """Normalise maps of shape (n, channels, height, width)."""
 
+    def __init__(self, num_features: int, **options: Any) -> None:
+        super().__init__(num_features, momentum=1.0, **options)
+        _after_loading(self)(_count_batches_again)
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise by the batch while training, and by the running statistics else."""
         if _is_single_value(self, input):
@@ -28,6 +34,10 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 class BatchNorm1d(nn.BatchNorm1d):
     """Normalise vectors of shape (n, values)."""
+
+    def __init__(self, num_features: int, **options: Any) -> None:
+        super().__init__(num_features, momentum=1.0, **options)
+        _after_loading(self)(_count_batches_again)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise by the batch while training, and by the running statistics else."""
@@ -51,7 +61,19 @@ def _by_running_statistics(norm: _BatchNorm, x: torch.Tensor) -> torch.Tensor:
 
 
 def _set_momentum(norm: _BatchNorm) -> None:
-    """Weigh batch number k by 1 / k, as a mean does, until that falls to ``MOMENTUM``."""
+    """Weigh batch number k by 1 / k, as a mean does, until that falls to ``MOMENTUM``.
+
+    The batches are counted on the device; they are asked for during the first ten only.
+    """
     seen = norm.num_batches_tracked
-    if norm.training and seen is not None and (norm.momentum is None or norm.momentum > MOMENTUM):
+    if norm.training and seen is not None and norm.momentum != MOMENTUM:
         norm.momentum = max(MOMENTUM, 1 / (int(seen) + 1))
+
+
+def _after_loading(norm: nn.Module) -> Any:
+    return norm.register_load_state_dict_post_hook  # torch leaves it without annotations
+
+
+def _count_batches_again(norm: Any, _: Any) -> None:
+    """Let weights that were loaded say how many batches their statistics have seen."""
+    norm.momentum = 1.0

@@ -1,0 +1,228 @@
+"""What may hold images, what may not, and what is set on the estimator."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from sklearn_cnn import CNNClassifier
+from sklearn_cnn.images.arrays import read_images, read_training_images
+from sklearn_cnn.images.layout import Layout
+
+GRAY = np.arange(2 * 4 * 5.0).reshape(2, 4, 5)
+
+
+def fitted_on(X, **parameters):
+    """An estimator that has seen ``X``, and the layout it found."""
+    estimator = CNNClassifier(**parameters)
+    _, layout = read_training_images(estimator, X)
+    return estimator, layout
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [np.asarray, np.ndarray.tolist, list, tuple, torch.from_numpy, np.asfortranarray],
+    ids=["array", "nested list", "list of arrays", "tuple of arrays", "tensor", "F order"],
+)
+def test_the_same_images_from_any_container(hold):
+    """Would catch a container that is refused, or whose axes are mixed up."""
+    images, layout = read_training_images(CNNClassifier(), hold(GRAY))
+    np.testing.assert_array_equal(images, GRAY[..., np.newaxis])
+    assert layout == Layout((4, 5, 1))
+
+
+def test_a_list_of_tensors_and_one_that_requires_grad():
+    """Would catch ``numpy()`` called on a tensor in a graph."""
+    tensors = [torch.from_numpy(image) for image in GRAY]
+    images, _ = read_training_images(CNNClassifier(), tensors)
+    np.testing.assert_array_equal(images[..., 0], GRAY)
+    images, _ = read_training_images(CNNClassifier(), torch.from_numpy(GRAY).requires_grad_())
+    np.testing.assert_array_equal(images[..., 0], GRAY)
+
+
+def test_a_data_frame_gives_rows_and_names():
+    """Would catch column names that are lost."""
+    frame = pd.DataFrame(GRAY.reshape(2, 20), columns=[f"pixel{i}" for i in range(20)])
+    estimator = CNNClassifier(image_shape=(4, 5))
+    images, _ = read_training_images(estimator, frame)
+    np.testing.assert_array_equal(images[..., 0], GRAY)
+    assert list(estimator.feature_names_in_) == list(frame.columns)
+
+
+def test_names_of_an_earlier_data_frame_go_when_arrays_follow():
+    """Would catch feature names that outlive the data they belong to."""
+    estimator, _ = fitted_on(pd.DataFrame(np.eye(4), columns=list("abcd")))
+    assert hasattr(estimator, "feature_names_in_")
+    read_training_images(estimator, GRAY)
+    assert not hasattr(estimator, "feature_names_in_")
+    assert estimator.n_features_in_ == 20
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_features"),
+    [((2, 90), 90), ((2, 6, 5), 30), ((2, 6, 5, 3), 90), ((2, 3, 6, 5), 90)],
+)
+def test_n_features_in_counts_the_values_of_an_image(shape, n_features):
+    """Would catch a count of one axis only, or one that depends on the layout."""
+    estimator, _ = fitted_on(np.zeros(shape))
+    assert estimator.n_features_in_ == n_features
+
+
+@pytest.mark.parametrize("shape", [(2, 90), (2, 6, 15), (2, 6, 5, 3), (2, 3, 6, 5)])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "int64", "float16", "float32"])
+def test_arrays_are_viewed_never_copied_or_written(shape, dtype):
+    """Would catch a float64 copy of a large uint8 array, or a write into the user's."""
+    X = (np.arange(180) % 2).reshape(shape).astype(dtype)
+    X.flags.writeable = False
+    images, layout = read_training_images(estimator := CNNClassifier(), X)
+    again = read_images(estimator, X, layout)
+    for found in (images, again):
+        assert np.shares_memory(found, X)
+        assert found.dtype == dtype
+    assert X.tobytes() == (np.arange(180) % 2).astype(dtype).tobytes()
+
+
+def test_reading_to_predict_sets_nothing():
+    """Would catch a ``predict`` that changes the estimator."""
+    estimator, layout = fitted_on(GRAY)
+    before = dict(vars(estimator))
+    read_images(estimator, GRAY, layout)
+    read_images(estimator, GRAY.reshape(2, 20), layout)
+    assert vars(estimator) == before
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "text"),
+    [
+        (np.float64(3), ValueError, "got scalar array instead"),
+        (np.array(3.0), ValueError, "got scalar array instead"),
+        (3, ValueError, "got scalar array instead"),
+        (np.ones(5), ValueError, "got 1D array instead"),
+        ([], ValueError, "got 1D array instead"),
+        (np.ones((0, 5)), ValueError, r"0 sample\(s\)"),
+        (np.ones((0, 4, 5)), ValueError, r"0 sample\(s\)"),
+        (np.ones((5, 0)), ValueError, r"0 feature\(s\)"),
+        (np.ones((5, 0, 4)), ValueError, r"images without pixels: X.shape=\(5, 0, 4\)"),
+        (np.ones((5, 4, 4, 0)), ValueError, r"images without pixels: X.shape=\(5, 4, 4, 0\)"),
+        (np.full((2, 4, 5), np.nan), ValueError, "Input X contains NaN"),
+        (np.full((2, 4, 5), np.inf), ValueError, "Input X contains infinity"),
+        (np.full((2, 4, 5), 1j), ValueError, "Complex data not supported"),
+        (np.full((2, 4, 5), "a"), ValueError, "arrays of bytes/strings"),
+        (csr_array(np.eye(4)), TypeError, "Sparse data was passed"),
+        (np.ones((2, 3, 4, 5, 3)), ValueError, r"Got 5 dimensions, X.shape=\(2, 3, 4, 5, 3\)"),
+    ],
+)
+def test_what_holds_no_images(X, error, text):
+    """Would catch a raw NumPy or torch error, and words that are not scikit-learn's."""
+    with pytest.raises(error, match=text):
+        read_training_images(CNNClassifier(), X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        "a.png",
+        b"a.png",
+        Path("a.png"),
+        ["a.png", "b.png"],
+        ("a.png",),
+        [Path("a.png")],
+        [b"a.png"],
+        np.array(["a.png", "b.png"]),
+        np.array([Path("a.png")], dtype=object),
+    ],
+    ids=repr,
+)
+def test_paths_are_refused_with_the_way_to_open_them(X):
+    """Would catch "could not convert string to float" where files are meant."""
+    with pytest.raises(TypeError, match="not paths or text: open the files first") as caught:
+        read_training_images(CNNClassifier(), X)
+    assert "PIL.Image.open" in str(caught.value)
+
+
+@pytest.mark.parametrize("hold", [list, tuple])
+def test_images_of_different_shapes_are_named(hold):
+    """Would catch NumPy's "inhomogeneous shape", which names neither of them."""
+    X = hold([np.ones((4, 5, 3)), np.ones((4, 6, 3)), np.ones((4, 5, 3))])
+    with pytest.raises(ValueError, match=r"different shapes, \(4, 5, 3\) and \(4, 6, 3\)") as info:
+        read_training_images(CNNClassifier(), X)
+    assert "resize them to one height, width and number of channels" in str(info.value)
+
+
+def test_images_in_an_object_array_of_different_shapes_are_named():
+    """Would catch "setting an array element with a sequence", from a data frame's column."""
+    X = np.empty(2, dtype=object)
+    X[:] = [np.ones((4, 5, 3)), np.ones((4, 6, 3))]
+    with pytest.raises(ValueError, match=r"different shapes, \(4, 5, 3\) and \(4, 6, 3\)"):
+        read_training_images(CNNClassifier(), X)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "single"),
+    [
+        ((2, 4, 5), (4, 5)),
+        ((2, 6, 5, 3), (6, 5, 3)),
+        ((2, 5, 1), (5, 1)),
+        ((2, 3, 6, 5), (3, 6, 5)),
+    ],
+)
+def test_a_single_image_needs_a_batch_axis(fitted, single):
+    """Would catch a message about features where X[np.newaxis] is the answer."""
+    estimator, layout = fitted_on(np.zeros(fitted))
+    with pytest.raises(ValueError, match=r"pass X\[np.newaxis\]"):
+        read_images(estimator, np.zeros(single), layout)
+
+
+@pytest.mark.parametrize(("fitted", "rows"), [((2, 1, 5), (1, 5)), ((2, 1, 1), (1, 1))])
+def test_one_row_of_pixels_is_a_batch_of_one(fitted, rows):
+    """Would catch a row refused since the image, 1 x n, has its shape."""
+    estimator, layout = fitted_on(np.zeros(fitted))
+    assert read_images(estimator, np.zeros(rows), layout).shape == (1, *layout.image_shape)
+
+
+@pytest.mark.parametrize("n_features", [19, 21])
+def test_rows_of_another_length_than_at_fit(n_features):
+    """Would catch words other than scikit-learn's."""
+    estimator, layout = fitted_on(GRAY)
+    text = f"X has {n_features} features, but CNNClassifier is expecting 20 features as input"
+    with pytest.raises(ValueError, match=text):
+        read_images(estimator, np.zeros((2, n_features)), layout)
+
+
+@pytest.mark.parametrize(("side", "warned"), [(7, False), (8, True), (32, True)])
+def test_rows_that_look_like_colour_images_warn(side, warned):
+    """Would catch silence on flattened CIFAR, or a warning for every third table."""
+    X = np.zeros((2, 3 * side * side))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_training_images(CNNClassifier(), X)
+    assert [f"pass image_shape=({side}, {side}, 3)" in str(w.message) for w in caught] == (
+        [True] if warned else []
+    )
+
+
+@pytest.mark.parametrize("n_features", [191, 193, 64, 4 * 8 * 8])
+def test_other_rows_do_not_warn(n_features):
+    """Would catch a warning for 16 x 16 gray images, which are as long as 8 x 8 x 4."""
+    read_training_images(CNNClassifier(), np.zeros((2, n_features)))
+
+
+def test_rows_with_an_image_shape_do_not_warn():
+    """Would catch advice that has been followed."""
+    _, layout = read_training_images(CNNClassifier(image_shape=(8, 8, 3)), np.zeros((2, 192)))
+    assert layout == Layout((8, 8, 3))
+
+
+def test_the_warning_points_at_the_line_that_called_fit():
+    """Would catch a warning that shows a line of this package in place of the user's."""
+    X, y, too_few_weights = np.zeros((4, 192)), [0, 1, 0, 1], [1.0]
+    with (
+        pytest.warns(UserWarning, match="192 = 8 x 8 x 3") as caught,
+        pytest.raises(ValueError, match="sample_weight"),
+    ):
+        CNNClassifier().fit(X, y, too_few_weights)
+    assert caught[0].filename == __file__

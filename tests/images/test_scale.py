@@ -1,0 +1,170 @@
+"""The range of the pixels: what counts as which kind, and which changes are refused."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_cnn.images import scale
+from sklearn_cnn.images.scale import (
+    PixelScale,
+    check_representable,
+    check_scale,
+    read_scale,
+    row_blocks,
+)
+
+
+def image_of(*values, dtype="float64"):
+    """One image, a row of gray pixels."""
+    return np.array(values, dtype=dtype).reshape(1, 1, -1, 1)
+
+
+def just_above(value):
+    return np.nextafter(value, np.inf)
+
+
+WHOLE = image_of(0, 7, 255)
+UNIT = image_of(0, 0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ((0, 255), "uint8", PixelScale("whole", 0, 255)),
+        ((0, 2), "uint8", PixelScale("whole", 0, 2)),
+        ((0, 1), "uint8", PixelScale("other", 0, 1)),
+        ((0, 65535), "uint16", PixelScale("whole", 0, 65535)),
+        ((0, 1), "bool", PixelScale("other", 0, 1)),
+        ((-1, 255), "int16", PixelScale("other", -1, 255)),
+        ((0, 255), "float32", PixelScale("whole", 0, 255)),
+        ((0, 2), "float64", PixelScale("whole", 0, 2)),
+        ((0, 1.5), "float64", PixelScale("other", 0, 1.5)),
+        ((0.5, 255), "float64", PixelScale("other", 0.5, 255)),
+        ((0, 0.5, 1), "float64", PixelScale("unit", 0, 1)),
+        ((0.25,), "float16", PixelScale("unit", 0.25, 0.25)),
+        ((0, 1), "float64", PixelScale("other", 0, 1)),
+        ((0, 0), "float64", PixelScale("other", 0, 0)),
+        ((-0.5, 0.5), "float64", PixelScale("other", -0.5, 0.5)),
+        ((-0.0, 0.5), "float64", PixelScale("unit", 0, 0.5)),
+    ],
+)
+def test_kind_and_range(values, dtype, expected):
+    """Would catch black and white images that count as fractions, or 0 to 16 that does not."""
+    assert read_scale(image_of(*values, dtype=dtype)) == expected
+
+
+def test_both_sides_of_one_and_of_zero():
+    """Would catch "<" where "<=" is meant."""
+    assert read_scale(image_of(0.5, 1)).kind == "unit"
+    assert read_scale(image_of(0.5, just_above(1.0))).kind == "other"
+    assert read_scale(image_of(0, 0.5)).kind == "unit"
+    assert read_scale(image_of(-just_above(0.0), 0.5)).kind == "other"
+
+
+def test_kind_and_range_in_words():
+    """Would catch a range printed to sixteen digits."""
+    assert read_scale(WHOLE).describe() == "whole numbers from 0 to 255"
+    assert read_scale(image_of(0, 1 / 3)).describe() == "fractions from 0 to 0.333333"
+    assert read_scale(image_of(-2, 2)).describe() == "numbers from -2 to 2"
+
+
+@pytest.mark.parametrize(
+    ("seen", "given", "text"),
+    [
+        (
+            WHOLE,
+            UNIT,
+            "fit saw whole numbers from 0 to 255, X now holds fractions from 0 to 1. Give both in "
+            "the same range: multiply X by the factor it was divided by.",
+        ),
+        (
+            UNIT,
+            WHOLE,
+            "fit saw fractions from 0 to 1, X now holds whole numbers from 0 to 255. Give both in "
+            "the same range: divide X as the training images were divided.",
+        ),
+    ],
+)
+def test_a_change_between_whole_numbers_and_fractions_is_refused(seen, given, text):
+    """Would catch silent nonsense at predict, and the two remedies the wrong way round."""
+    with pytest.raises(ValueError, match=re.escape(text)):
+        check_scale(given, read_scale(seen))
+
+
+@pytest.mark.parametrize(
+    ("seen", "given"),
+    [
+        (WHOLE, WHOLE),
+        (WHOLE, image_of(0, 0)),
+        (WHOLE, image_of(0, 1)),
+        (WHOLE, image_of(0, 1000)),
+        (WHOLE, image_of(0.5, 254.5)),
+        (WHOLE, image_of(-1, 255)),
+        (UNIT, UNIT),
+        (UNIT, image_of(0, 0)),
+        (UNIT, image_of(1, 1)),
+        (UNIT, image_of(0, 1.5)),
+        (UNIT, image_of(-0.5, 0.5)),
+        (image_of(0, 1), WHOLE),
+        (image_of(0, 1), UNIT),
+        (image_of(-1, 1), WHOLE),
+        (image_of(-1, 1), UNIT),
+    ],
+)
+def test_what_may_be_the_same_range_passes(seen, given):
+    """Would catch a black image, an augmented one or a standardised one that is refused."""
+    check_scale(given, read_scale(seen))
+
+
+@given(
+    n_rows=st.integers(0, 40),
+    per_row=st.integers(0, 12),
+    at_once=st.integers(1, 30),
+)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_blocks_cover_every_row_once_and_stay_small(n_rows, per_row, at_once):
+    """Would catch a row lost or read twice at a block's edge, or a block of unbounded size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale, "VALUES_AT_ONCE", at_once)
+        blocks = [range(n_rows)[block] for block in row_blocks(n_rows, per_row)]
+    assert [row for block in blocks for row in block] == list(range(n_rows))
+    assert all(len(block) * per_row <= at_once or len(block) == 1 for block in blocks)
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_a_fraction_in_any_block_is_seen(monkeypatch, position):
+    """Would catch a scan that stops after the first block or leaves out the last."""
+    monkeypatch.setattr(scale, "VALUES_AT_ONCE", 2 * 4)
+    X = np.full((5, 2, 2, 1), 9.0)
+    assert read_scale(X).kind == "whole"
+    X[position, 1, 1, 0] = 8.5
+    assert read_scale(X).kind == "other"
+
+
+LARGEST32 = float(np.finfo("float32").max)
+TEXT = "X contains infinity or a value too large for dtype('float32'), in which the network "
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_both_sides_of_the_largest_float32(sign):
+    """Would catch float64 pixels that turn into infinity, of either sign."""
+    check_representable(image_of(0, sign * LARGEST32), "float32")
+    with pytest.raises(ValueError, match=re.escape(TEXT)) as caught:
+        check_representable(image_of(0, sign * just_above(LARGEST32)), "float32")
+    assert "the largest magnitude is 3.40282e+38. Scale the pixels down." in str(caught.value)
+
+
+def test_a_wider_network_takes_what_a_narrower_one_refuses():
+    """Would catch a limit that does not depend on the network's dtype."""
+    check_representable(image_of(1e300), "float64")
+    with pytest.raises(ValueError, match="largest magnitude is 1e\\+300"):
+        check_representable(image_of(1e300), "float32")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32"])
+def test_dtypes_that_always_fit_pass(dtype):
+    """Would catch a check that fails on dtypes without a floating-point range."""
+    check_representable(image_of(0, 1, dtype=dtype), "float32")
