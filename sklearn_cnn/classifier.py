@@ -27,7 +27,7 @@ from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits
 from sklearn_cnn.training.recipe import resolve_max_epochs
 from sklearn_cnn.training.seeding import derive_seed, draw_seed
-from sklearn_cnn.training.start import adjust_net, start_net
+from sklearn_cnn.training.start import adjust_net, check_same_network, start_net
 from sklearn_cnn.training.train import TrainingPlan, set_images_per_pass, train_network
 from sklearn_cnn.training.transaction import all_or_nothing
 
@@ -102,8 +102,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Weight of each class in the loss, as ``{label: weight}``; "balanced" weighs a class by the
         inverse of its frequency.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last ``fit``, for images and classes of the
-        same kind.
+        Whether ``fit`` goes on from the weights of the last ``fit``, with its network, device and
+        precision, for images and classes of the same kind.
     callbacks : list of skorch callbacks or None, default=None
         Called while training; each fit uses copies.
     device : str or torch.device, default="auto"
@@ -137,8 +137,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_ : list of float or None
-        Accuracy on the held-out images after each epoch, weighted as the loss is; None without
-        early stopping.
+        Accuracy on the held-out images after each epoch of the last fit, weighted as the loss is;
+        None without early stopping.
     best_validation_score_ : float or None
         The highest of them, which is that of the weights kept.
     history_ : skorch.history.History
@@ -459,30 +459,27 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         new_optimizer: bool = False,
     ) -> None:
         """Train the net further, and tell how it went."""
-        if self._requested_network() != self._network:
-            raise ValueError(
-                "warm_start and partial_fit go on with the network of the first fit, but the "
-                "parameters now ask for another one. Set them back, or call fit with "
-                "warm_start=False to start anew."
-            )
+        check_same_network(self._requested_network(), self._network)
         plan = TrainingPlan(
             epochs,
             schedule,
             self.learning_rate,
             self.n_iter_no_change,
             self.tol,
-            check_callbacks(self.callbacks),
+            check_callbacks(self.callbacks, schedule),
             self.verbose,
         )
+        n_before = len(self.net_.history)
         with self.net_.rollback_on_error():
             adjust_net(self, self.net_, new_optimizer=new_optimizer)
-            train_network(self.net_, data, plan, derive_seed(seed, len(self.net_.history)))
+            train_network(self.net_, data, plan, derive_seed(seed, n_before))
         self.history_ = self.net_.history
         self.n_iter_ = len(self.history_)
         self.loss_curve_ = self.history_[:, "train_loss"]
-        scores = [epoch.get("validation_score") for epoch in self.history_]
-        self.validation_scores_ = scores if data.validation is not None else None
-        self.best_validation_score_ = max(scores) if data.validation is not None else None
+        self.validation_scores_ = self.best_validation_score_ = None
+        if data.validation is not None:
+            self.validation_scores_ = self.history_[n_before:, "validation_score"]
+            self.best_validation_score_ = max(self.validation_scores_)
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -10,7 +10,7 @@ import torch
 from sklearn_cnn._compat import Interval, StrOptions
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
 from sklearn_cnn.training.hardware import DTYPES
-from sklearn_cnn.training.net import Callback
+from sklearn_cnn.training.net import Callback, LRScheduler
 from sklearn_cnn.training.recipe import OPTIMIZERS, SCHEDULES
 
 _COUNT = Interval(Integral, 1, None, closed="left")
@@ -50,13 +50,15 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 """In the form of scikit-learn's parameter validation."""
 
 
-def check_callbacks(callbacks: Any) -> list[Any]:
+def check_callbacks(callbacks: Any, schedule: str) -> list[Any]:
     """Return the ``callbacks`` parameter as a list, or say which element is no callback.
 
     Parameters
     ----------
     callbacks : sequence or None
         skorch callbacks, their classes, or (name, callback) pairs.
+    schedule : str
+        The ``schedule`` parameter.
 
     Returns
     -------
@@ -66,6 +68,8 @@ def check_callbacks(callbacks: Any) -> list[Any]:
     ------
     TypeError
         If an element is none of these.
+    ValueError
+        If a callback and the schedule would both set the learning rate.
     """
     for position, item in enumerate(callbacks or ()):
         callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
@@ -75,5 +79,10 @@ def check_callbacks(callbacks: Any) -> list[Any]:
                 f"callbacks[{position}] must be a skorch callback, such as "
                 f"skorch.callbacks.EpochScoring('accuracy'), or a pair (name, callback). Got "
                 f"{item!r}."
+            )
+        if issubclass(cls, LRScheduler) and schedule != "constant":
+            raise ValueError(
+                f"callbacks[{position}] is an LRScheduler, and schedule={schedule!r} sets the "
+                "learning rate too. Use schedule='constant' with it, or leave it out."
             )
     return list(callbacks or ())

@@ -53,7 +53,7 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: Any) -> Batch:
         """Gather one image by its number, or a batch by an array of numbers, into fresh memory."""
         index = np.atleast_1d(index)
-        pixels = as_pixels(np.take(self.images, self.rows[index], axis=0))
+        pixels = as_pixels(self.images[self.rows[index]])
         picked = {"images": pixels, "sample_weight": self.weights[index]}
         return picked, self.targets[index]
 
@@ -75,7 +75,7 @@ class PlainImages(Dataset):
     def __getitem__(self, index: Any) -> Batch:
         """Gather a batch; its labels are zeros, since skorch wants some."""
         index = np.atleast_1d(index)
-        pixels = as_pixels(np.take(self.images, index, axis=0))
+        pixels = as_pixels(self.images[index])
         return {"images": pixels}, torch.zeros(len(index), dtype=torch.int64)
 
 

@@ -55,7 +55,20 @@ def resolve_device(device: Any) -> torch.device:
             f"device={device!r} was asked for, but torch sees no MPS device. Use device='auto' or "
             "device='cpu'."
         )
+    if found.type not in ("cpu", "cuda", "mps"):
+        _check_that_it_computes(found)
     return found
+
+
+def _check_that_it_computes(device: torch.device) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # of any type: not compiled in, no driver, no data
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"device='{device}' was asked for, but torch cannot compute there: {reason}. Use "
+            "device='auto' or device='cpu'."
+        ) from error
 
 
 def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:

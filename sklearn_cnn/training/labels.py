@@ -1,5 +1,6 @@
 """Labels become class numbers, and the two kinds of weight become one."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,8 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     if len(unseen):
         raise ValueError(
             f"y holds labels that are not among the classes: {unseen[:5].tolist()}; the classes "
-            f"are {classes.tolist()}. Pass all classes to the first call of partial_fit, or call "
-            "fit to start anew."
+            f"are {classes.tolist()}. Pass all classes to the first call of partial_fit, or start "
+            "anew by fit with warm_start=False."
         )
     return np.searchsorted(classes, y).astype(np.int64)
 
@@ -157,15 +158,19 @@ def loss_weights(
     ndarray of shape (n,), float64
         Mean 1.
     """
+    bad_class_weight = (
+        "class_weight must hold finite weights of at least 0, and above 0 for a class among the "
+        f"labels. Got class_weight={class_weight!r}."
+    )
     if class_weight == "balanced":
         counts = np.bincount(targets, weights=sample_weight, minlength=len(classes))
         by_class = 1 / np.where(counts > 0, counts, 1)
     else:
+        values = () if class_weight is None else class_weight.values()
+        if not all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
+            raise ValueError(bad_class_weight)
         by_class = compute_class_weight(class_weight, classes=classes, y=classes)
-    if (by_class < 0).any() or not by_class[targets].any():
-        raise ValueError(
-            "class_weight must hold weights of at least 0, and above 0 for a class among the "
-            f"labels. Got class_weight={class_weight!r}."
-        )
+    if not by_class[targets].any():
+        raise ValueError(bad_class_weight)
     weights = sample_weight * by_class[targets]
     return np.asarray(weights / weights.mean())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import unpack_data
 from torch import nn
 
@@ -23,7 +23,7 @@ from sklearn_cnn.training.batches import (
 )
 from sklearn_cnn.training.hardware import CHUNK, send_pixels
 
-__all__ = ["Callback", "ConvNet", "StopTraining"]
+__all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
 
 
 class StopTraining(Exception):

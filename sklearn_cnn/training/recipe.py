@@ -87,8 +87,8 @@ def make_optimizer(
 
     Raises
     ------
-    TypeError
-        If the class is no optimizer.
+    TypeError, ValueError
+        If the class is no optimizer, or takes no groups of parameters.
     """
     if not isinstance(optimizer, str) and not issubclass(optimizer, optim.Optimizer):
         raise TypeError(
@@ -103,7 +103,13 @@ def make_optimizer(
     groups = [group for group in groups if group["params"]]
     cls: Any
     cls, options = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
-    made: optim.Optimizer = cls(groups, lr=learning_rate, **options)
+    try:
+        made: optim.Optimizer = cls(groups, lr=learning_rate, **options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"optimizer={cls.__name__} cannot be made with lr={learning_rate} and two groups of "
+            f"parameters, with and without weight_decay={weight_decay}: {error}"
+        ) from error
     return made
 
 
@@ -137,12 +143,15 @@ class LearningRateSchedule(Callback):
         return self
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: Any = None, **_: Any) -> None:
-        """Set the learning rate of the step that follows."""
-        if training:
+        """Set the learning rate of the step that follows.
+
+        A constant one is set once, so that a callback of the user's may change it.
+        """
+        if training and (self.step_ == 0 or self.schedule != "constant"):
             factor = SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps)
             for group in net.optimizer_.param_groups:
                 group["lr"] = self.learning_rate * factor
-            self.step_ += 1
+        self.step_ += bool(training)
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
         """Note the learning rate of the epoch's last step."""

@@ -3,7 +3,6 @@
 from math import ceil
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 
 def split_validation(
@@ -32,19 +31,33 @@ def split_validation(
     ValueError
         If no class has two images.
     """
-    counts = np.bincount(targets)
-    rows = np.arange(len(targets))
-    single = counts[targets] == 1
-    shared, n_shared_classes = rows[~single], int((counts > 1).sum())
-    if n_shared_classes == 0:
+    counts = np.bincount(targets, minlength=len(classes))
+    rows = np.random.default_rng(seed).permutation(len(targets))
+    shares = _shares(np.where(counts > 1, counts, 0), fraction)
+    if not shares.any():
         raise ValueError(
             "early_stopping=True holds out images for validation, but every class has a single "
-            f"image, the class {classes.tolist()[0]!r} for one. Give more images, or use "
+            f"image, the class {classes[targets].tolist()[0]!r} for one. Give more images, or use "
             "early_stopping=False."
         )
-    n_validation = max(ceil(fraction * len(shared)), n_shared_classes)
-    n_validation = min(n_validation, len(shared) - n_shared_classes)
-    training, validation = train_test_split(
-        shared, test_size=n_validation, stratify=targets[shared], random_state=seed % 2**32
+    held_out = np.concatenate(
+        [rows[targets[rows] == number][:share] for number, share in enumerate(shares)]
     )
-    return np.sort(np.concatenate([training, rows[single]])), np.sort(validation)
+    return np.setdiff1d(rows, held_out), np.sort(held_out)
+
+
+def _shares(counts: np.ndarray, fraction: float) -> np.ndarray:
+    """Return how many images of each class to hold out, by the method of largest remainders.
+
+    A class with images keeps one on each side; the others come as near their share as they can.
+    """
+    present = counts > 0
+    total, n_classes = int(counts.sum()), int(present.sum())
+    n_held_out = min(max(ceil(round(fraction * total, 9)), n_classes), total - n_classes)
+    ideal = counts * (n_held_out / max(total, 1))
+    shares = np.where(present, np.clip(np.floor(ideal), 1, np.maximum(counts - 1, 1)), 0)
+    while shares.sum() < n_held_out:
+        shares[np.argmax(np.where(shares < counts - 1, ideal - shares, -np.inf))] += 1
+    while shares.sum() > n_held_out:
+        shares[np.argmax(np.where(shares > 1, shares - ideal, -np.inf))] -= 1
+    return shares.astype(int)

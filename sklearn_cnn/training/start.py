@@ -2,6 +2,7 @@
 
 import warnings
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from sklearn_cnn.images.scale import check_representable
@@ -81,6 +82,33 @@ def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:
     if new_optimizer:
         net.optimizer = _optimizer(estimator)
         net.initialize_optimizer()
+
+
+def check_same_network(requested: Any, fitted: Any) -> None:
+    """Refuse to train a net further when the parameters ask for another network by now.
+
+    Parameters
+    ----------
+    requested, fitted : tuple of layer descriptions, or callable
+        What the parameters ask for, and what the net was built of.
+
+    Raises
+    ------
+    ValueError
+        Naming the first layer that differs.
+    """
+    if requested == fitted:
+        return
+    difference = "the function given as layers is another one"
+    if not callable(requested) and not callable(fitted):
+        pairs = zip_longest(requested, fitted, fillvalue="the output layer")
+        now, before = next(pair for pair in pairs if pair[0] != pair[1])
+        difference = f"{now} in place of {before}"
+    raise ValueError(
+        "warm_start and partial_fit go on with the network of the first fit, but the parameters "
+        f"now ask for another one: {difference}. Set them back, or call fit with warm_start=False "
+        "to start anew."
+    )
 
 
 def _optimizer(estimator: Any) -> Any:

@@ -73,7 +73,7 @@ class FiniteGuard(Callback):
     """Refuse a loss or a weight that is not finite, at the end of the epoch that made it."""
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Look at the epoch's loss, and at the weights.
+        """Look at the epoch's losses, and at the weights.
 
         Raises
         ------
@@ -84,6 +84,8 @@ class FiniteGuard(Callback):
         values = [v for v in net.module_.state_dict().values() if v.is_floating_point()]
         if not np.isfinite(epoch["train_loss"]):
             broken = f"the training loss became {epoch['train_loss']}"
+        elif not np.isfinite(epoch.get("valid_loss", 0.0)):
+            broken = f"the validation loss became {epoch['valid_loss']}"
         elif not all(bool(torch.isfinite(value).all()) for value in values):
             broken = "some weights became infinite or NaN"
         else:

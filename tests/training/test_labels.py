@@ -1,0 +1,199 @@
+"""Labels become class numbers; sample weights and class weights become one weight an image."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import DataConversionWarning
+
+from sklearn_cnn.training.labels import (
+    check_labels,
+    check_weights,
+    encode_labels,
+    find_classes,
+    loss_weights,
+)
+
+IMAGES = np.zeros((4, 2, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "numbers"),
+    [
+        ([3, 1, 3, 7], [1, 3, 7], [1, 0, 1, 2]),
+        (["b", "a", "c", "b"], ["a", "b", "c"], [1, 0, 2, 1]),
+        ([True, False, True, True], [False, True], [1, 0, 1, 1]),
+        ([-1, 1, 1, -1], [-1, 1], [0, 1, 1, 0]),
+        (np.array(["b", "a", "b", "a"], dtype=object), ["a", "b"], [1, 0, 1, 0]),
+        ([2.0, 5.0, 2.0, 2.0], [2.0, 5.0], [0, 1, 0, 0]),
+    ],
+)
+def test_class_numbers_are_positions_among_the_sorted_classes(labels, classes, numbers):
+    """Catches numbers given by first appearance, or labels used as numbers as they are."""
+    checked = check_labels(labels, "CNNClassifier")
+    found = find_classes(checked)
+    encoded = encode_labels(checked, found)
+    assert found.tolist() == classes
+    assert encoded.tolist() == numbers
+    assert encoded.dtype == np.int64
+
+
+def test_classes_without_images_keep_their_numbers():
+    """Catches numbering by the labels at hand, which would shift them between partial fits."""
+    assert encode_labels(np.array([5, 1]), np.array([1, 3, 5])).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(("label", "shown"), [(3, "3"), ("cat", "'cat'"), (True, "True")])
+def test_a_single_class_is_refused_by_name(label, shown):
+    """Catches a network with one output, and a class shown as ``np.int64(3)``."""
+    with pytest.raises(ValueError, match=rf"at least 2 classes .* only one class: {shown}\. "):
+        find_classes(np.array([label, label]))
+
+
+def test_two_classes_are_enough():
+    assert find_classes(np.array([0, 0, 1])).tolist() == [0, 1]
+
+
+def test_a_class_of_zero_weight_does_not_count(small, bars):
+    """Catches classes read before the images of zero weight are left out."""
+    images, target = bars
+    with pytest.raises(ValueError, match=r"only one class: 0\. \(Images of zero weight"):
+        small().fit(images, target, sample_weight=1 - target)
+
+
+def test_an_unseen_label_is_named_with_the_classes_and_a_remedy():
+    """Catches ``searchsorted``'s silent answer for a label that is not there."""
+    message = r"not among the classes: \[2, 9\]; the classes are \[1, 3\]\. .* or start anew by fit"
+    with pytest.raises(ValueError, match=message):
+        encode_labels(np.array([1, 2, 9]), np.array([1, 3]))
+
+
+def test_at_most_five_unseen_labels_are_listed():
+    """Catches an error text of a million labels."""
+    with pytest.raises(ValueError, match=r"not among the classes: \[2, 3, 4, 5, 6\];"):
+        encode_labels(np.arange(2, 100), np.array([0, 1]))
+
+
+def test_continuous_labels_are_refused():
+    """Catches a regression target trained on as 1,000 classes."""
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        check_labels([0.5, 1.5, 2.25], "CNNClassifier")
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_labels_that_are_not_finite_are_refused(missing):
+    """Catches NaN as a class of its own."""
+    with pytest.raises(ValueError, match=r"Input y contains (NaN|infinity)"):
+        check_labels([0.0, 1.0, missing], "CNNClassifier")
+
+
+def test_no_labels_are_refused_in_the_name_of_the_estimator():
+    with pytest.raises(ValueError, match="This Some estimator requires y to be passed"):
+        check_labels(None, "Some")
+
+
+def test_one_column_warns_and_two_are_refused():
+    """Catches one-hot labels flattened into twice as many labels as images."""
+    with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+        labels = check_labels([[0], [1], [0]], "CNNClassifier")
+    assert labels.tolist() == [0, 1, 0]
+    with pytest.raises(ValueError, match=r"y should be a 1d array, got an array of shape \(3, 2\)"):
+        check_labels([[0, 1], [1, 0], [0, 1]], "CNNClassifier")
+
+
+def test_class_weight_as_dict_by_hand():
+    """Weights 1, 1, 3, 3 have a mean of 2. Catches unscaled weights, and those of others."""
+    weights = loss_weights(
+        np.array([0, 0, 1, 1]), np.ones(4), {"a": 1, "b": 3}, np.array(["a", "b"])
+    )
+    assert_allclose(weights, [0.5, 0.5, 1.5, 1.5], rtol=1e-15)
+
+
+def test_class_weight_balanced_by_hand():
+    """3 images against 1: 1/3 each and 1, of mean 1/2. Catches counts in place of inverses."""
+    weights = loss_weights(np.array([0, 0, 0, 1]), np.ones(4), "balanced", np.array([0, 1]))
+    assert_allclose(weights, [2 / 3, 2 / 3, 2 / 3, 2], rtol=1e-15)
+
+
+def test_balanced_counts_sample_weights():
+    """Class 0 weighs 1 + 3, class 1 weighs 1: each class's sum must come out the same.
+
+    Catches frequencies counted in images, as ``compute_class_weight`` does.
+    """
+    sample_weight = np.array([1.0, 3.0, 1.0])
+    weights = loss_weights(np.array([0, 0, 1]), sample_weight, "balanced", np.array([0, 1]))
+    assert_allclose(weights, [0.375, 1.125, 1.5], rtol=1e-15)
+
+
+def test_balanced_passes_over_a_class_without_images():
+    """Catches a division by zero in a partial fit that brings some of the classes only."""
+    weights = loss_weights(np.array([0, 2]), np.ones(2), "balanced", np.array([0, 1, 2]))
+    assert_allclose(weights, [1, 1])
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2, 1: 0.5}])
+def test_the_mean_is_one_whatever_the_unit_of_the_weights(factor, class_weight):
+    """Catches a learning rate that depends on the scale of the weights."""
+    targets, base = np.array([0, 1, 1, 0, 1]), np.array([1.0, 2.0, 0.5, 3.0, 1.5])
+    weights = loss_weights(targets, base * factor, class_weight, np.array([0, 1]))
+    assert_allclose(weights.mean(), 1, rtol=1e-14)
+    reference = loss_weights(targets, base, class_weight, np.array([0, 1]))
+    assert_allclose(weights, reference, rtol=1e-12)
+
+
+def test_no_weights_are_ones():
+    assert_array_equal(check_weights(None, IMAGES, np.arange(4)), np.ones(4))
+
+
+def test_zero_weights_are_allowed_but_not_all_and_none_below():
+    """Both sides of zero. Catches a negative weight that makes training climb the loss."""
+    assert check_weights([0, 0, 0, 1], IMAGES, np.arange(4)).tolist() == [0, 0, 0, 1]
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        check_weights([0, 0, 0, 0], IMAGES, np.arange(4))
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        check_weights([1, 1, 1, -1e-9], IMAGES, np.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("sample_weight", "message"),
+    [([1, 1, 1], "sample_weight.shape"), ([1, 1, 1, np.nan], "sample_weight contains NaN")],
+)
+def test_weights_of_another_length_or_not_finite_are_refused(sample_weight, message):
+    with pytest.raises(ValueError, match=message):
+        check_weights(sample_weight, IMAGES, np.arange(4))
+
+
+def test_images_and_labels_of_different_number_are_refused():
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[4, 3\]"):
+        check_weights(None, IMAGES, np.arange(3))
+
+
+@pytest.mark.parametrize("class_weight", [{0: -1, 1: 1}, {0: 0, 1: 0}])
+def test_class_weights_below_zero_or_all_zero_are_refused(class_weight):
+    """Catches weights divided by a mean of zero."""
+    with pytest.raises(ValueError, match=r"class_weight must hold .* Got class_weight=\{0: "):
+        loss_weights(np.array([0, 1]), np.ones(2), class_weight, np.array([0, 1]))
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf])
+def test_class_weights_that_are_not_finite_are_refused_by_name(weight):
+    """Catches NaN that shows as a diverged training, and blames the learning rate."""
+    with pytest.raises(ValueError, match=r"class_weight must hold .* Got class_weight=\{0: "):
+        loss_weights(np.array([0, 1]), np.ones(2), {0: weight, 1: 1}, np.array([0, 1]))
+
+
+def test_a_class_weight_of_zero_leaves_a_class_out():
+    """The boundary of the test above: zero for one class is a weight like any other."""
+    weights = loss_weights(np.array([0, 1]), np.ones(2), {0: 0, 1: 5}, np.array([0, 1]))
+    assert_allclose(weights, [0, 2])
+
+
+def test_images_of_zero_weight_do_not_count(small, bars):
+    """Catches zero-weight images in the pixel statistics, the batches or the epochs."""
+    images, target = bars
+    weights = np.ones(60)
+    weights[::3] = 0
+    with_zeros = small().fit(images[:60], target[:60], sample_weight=weights)
+    kept = weights > 0
+    without = small().fit(images[:60][kept], target[:60][kept])
+    assert_array_equal(with_zeros.predict_proba(images), without.predict_proba(images))

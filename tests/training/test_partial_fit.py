@@ -1,0 +1,173 @@
+"""partial_fit: one epoch a call, over classes and a shape that the first call fixes."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import NotFittedError
+
+CLASSES = np.arange(10)
+
+
+@pytest.fixture
+def images(digits):
+    return digits.images[:200]
+
+
+@pytest.fixture
+def target(digits):
+    return digits.target[:200]
+
+
+def test_the_first_call_needs_classes(small, images, target):
+    """Catches classes taken from the first batch, which may lack some."""
+    classifier = small()
+    with pytest.raises(ValueError, match=r"first call of partial_fit needs classes: .*np\.unique"):
+        classifier.partial_fit(images, target)
+    assert not hasattr(classifier, "classes_")
+    classifier.partial_fit(images, target, classes=CLASSES).partial_fit(images, target)
+
+
+def test_after_fit_no_classes_are_needed(small, images, target):
+    """Catches a first call told by a flag of partial_fit's own, and weights thrown away."""
+    classifier = small().fit(images, target)
+    loss = classifier.loss_curve_[-1]
+    classifier.partial_fit(images, target)
+    assert classifier.n_iter_ == 4
+    assert classifier.loss_curve_[-1] < loss + 0.05
+
+
+def test_classes_without_images_are_predicted_with_columns(small, images, target):
+    """Catches a network with outputs for the labels at hand."""
+    few = target < 3
+    classifier = small().partial_fit(images[few], target[few], classes=[*CLASSES[::-1], 3, 3])
+    assert_array_equal(classifier.classes_, CLASSES)
+    assert classifier.predict_proba(images).shape == (200, 10)
+
+
+def test_a_batch_of_one_class_and_one_image_will_do(small, images, target):
+    """Catches the rule of two classes applied to the labels of one call."""
+    classifier = small().partial_fit(images, target, classes=CLASSES)
+    classifier.partial_fit(images[:1], target[:1])
+    assert np.isfinite(classifier.loss_curve_).all()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_unseen_label_is_refused(small, images, target, first):
+    """At the first call and later. Catches its silent encoding as the class next to it."""
+    classifier = small()
+    if not first:
+        classifier.partial_fit(images[target < 9], target[target < 9], classes=CLASSES[:9])
+    with pytest.raises(ValueError, match=r"not among the classes: \[9\]; .* first call of partial"):
+        classifier.partial_fit(images, target, classes=CLASSES[:9])
+    assert hasattr(classifier, "net_") != first
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:9], np.arange(11), CLASSES + 1, list("abc")])
+def test_other_classes_later_are_refused(small, images, target, classes):
+    classifier = small().partial_fit(images, target, classes=CLASSES)
+    message = r"classes=\[.*\] differ from those of the first .*\[0, 1, .* call fit to start anew"
+    with pytest.raises(ValueError, match=message):
+        classifier.partial_fit(images, target, classes=classes)
+    assert classifier.n_iter_ == 1
+
+
+def test_the_same_classes_later_in_another_order_are_fine(small, images, target):
+    classifier = small().partial_fit(images, target, classes=CLASSES)
+    classifier.partial_fit(images, target, classes=CLASSES[::-1].tolist())
+    assert classifier.n_iter_ == 2
+
+
+def test_another_shape_is_refused_and_changes_nothing(small, images, target):
+    """Catches a network broken, or a shape replaced, by a call that failed."""
+    classifier = small().partial_fit(images, target, classes=CLASSES)
+    expected = classifier.predict_proba(images)
+    with pytest.raises(ValueError, match=r"another shape .* expected \(8, 8, 1\) .*\(200, 6, 8\)"):
+        classifier.partial_fit(images[:, :6], target)
+    assert classifier.image_shape_ == (8, 8, 1)
+    assert classifier.n_iter_ == 1
+    assert_array_equal(classifier.predict_proba(images), expected)
+
+
+def test_early_stopping_has_no_partial_fit(small):
+    """Catches a method that is there and cannot work."""
+    assert hasattr(small(), "partial_fit")
+    assert not hasattr(small(early_stopping=True), "partial_fit")
+    with pytest.raises(AttributeError) as caught:
+        small(early_stopping=True).partial_fit  # noqa: B018
+    reasons = f"{caught.value} {caught.value.__cause__}"
+    assert "partial_fit" in reasons
+    assert "Use early_stopping=False, or call fit." in reasons
+
+
+def test_calls_go_on_training(small, images, target):
+    """Catches weights drawn anew, or an optimizer that forgets, in every call."""
+    classifier = small(conv_channels=16)
+    for n_calls in range(1, 16):
+        assert classifier.partial_fit(images, target, classes=CLASSES) is classifier
+        assert classifier.n_iter_ == len(classifier.loss_curve_) == n_calls
+        assert len(classifier.history_) == n_calls
+    curve = np.array(classifier.loss_curve_)
+    assert (np.diff(curve[:5]) < 0).all()
+    assert curve[-1] < 0.6 * curve[0]
+    assert classifier.validation_scores_ is None
+
+
+def test_every_call_is_one_epoch_at_the_full_rate(small, images, target):
+    """Catches the schedule of ``fit``, whose single epoch would end at a rate of zero."""
+    classifier = small(schedule="one_cycle", learning_rate=0.003, batch_size=64)
+    for _ in range(3):
+        classifier.partial_fit(images, target, classes=CLASSES)
+    assert classifier.history_[:, "learning_rate"] == [0.003] * 3
+    assert classifier.history_[:, "train_batch_count"] == [4] * 3
+
+
+def test_calls_equal_one_fit_at_a_constant_rate_but_for_the_order(small, images, target):
+    """A single batch an epoch has no order that matters: three calls are three epochs.
+
+    Catches optimizer state that is lost between calls.
+    """
+    options = {"batch_size": 200, "precision": "float64", "schedule": "constant"}
+    fitted = small(**options).fit(images, target)
+    in_parts = small(**options)
+    for _ in range(3):
+        in_parts.partial_fit(images, target, classes=CLASSES)
+    np.testing.assert_allclose(in_parts.loss_curve_, fitted.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(
+        in_parts.predict_proba(images), fitted.predict_proba(images), atol=1e-9
+    )
+
+
+def test_calls_with_one_seed_shuffle_differently(small, images, target):
+    """Catches the same order in every epoch, since random_state is a number."""
+    rates = {"learning_rate": 1e-9, "batch_size": 20, "batch_norm": False}
+    classifier = small(**rates).partial_fit(images, target, classes=CLASSES)
+    classifier.partial_fit(images, target)
+    first, second = classifier.history_[:, "batches", :, "train_loss"]
+    assert not np.allclose(first, second)
+    assert np.mean(first) == pytest.approx(np.mean(second), rel=1e-5)
+
+
+def test_sample_weights_count(small, images, target):
+    """Catches weights taken and dropped."""
+    weights = np.where(target == 0, 100.0, 1e-3)
+    classifier = small()
+    for _ in range(10):
+        classifier.partial_fit(images, target, classes=CLASSES, sample_weight=weights)
+    assert (classifier.predict(images) == 0).mean() > 0.9
+
+
+def test_fit_after_partial_fit_starts_anew(small, images, target):
+    """Catches classes, weights or history left over from the calls before."""
+    classifier = small().partial_fit(images, target, classes=np.arange(20))
+    classifier.fit(images, target)
+    assert_array_equal(classifier.classes_, CLASSES)
+    assert classifier.loss_curve_ == small().fit(images, target).loss_curve_
+
+
+def test_a_first_call_that_fails_leaves_nothing(small, images, target):
+    """Catches an estimator that is half fitted."""
+    classifier = small(learning_rate=1e30)
+    with pytest.raises(ValueError, match="diverged"):
+        classifier.partial_fit(images, target, classes=CLASSES)
+    with pytest.raises(NotFittedError):
+        classifier.predict(images)

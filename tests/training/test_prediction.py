@@ -1,0 +1,143 @@
+"""Prediction in padded chunks: a row's logits depend on that row alone, to the last bit."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+
+from sklearn_cnn.training.prediction import predict_logits
+
+CHUNK = 16
+IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
+IMAGES.flags.writeable = False
+
+
+class Network(nn.Module):
+    """Convolution, norm, two dense layers; notes the shapes of what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(512, 5)
+        )
+        self.shapes = []
+
+    def forward(self, pixels):
+        self.shapes.append(tuple(pixels.shape))
+        return self.layers(pixels.to(torch.float32) / 255)
+
+
+@pytest.fixture
+def network():
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    made = Network()
+    torch.set_rng_state(state)
+    return made.eval()
+
+
+@pytest.fixture
+def expected(network):
+    return predict_logits(network, IMAGES, CHUNK)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 32, 33, 50])
+def test_a_row_does_not_depend_on_how_many_there_are(network, expected, n):
+    """Below, at and above whole chunks. Catches a last chunk of another size, and its rounding."""
+    assert_array_equal(predict_logits(network, IMAGES[:n], CHUNK), expected[:n])
+    assert_array_equal(predict_logits(network, IMAGES[-n:], CHUNK), expected[-n:])
+
+
+def test_a_row_does_not_depend_on_its_place_or_its_neighbours(network, expected):
+    """Catches statistics of the chunk, and a vectorised remainder loop."""
+    order = np.random.default_rng(1).permutation(50)
+    assert_array_equal(predict_logits(network, IMAGES[order], CHUNK), expected[order])
+    for row in (0, 7, 15, 16, 49):
+        among_noise = np.full((CHUNK, 8, 8, 3), 255, np.uint8)
+        among_noise[row % CHUNK] = IMAGES[row]
+        assert_array_equal(predict_logits(network, among_noise, CHUNK)[row % CHUNK], expected[row])
+
+
+def test_equals_one_pass_over_all(network, expected):
+    """Catches padding rows that are handed out, and rows lost between chunks."""
+    pixels = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        whole = network(pixels).numpy()
+    assert expected.shape == (50, 5)
+    assert expected.dtype == np.float64
+    assert_allclose(expected, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(("chunk", "n_passes"), [(1, 50), (49, 2), (50, 1), (51, 1), (7, 8)])
+def test_every_pass_has_the_size_of_a_chunk(network, expected, chunk, n_passes):
+    """Catches a last pass that is not filled up."""
+    logits = predict_logits(network, IMAGES, chunk)
+    assert network.shapes[-n_passes:] == [(chunk, 3, 8, 8)] * n_passes
+    assert_allclose(logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        np.asfortranarray(IMAGES),
+        IMAGES[::-1].copy()[::-1],
+        IMAGES.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1),
+        IMAGES.astype(np.uint16),
+        IMAGES.astype(">i4"),
+        IMAGES.astype(np.longdouble),
+    ],
+    ids=["Fortran order", "negative strides", "channels first", "uint16", ">i4", "longdouble"],
+)
+def test_any_layout_and_dtype_of_the_same_pixels(network, expected, view):
+    """Read-only, and the same bytes afterwards."""
+    view = view.view()
+    view.flags.writeable = False
+    before = view.tobytes()
+    assert_array_equal(predict_logits(network, view, CHUNK), expected)
+    assert view.tobytes() == before
+
+
+def test_a_network_in_training_mode_is_put_in_evaluation_mode(network, expected):
+    """Catches logits of batch statistics, and running statistics moved by a prediction."""
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    assert_array_equal(predict_logits(network, IMAGES, CHUNK), expected)
+    assert not network.training
+    for name, value in network.state_dict().items():
+        assert_array_equal(value, state[name])
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129])
+def test_the_estimator_predicts_rows_one_by_one_the_same(small, digits, n):
+    """Around its chunk of 128. Catches a chunk that depends on the number of images."""
+    classifier = small(max_epochs=1).fit(digits.images[:100], digits.target[:100])
+    together = classifier.predict_proba(digits.images[:n])
+    apart = [
+        classifier.predict_proba(digits.images[row : row + 1])[0] for row in (0, n // 2, n - 1)
+    ]
+    assert_array_equal(together[[0, n // 2, n - 1]], apart)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_probabilities_are_the_softmax_of_the_logits(small, digits, seed):
+    """Catches probabilities in float32, whose rows miss a sum of 1 by 1e-7."""
+    classifier = small(max_epochs=2, random_state=seed)
+    classifier.fit(digits.images[:100], digits.target[:100])
+    logits = classifier.decision_function(digits.images[:40])
+    by_hand = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    proba = classifier.predict_proba(digits.images[:40])
+    assert_allclose(proba, by_hand, rtol=1e-12)
+    assert_allclose(proba.sum(axis=1), 1, rtol=1e-14)
+    assert_allclose(np.exp(classifier.predict_log_proba(digits.images[:40])), proba, rtol=1e-12)
+    assert_array_equal(classifier.predict(digits.images[:40]), logits.argmax(axis=1))
+
+
+def test_two_classes_have_one_decision(small, bars):
+    """Positive where the second class is predicted. Catches the reverse sign."""
+    images, target = bars
+    classifier = small(max_epochs=4).fit(images, np.where(target, "b", "a"))
+    decision = classifier.decision_function(images)
+    assert decision.shape == (200,)
+    assert_array_equal(classifier.predict(images), np.where(decision > 0, "b", "a"))
+    assert_allclose(classifier.predict_proba(images)[:, 1], 1 / (1 + np.exp(-decision)), rtol=1e-12)
