@@ -12,66 +12,38 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 MOMENTUM = 0.1
 """Weight of a new batch in the running statistics, from the tenth batch on."""
 
 
-class BatchNorm2d(nn.BatchNorm2d):
+class _FromTheFirstBatch(_BatchNorm):
+    """What the two classes below share."""
+
+    def __init__(self, num_features: int, **options: Any) -> None:
+        super().__init__(num_features, momentum=1.0, **options)
+        after_loading: Any = self.register_load_state_dict_post_hook  # torch leaves it untyped
+        after_loading(_count_batches_again)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise by the batch while training, and by the running statistics else."""
+        if self.training and input.numel() == self.num_features:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        if self.training and self.momentum != MOMENTUM and self.num_batches_tracked is not None:
+            # batch number k weighs 1 / k, as in a mean; the device is asked for k ten times only
+            self.momentum = max(MOMENTUM, 1 / (int(self.num_batches_tracked) + 1))
+        return super().forward(input)
+
+
+class BatchNorm2d(_FromTheFirstBatch, nn.BatchNorm2d):
     """Normalise maps of shape (n, channels, height, width)."""
 
-    def __init__(self, num_features: int, **options: Any) -> None:
-        super().__init__(num_features, momentum=1.0, **options)
-        _after_loading(self)(_count_batches_again)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise by the batch while training, and by the running statistics else."""
-        if _is_single_value(self, input):
-            return _by_running_statistics(self, input)
-        _set_momentum(self)
-        return super().forward(input)
-
-
-class BatchNorm1d(nn.BatchNorm1d):
+class BatchNorm1d(_FromTheFirstBatch, nn.BatchNorm1d):
     """Normalise vectors of shape (n, values)."""
-
-    def __init__(self, num_features: int, **options: Any) -> None:
-        super().__init__(num_features, momentum=1.0, **options)
-        _after_loading(self)(_count_batches_again)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise by the batch while training, and by the running statistics else."""
-        if _is_single_value(self, input):
-            return _by_running_statistics(self, input)
-        _set_momentum(self)
-        return super().forward(input)
-
-
-_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
-
-
-def _is_single_value(norm: _BatchNorm, x: torch.Tensor) -> bool:
-    return norm.training and x.numel() == norm.num_features
-
-
-def _by_running_statistics(norm: _BatchNorm, x: torch.Tensor) -> torch.Tensor:
-    return functional.batch_norm(
-        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-    )
-
-
-def _set_momentum(norm: _BatchNorm) -> None:
-    """Weigh batch number k by 1 / k, as a mean does, until that falls to ``MOMENTUM``.
-
-    The batches are counted on the device; they are asked for during the first ten only.
-    """
-    seen = norm.num_batches_tracked
-    if norm.training and seen is not None and norm.momentum != MOMENTUM:
-        norm.momentum = max(MOMENTUM, 1 / (int(seen) + 1))
-
-
-def _after_loading(norm: nn.Module) -> Any:
-    return norm.register_load_state_dict_post_hook  # torch leaves it without annotations
 
 
 def _count_batches_again(norm: Any, _: Any) -> None:
