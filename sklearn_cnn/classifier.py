@@ -64,10 +64,12 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         ``[Conv(16), Pool("mean"), Activation(), Flatten(), Dense(64)]``, to which the output layer
         is added; or a callable ``(image_shape, n_outputs) -> torch.nn.Module``, with
         ``image_shape`` as (height, width, channels), whose module takes standardised images of
-        shape (n, channels, height, width) and gives logits of shape (n, n_outputs).
+        shape (n, channels, height, width) and gives logits of shape (n, n_outputs). A model can
+        be pickled if the callable can: a function or class of an importable module, no lambda.
     image_shape : (height, width), (height, width, channels) or None, default=None
-        Shape of an image whose pixels come as a flattened row. None takes a square number of
-        features for a square gray image, and any other number for a single row of pixels.
+        Shape of an image whose pixels come as a flattened row; height first, whatever the layout.
+        None takes a square number of features for a square gray image, and any other number for a
+        single row of pixels.
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
         Where the channels of 4-D arrays, and of flattened rows, stand. "auto" looks for the axis
         of length 1 to 4, and takes flattened rows for channels last.
@@ -105,7 +107,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Whether ``fit`` goes on from the weights of the last ``fit``, with its network, device and
         precision, for images and classes of the same kind.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training; each fit uses copies.
+        Called while training; each fit uses copies. Figures of validation, such as "valid_loss",
+        are there with ``early_stopping=True``. What prints, such as ``PrintLog``, does so with
+        ``verbose=1``.
     device : str or torch.device, default="auto"
         Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU.
     precision : {"auto", "float32", "float64"}, default="auto"
@@ -135,7 +139,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs run, those of earlier warm starts and partial fits included.
     loss_curve_ : list of float
-        Training loss of each epoch.
+        Training loss of each epoch. With label smoothing it does not come near zero.
     validation_scores_ : list of float or None
         Accuracy on the held-out images after each epoch of the last fit, weighted as the loss is;
         None without early stopping.
@@ -472,10 +476,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         n_before = len(self.net_.history)
         with self.net_.rollback_on_error():
             adjust_net(self, self.net_, new_optimizer=new_optimizer)
-            train_network(self.net_, data, plan, derive_seed(seed, n_before))
+            train_seed = derive_seed(seed, n_before)
+            train_network(self.net_, data, plan, train_seed, len(self.classes_))
         self.history_ = self.net_.history
         self.n_iter_ = len(self.history_)
-        self.loss_curve_ = self.history_[:, "train_loss"]
+        self.loss_curve_ = [float(loss) for loss in self.history_[:, "train_loss"]]
         self.validation_scores_ = self.best_validation_score_ = None
         if data.validation is not None:
             self.validation_scores_ = self.history_[n_before:, "validation_score"]

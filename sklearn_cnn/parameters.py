@@ -28,7 +28,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "layers": [list, tuple, callable, None],
     "image_shape": [tuple, list, np.ndarray, None],
     "data_format": [StrOptions({"auto", "channels_last", "channels_first"})],
-    "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+    "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
     "label_smoothing": [_SHARE],

@@ -3,6 +3,7 @@
 import os
 import warnings
 from math import isqrt, prod
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ from sklearn_cnn.images.layout import (
     normalise_image_shape,
     read_layout,
     to_channels_last,
+    warn_of_swapped_axes,
 )
+
+ARRAY_LIKE = (list, tuple, range, Number, type(None))
+"""What NumPy makes an array of, beside what says so itself; numbers are left to scikit-learn."""
 
 SMALLEST_COLOUR_SIDE = 8
 """From this side on, a row of 3 * side * side values looks like a flattened colour image."""
@@ -50,6 +55,7 @@ def read_training_images(estimator: Any, X: Any) -> tuple[np.ndarray, Layout]:
     if array.ndim == 2 and image_shape is None:
         _warn_of_flattened_colour(array.shape[1])
     layout = read_layout(array.shape, image_shape, estimator.data_format)
+    warn_of_swapped_axes(layout, image_shape, estimator.data_format)
     if array.ndim > 2:
         estimator.n_features_in_ = prod(layout.image_shape)
         vars(estimator).pop("feature_names_in_", None)
@@ -116,6 +122,8 @@ def _as_array(X: Any) -> Any:
     """Turn lists and other array-likes into arrays, with a word on what is often put there."""
     if issparse(X):
         return X
+    if hasattr(X, "iloc") and X.shape[1:] == (1,) and len(X) and np.ndim(X.iloc[0, 0]) > 1:
+        X = X.iloc[:, 0]  # a table whose only column holds images
     if hasattr(X, "to_numpy") and len(X.shape) == 1:  # a Series
         X = X.to_numpy()
     if isinstance(X, (str, bytes, os.PathLike)) or _holds_paths(X):
@@ -130,6 +138,11 @@ def _as_array(X: Any) -> Any:
         X = list(X)
     if hasattr(X, "shape"):
         return X
+    if not isinstance(X, ARRAY_LIKE) and not hasattr(X, "__array__"):
+        raise TypeError(
+            f"X must be an array, or a list of images as arrays. Got {type(X).__name__}. Of a "
+            "torch Dataset or another collection, make an array first: np.stack(images)."
+        )
     try:
         return np.asarray(X)
     except ValueError as error:

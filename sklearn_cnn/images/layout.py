@@ -1,5 +1,6 @@
 """Where the height, width and channels of an array of images stand."""
 
+import warnings
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Any, NoReturn
@@ -90,6 +91,24 @@ def read_layout(shape: tuple[int, ...], image_shape: ImageShape | None, data_for
     return found
 
 
+def warn_of_swapped_axes(layout: Layout, image_shape: ImageShape | None, data_format: str) -> None:
+    """Warn where the channels are many and a side is 1 to 4 long, as if the two were swapped.
+
+    Whoever gives both parameters has said what is meant.
+    """
+    height, width, channels = layout.image_shape
+    doubtful = channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS
+    if doubtful and (image_shape is None or data_format == "auto"):
+        warnings.warn(
+            f"The images are read as {height} high and {width} wide with {channels} channels. If "
+            "that is wrong: image_shape is (height, width, channels), whatever the layout of X, "
+            "and data_format says where the channels of X stand. If it is right, pass both "
+            "parameters.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
 def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShape:
     if image_shape is None:
         side = isqrt(n_features)
@@ -172,7 +191,8 @@ def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -
 def _refuse_shape(shape: tuple[int, ...], layout: Layout, data_format: str) -> NoReturn:
     message = (
         f"X holds images of another shape than those seen at fit: expected {layout.image_shape} "
-        f"(height, width, channels), got X.shape={shape}."
+        f"(height, width, channels), got X.shape={shape}. Resize and convert them as the training "
+        "images were."
     )
     height, width, channels = layout.image_shape
     if tuple(shape) in (layout.image_shape, (height, width), (channels, height, width)):

@@ -17,21 +17,22 @@ class PixelScale:
 
     Attributes
     ----------
-    kind : {"whole", "unit", "other"}
+    kind : {"whole", "unit", "centred", "other"}
         "whole": whole numbers 0, 1, 2, ... with some above 1, as in uint8 images. "unit":
-        fractions between 0 and 1. "other": anything else, standardised images among them.
+        fractions between 0 and 1. "centred": fractions with some below 0, as in standardised
+        images. "other": anything else.
     low, high : float
         The smallest and the largest value.
     """
 
-    kind: Literal["whole", "unit", "other"]
+    kind: Literal["whole", "unit", "centred", "other"]
     low: float
     high: float
 
     def describe(self) -> str:
         """Say the kind and range in words."""
-        kind = {"whole": "whole numbers", "unit": "fractions", "other": "numbers"}[self.kind]
-        return f"{kind} from {self.low:g} to {self.high:g}"
+        words = "whole numbers" if self.kind == "whole" else "fractions"
+        return f"{words} from {self.low:.4g} to {self.high:.4g}"
 
 
 def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
@@ -55,11 +56,11 @@ def read_scale(X: np.ndarray) -> PixelScale:
         Kind, smallest and largest value.
     """
     low, high = float(X.min()), float(X.max())
-    if low < 0 or (high <= 1 and _all_whole(X)):
-        return PixelScale("other", low, high)
-    if high <= 1:
-        return PixelScale("unit", low, high)
-    return PixelScale("whole" if _all_whole(X) else "other", low, high)
+    if _all_whole(X):
+        return PixelScale("whole" if low >= 0 and high > 1 else "other", low, high)
+    if high > 1 or low < 0:
+        return PixelScale("centred" if low < 0 else "other", low, high)
+    return PixelScale("unit", low, high)
 
 
 def _all_whole(X: np.ndarray) -> bool:
@@ -72,6 +73,11 @@ def _all_whole(X: np.ndarray) -> bool:
 def check_scale(X: np.ndarray, fitted: PixelScale) -> None:
     """Refuse images whose range cannot be the one seen at fit.
 
+    A model fitted on whole numbers (0 to 255, say) refuses fractions between 0 and 1, and fractions
+    around zero of less than a tenth of its range; a model fitted on either of these refuses whole
+    numbers, where they are ten times larger than what it saw. Anything else passes: a dark image,
+    or a resized one with its fractions, is none of these.
+
     Parameters
     ----------
     X : ndarray of shape (n, height, width, channels), any real dtype
@@ -82,23 +88,29 @@ def check_scale(X: np.ndarray, fitted: PixelScale) -> None:
     Raises
     ------
     ValueError
-        If the model was fitted on whole numbers (0 to 255, say) and ``X`` holds fractions between
-        0 and 1, or the reverse.
+        If the range changed so.
     """
     if fitted.kind == "other":
         return
     scale = read_scale(X)
-    if {scale.kind, fitted.kind} == {"whole", "unit"}:
-        remedy = (
-            "multiply X by the factor it was divided by"
-            if scale.kind == "unit"
-            else "divide X as the training images were divided"
-        )
-        raise ValueError(
-            f"The range of the pixels changed between fit and predict: fit saw "
-            f"{fitted.describe()}, X now holds {scale.describe()}. Give both in the same range: "
-            f"{remedy}."
-        )
+    if _is_divided(scale, fitted):
+        remedy = "leave X as it is, or scale the training images too"
+    elif _is_divided(fitted, scale):
+        remedy = "scale X as the training images were scaled"
+    else:
+        return
+    raise ValueError(
+        f"The range of the pixels changed since fit, which saw {fitted.describe()}: X now holds "
+        f"{scale.describe()}. Give both in the same range: {remedy}."
+    )
+
+
+def _is_divided(scale: PixelScale, whole: PixelScale) -> bool:
+    """Whether ``scale`` looks like what ``whole`` becomes by division or standardisation."""
+    if whole.kind != "whole" or scale.kind == "whole":
+        return False
+    is_small = 10 * max(-scale.low, scale.high) < whole.high
+    return scale.kind == "unit" or (scale.kind == "centred" and is_small)
 
 
 def check_representable(X: np.ndarray, dtype: str) -> None:

@@ -1,5 +1,7 @@
 """From layer descriptions, or a callable of the user's, to a torch module."""
 
+import inspect
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -155,6 +157,13 @@ def _made_module(
             f"n_outputs) that returns a torch.nn.Module. Got a module, {type(layers).__name__}: "
             "pass a function that makes one, so that every fit begins with new weights."
         )
+    try:
+        inspect.signature(layers).bind(image_shape, n_outputs)
+    except TypeError as error:
+        raise TypeError(
+            f"layers must be callable as layers(image_shape, n_outputs), where image_shape is "
+            f"(height, width, channels). Got {layers!r}: {error}."
+        ) from error
     module = layers(image_shape, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
@@ -184,4 +193,11 @@ def _check_outputs(
         raise ValueError(
             f"The module that layers returned must give {n_outputs} outputs an image, one for "
             f"each class: expected shape (1, {n_outputs}) for one image, got {got}."
+        )
+    if n_outputs > 1 and outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-5:
+        warnings.warn(
+            "The module that layers returned gives probabilities, as if it ended in a softmax. The "
+            "loss takes logits: leave the softmax out, predict_proba applies it.",
+            UserWarning,
+            stacklevel=2,
         )

@@ -52,6 +52,8 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
     height, width, channels = image_shape
     shape: Shape = (channels, height, width)
     shapes = []
+    if not layers:
+        raise ValueError("layers is empty. The least network is layers=[Flatten()].")
     for position, layer in enumerate(check_layers(layers)):
         shape = _output_shape(layer, shape, f"layers[{position}] = {layer}")
         shapes.append(shape)

@@ -34,10 +34,27 @@ def check_labels(y: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    if len(shape) > 2:
+        raise ValueError(
+            f"y must hold one label an image, in shape (n,). Got shape {shape}: images come first, "
+            "labels second."
+        )
+    if len(shape) == 2 and shape[1] > 1 and _is_one_hot(np.asarray(y)):
+        raise ValueError(
+            f"y must hold one label an image, in shape (n,). Got shape {shape}, with a single 1 a "
+            "row: pass y.argmax(axis=1), or the labels themselves."
+        )
     labels: np.ndarray = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return labels
+
+
+def _is_one_hot(y: np.ndarray) -> bool:
+    if y.dtype.kind not in "biuf":
+        return False
+    return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())
 
 
 def check_weights(sample_weight: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -91,6 +108,11 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
     ValueError
         If the first call has none, or a later one has others.
     """
+    if classes is not None and np.ndim(classes) != 1:
+        raise ValueError(
+            f"classes must be the list of all labels, such as classes=np.unique(y). Got "
+            f"classes={classes!r}."
+        )
     if classes is None:
         if known is None:
             raise ValueError(

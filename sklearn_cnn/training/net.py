@@ -4,7 +4,7 @@ This is the only file that imports skorch.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import unpack_data
+from skorch.exceptions import SkorchException
 from torch import nn
 
 from sklearn_cnn.training.batches import (
@@ -71,6 +72,10 @@ class ConvNet(NeuralNet):
             verbose=0,
         )
 
+    def get_default_callbacks(self) -> list[Any]:
+        """Return skorch's own callbacks, less the one that prints."""
+        return [item for item in super().get_default_callbacks() if item[0] != "print_log"]
+
     def initialize_optimizer(self, triggered_directly: Any = None) -> "ConvNet":
         """Make the optimizer of the network's parameters."""
         self.optimizer_ = self.optimizer(self.get_all_learnable_params())
@@ -94,8 +99,18 @@ class ConvNet(NeuralNet):
         self._initialize_callbacks()
         self.shuffler_ = np.random.default_rng(seed)
         self.notify("on_train_begin", X=data.training, y=None)
-        with suppress(StopTraining):
+        try:
             self.fit_loop(data, epochs=epochs)
+        except StopTraining:
+            pass
+        except (KeyError, SkorchException) as error:
+            if data.validation is None and "valid" in str(error):
+                raise ValueError(
+                    f"A callback asks for a figure of validation images, and there are none: "
+                    f"{error}. Use early_stopping=True, which holds some out, or have the callback "
+                    "monitor 'train_loss'."
+                ) from error
+            raise
         self.notify("on_train_end", X=data.training, y=None)
 
     def notify(self, method_name: str, **arguments: Any) -> None:

@@ -90,7 +90,8 @@ def make_optimizer(
     TypeError, ValueError
         If the class is no optimizer, or takes no groups of parameters.
     """
-    if not isinstance(optimizer, str) and not issubclass(optimizer, optim.Optimizer):
+    is_class = isinstance(optimizer, type) and issubclass(optimizer, optim.Optimizer)
+    if not isinstance(optimizer, str) and not is_class:
         raise TypeError(
             f"optimizer must be one of {', '.join(OPTIMIZERS)}, or a subclass of "
             f"torch.optim.Optimizer. Got {optimizer!r}."

@@ -1,10 +1,12 @@
 """One training: assemble the callbacks, isolate the randomness, run the net."""
 
+import warnings
 from copy import deepcopy
-from math import prod
+from math import log, prod
 from typing import Any, NamedTuple
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.batches import TrainingData
@@ -14,6 +16,9 @@ from sklearn_cnn.training.progress import Progress
 from sklearn_cnn.training.recipe import LearningRateSchedule
 from sklearn_cnn.training.seeding import isolated_rng
 from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
+
+EPOCHS_TO_JUDGE = 5
+"""A training of fewer epochs, or one that was stopped, may end before its loss has come down."""
 
 
 class TrainingPlan(NamedTuple):
@@ -67,7 +72,9 @@ def set_images_per_pass(net: ConvNet, layers: tuple[LayerRow, ...]) -> int:
     return min(CHUNK, images_per_pass(values_per_image, dtype))
 
 
-def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int) -> None:
+def train_network(
+    net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int, n_classes: int
+) -> None:
     """Train a net from the weights it has.
 
     Parameters
@@ -80,6 +87,8 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
         What to do.
     seed : int
         Seed of the order of the images, and of dropout.
+    n_classes : int
+        Number of classes, which tells what guessing would lose.
 
     Raises
     ------
@@ -100,10 +109,27 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     if plan.verbose:
         callbacks.append(progress)
     callbacks += deepcopy(plan.callbacks)
+    net.verbose = plan.verbose
     device = torch.device(net.device)
+    n_before = len(net.history)
     try:
         with isolated_rng(seed, device), reproducible_arithmetic(device):
             net.train(data, callbacks, plan.epochs, seed)
     finally:
         progress.close()
     net.module_.eval()
+    if plan.epochs >= EPOCHS_TO_JUDGE and len(net.history) == n_before + plan.epochs:
+        _warn_if_nothing_was_learnt(net, plan, n_classes)
+
+
+def _warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int) -> None:
+    """Warn where the loss ends no lower than that of giving all classes the same probability."""
+    loss, guessing = net.history[-1]["train_loss"], log(n_classes)
+    if loss >= guessing:
+        warnings.warn(
+            f"The training loss ended at {loss:.3f}, no better than the {guessing:.3f} of giving "
+            f"all classes the same probability. Try a smaller learning_rate (it is "
+            f"{plan.learning_rate:g}), or look whether the labels belong to the images.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )

@@ -47,7 +47,7 @@ UNIT = image_of(0, 0.5, 1)
         ((0.25,), "float16", PixelScale("unit", 0.25, 0.25)),
         ((0, 1), "float64", PixelScale("other", 0, 1)),
         ((0, 0), "float64", PixelScale("other", 0, 0)),
-        ((-0.5, 0.5), "float64", PixelScale("other", -0.5, 0.5)),
+        ((-0.5, 0.5), "float64", PixelScale("centred", -0.5, 0.5)),
         ((-0.0, 0.5), "float64", PixelScale("unit", 0, 0.5)),
     ],
 )
@@ -61,14 +61,14 @@ def test_both_sides_of_one_and_of_zero():
     assert read_scale(image_of(0.5, 1)).kind == "unit"
     assert read_scale(image_of(0.5, just_above(1.0))).kind == "other"
     assert read_scale(image_of(0, 0.5)).kind == "unit"
-    assert read_scale(image_of(-just_above(0.0), 0.5)).kind == "other"
+    assert read_scale(image_of(-just_above(0.0), 0.5)).kind == "centred"
 
 
 def test_kind_and_range_in_words():
     """Would catch a range printed to sixteen digits."""
     assert read_scale(WHOLE).describe() == "whole numbers from 0 to 255"
-    assert read_scale(image_of(0, 1 / 3)).describe() == "fractions from 0 to 0.333333"
-    assert read_scale(image_of(-2, 2)).describe() == "numbers from -2 to 2"
+    assert read_scale(image_of(0, 1 / 3)).describe() == "fractions from 0 to 0.3333"
+    assert read_scale(image_of(-2.5, 2)).describe() == "fractions from -2.5 to 2"
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,18 @@ def test_kind_and_range_in_words():
         (
             WHOLE,
             UNIT,
-            "fit saw whole numbers from 0 to 255, X now holds fractions from 0 to 1. Give both in "
-            "the same range: multiply X by the factor it was divided by.",
+            "since fit, which saw whole numbers from 0 to 255: X now holds fractions from 0 to 1. "
+            "Give both in the same range: leave X as it is, or scale the training images too.",
         ),
         (
             UNIT,
             WHOLE,
-            "fit saw fractions from 0 to 1, X now holds whole numbers from 0 to 255. Give both in "
-            "the same range: divide X as the training images were divided.",
+            "since fit, which saw fractions from 0 to 1: X now holds whole numbers from 0 to 255. "
+            "Give both in the same range: scale X as the training images were scaled.",
         ),
+        (WHOLE, image_of(-2.1, 2.6), "X now holds fractions from -2.1 to 2.6. Give both in"),
+        (WHOLE, image_of(-25.4, 25.4), "X now holds fractions from -25.4 to 25.4. Give both in"),
+        (image_of(-0.5, 0.5), WHOLE, "which saw fractions from -0.5 to 0.5: X now holds whole"),
     ],
 )
 def test_a_change_between_whole_numbers_and_fractions_is_refused(seen, given, text):
@@ -108,6 +111,9 @@ def test_a_change_between_whole_numbers_and_fractions_is_refused(seen, given, te
         (UNIT, image_of(1, 1)),
         (UNIT, image_of(0, 1.5)),
         (UNIT, image_of(-0.5, 0.5)),
+        (WHOLE, image_of(-25.6, 25.5)),
+        (image_of(-25.6, 25.5), WHOLE),
+        (image_of(-2.1, 2.6), UNIT),
         (image_of(0, 1), WHOLE),
         (image_of(0, 1), UNIT),
         (image_of(-1, 1), WHOLE),

@@ -118,9 +118,13 @@ def test_a_dense_layer_without_flatten():
         output_shapes([Conv(8), Dense(5)], (2, 3, 4))
 
 
-@pytest.mark.parametrize(
-    ("layers", "shape"), [([], (4, 2, 3)), ([Conv(8)], (8, 2, 3)), ([Activation()], (4, 2, 3))]
-)
+def test_a_network_of_no_layers():
+    with pytest.raises(ValueError, match=r"layers is empty. The least network is layers=\[Flatten"):
+        output_shapes([], (2, 3, 4))
+    assert output_shapes([Flatten()], (2, 3, 4)) == [(24,)]
+
+
+@pytest.mark.parametrize(("layers", "shape"), [([Conv(8)], (8, 2, 3)), ([Activation()], (4, 2, 3))])
 def test_a_network_that_ends_in_maps(layers, shape):
     """Would catch an output layer of another size than the maps flattened."""
     text = f"feature maps of shape {shape} (channels, height, width). Add Flatten() at the end."

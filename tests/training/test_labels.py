@@ -97,7 +97,15 @@ def test_one_column_warns_and_two_are_refused():
         labels = check_labels([[0], [1], [0]], "CNNClassifier")
     assert labels.tolist() == [0, 1, 0]
     with pytest.raises(ValueError, match=r"y should be a 1d array, got an array of shape \(3, 2\)"):
+        check_labels([[0, 1], [1, 1], [0, 1]], "CNNClassifier")
+
+
+def test_one_hot_labels_and_images_are_told_apart():
+    """Catches the labels of other libraries, and arguments in the wrong order."""
+    with pytest.raises(ValueError, match=r"shape \(3, 2\), with a single 1 a row: pass y.argmax"):
         check_labels([[0, 1], [1, 0], [0, 1]], "CNNClassifier")
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\): images come first, labels second"):
+        check_labels(np.zeros((3, 8, 8)), "CNNClassifier")
 
 
 def test_class_weight_as_dict_by_hand():
