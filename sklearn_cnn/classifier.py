@@ -1,5 +1,6 @@
 """CNNClassifier: the parameters, and the story of fit and predict in calls to the folders below."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,18 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cnn._compat import _fit_context
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.layout import Layout
-from sklearn_cnn.images.scale import PixelScale, check_scale, read_scale
+from sklearn_cnn.images.scale import (
+    PixelScale,
+    check_representable,
+    check_scale,
+    read_scale,
+)
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.table import LayerRow, layer_table
 from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS, check_callbacks
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.examples import Examples, divide_examples, encode_examples
+from sklearn_cnn.training.hardware import name_of_dtype
 from sklearn_cnn.training.labels import (
     check_labels,
     check_partial_classes,
@@ -27,8 +34,13 @@ from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits
 from sklearn_cnn.training.recipe import resolve_max_epochs
 from sklearn_cnn.training.seeding import derive_seed, draw_seed
-from sklearn_cnn.training.start import adjust_net, check_same_network, start_net
-from sklearn_cnn.training.train import TrainingPlan, set_images_per_pass, train_network
+from sklearn_cnn.training.start import (
+    adjust_net,
+    check_same_network,
+    fit_to_memory,
+    start_net,
+)
+from sklearn_cnn.training.train import TrainingPlan, train_network
 from sklearn_cnn.training.transaction import all_or_nothing
 
 
@@ -190,6 +202,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     _layout: Layout
     _pixel_scale: PixelScale
     _chunk: int
+    _dtype: str
     _network: Any
 
     def __init__(
@@ -280,9 +293,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        ValueError
-            If images, labels and parameters do not go together, or training diverges. The
-            estimator is then as it was before.
+        ValueError, TypeError
+            If images, labels and parameters do not go together, or training diverges.
+        KeyboardInterrupt
+            On Ctrl-C. In all cases, the estimator is then as it was before.
         """
         with all_or_nothing(self):
             continuing = self.warm_start and hasattr(self, "net_")
@@ -311,8 +325,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     ) -> "CNNClassifier":
         """Train the network for one epoch, at a constant learning rate.
 
-        The first call fixes the classes, the shape of the images, and the mean and standard
-        deviation that pixels are standardised with.
+        The first call fixes the classes, the shape of the images, the mean and standard deviation
+        that pixels are standardised with, the network, the device and the precision. Callbacks
+        begin anew with each call.
 
         Parameters
         ----------
@@ -361,6 +376,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n,)
             Labels, each from ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
         """
         winners = self._logits(X).argmax(axis=1)
         labels: np.ndarray = self.classes_[winners]
@@ -378,6 +400,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n, n_classes), float64
             Between 0 and 1; rows sum to 1; columns follow ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
         """
         return np.asarray(softmax(self._logits(X), axis=1))
 
@@ -393,6 +422,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n, n_classes), float64
             At most 0; columns follow ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
         """
         return np.asarray(log_softmax(self._logits(X), axis=1))
 
@@ -409,6 +445,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, n_classes), or (n,) for two classes, float64
             Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``, which
             is positive where ``classes_[1]`` is predicted.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
         """
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
@@ -422,13 +465,20 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             images, self._layout = read_training_images(self, X)
         else:
             images = read_images(self, X, self._layout)
-            check_scale(images, self._pixel_scale)
         weights = check_weights(sample_weight, images, labels)
+        scale = read_scale(images, np.flatnonzero(weights))
         if reset:
+            check_representable(scale, name_of_dtype(self.precision))
             self.image_shape_ = self._layout.image_shape
-            self._pixel_scale = read_scale(images)
+            self._pixel_scale = scale
             self.classes_ = find_classes(labels[weights > 0] if classes is None else classes)
+        else:
+            self._check_pixels(scale)
         return encode_examples(images, labels, weights, self.classes_)
+
+    def _check_pixels(self, scale: PixelScale) -> None:
+        check_scale(scale, self._pixel_scale)
+        check_representable(scale, self._dtype)
 
     def _requested_network(self) -> Any:
         """Return the callable or the descriptions that the parameters ask for."""
@@ -451,7 +501,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self._network = self._requested_network()
         self.net_ = start_net(self, self._network, training, seed)
         self.layers_ = layer_table(self.net_.module_, self.image_shape_)
-        self._chunk = set_images_per_pass(self.net_, self.layers_)
+        self._chunk = fit_to_memory(self.net_, self.layers_)
+        self._dtype = name_of_dtype(self.precision)
 
     def _train(
         self,
@@ -474,7 +525,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             self.verbose,
         )
         n_before = len(self.net_.history)
-        with self.net_.rollback_on_error():
+        with self.net_.rollback_on_error() if n_before else nullcontext():
             adjust_net(self, self.net_, new_optimizer=new_optimizer)
             train_seed = derive_seed(seed, n_before)
             train_network(self.net_, data, plan, train_seed, len(self.classes_))
@@ -489,5 +540,5 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         images = read_images(self, X, self._layout)
-        check_scale(images, self._pixel_scale)
+        self._check_pixels(read_scale(images))
         return predict_logits(self.net_.module_, images, self._chunk)

@@ -5,11 +5,17 @@ import os
 # scikit-learn skips its array-API check without it, and SciPy reads it when first imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+# The suite is about the CPU, on machines with a GPU too.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from sklearn_cnn import CNNClassifier
+
+torch.backends.mps.is_available = lambda: False
 
 
 @pytest.fixture(scope="session")

@@ -102,6 +102,8 @@ def _check(
         if image_shape is not None and np.shape(X) == image_shape[:2] and image_shape[2] == 1:
             _refuse_single_image(np.shape(X), prod(image_shape))
         array = validate_data(estimator, X, reset=reset, dtype="numeric")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"X must hold numbers, the values of pixels. Got dtype {array.dtype}.")
     return array
 
 

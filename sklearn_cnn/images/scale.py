@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 import numpy as np
 
@@ -13,26 +12,34 @@ VALUES_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class PixelScale:
-    """The kind and range of the pixel values seen at fit.
+    """The range of the pixel values of some images.
 
     Attributes
     ----------
-    kind : {"whole", "unit", "centred", "other"}
-        "whole": whole numbers 0, 1, 2, ... with some above 1, as in uint8 images. "unit":
-        fractions between 0 and 1. "centred": fractions with some below 0, as in standardised
-        images. "other": anything else.
     low, high : float
         The smallest and the largest value.
+    whole : bool
+        Whether all are whole numbers, as in uint8 images.
     """
 
-    kind: Literal["whole", "unit", "centred", "other"]
     low: float
     high: float
+    whole: bool
 
     def describe(self) -> str:
-        """Say the kind and range in words."""
-        words = "whole numbers" if self.kind == "whole" else "fractions"
+        """Say kind and range in words."""
+        words = "whole numbers" if self.whole else "fractions"
         return f"{words} from {self.low:.4g} to {self.high:.4g}"
+
+    def is_unscaled(self) -> bool:
+        """Whether this looks like pixels as files hold them: 0 to 255, or other whole numbers."""
+        return self.low >= 0 and (self.high > 10 or (self.whole and self.high > 1))
+
+    def is_scaled(self, unscaled: "PixelScale") -> bool:
+        """Whether this looks like ``unscaled`` divided by its maximum, or standardised."""
+        if self.low >= 0:
+            return self.high <= 1
+        return 10 * max(-self.low, self.high) < unscaled.high
 
 
 def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
@@ -42,60 +49,52 @@ def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
         yield slice(start, start + rows)
 
 
-def read_scale(X: np.ndarray) -> PixelScale:
-    """Tell the kind and range of the pixel values.
+def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
+    """Tell the range of pixel values, block by block.
 
     Parameters
     ----------
-    X : ndarray of shape (n, height, width, channels), any real dtype
-        The images.
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        The images, at least one.
+    rows : ndarray of shape (n,), int, or None
+        Which images count; None for all.
 
     Returns
     -------
     PixelScale
-        Kind, smallest and largest value.
     """
-    low, high = float(X.min()), float(X.max())
-    if _all_whole(X):
-        return PixelScale("whole" if low >= 0 and high > 1 else "other", low, high)
-    if high > 1 or low < 0:
-        return PixelScale("centred" if low < 0 else "other", low, high)
-    return PixelScale("unit", low, high)
+    lows, highs, whole = [], [], True
+    n_rows = len(images) if rows is None else len(rows)
+    for block in row_blocks(n_rows, prod(images.shape[1:])):
+        values = images[block] if rows is None else images[rows[block]]
+        lows.append(float(values.min()))
+        highs.append(float(values.max()))
+        whole = whole and (values.dtype.kind != "f" or bool((values == np.rint(values)).all()))
+    return PixelScale(min(lows), max(highs), whole)
 
 
-def _all_whole(X: np.ndarray) -> bool:
-    if X.dtype.kind != "f":
-        return True
-    blocks = row_blocks(len(X), prod(X.shape[1:]))
-    return all(bool((X[block] == np.rint(X[block])).all()) for block in blocks)
-
-
-def check_scale(X: np.ndarray, fitted: PixelScale) -> None:
+def check_scale(scale: PixelScale, fitted: PixelScale) -> None:
     """Refuse images whose range cannot be the one seen at fit.
 
-    A model fitted on whole numbers (0 to 255, say) refuses fractions between 0 and 1, and fractions
-    around zero of less than a tenth of its range; a model fitted on either of these refuses whole
-    numbers, where they are ten times larger than what it saw. Anything else passes: a dark image,
-    or a resized one with its fractions, is none of these.
+    A model fitted on unscaled pixels (0 to 255, say) refuses fractions from 0 to 1, and fractions
+    around zero of less than a tenth of its range; a model fitted on such pixels refuses unscaled
+    ones. Anything else passes: a black image is in any range.
 
     Parameters
     ----------
-    X : ndarray of shape (n, height, width, channels), any real dtype
-        The images to predict.
+    scale : PixelScale
+        The range of the images given now.
     fitted : PixelScale
-        What ``fit`` saw.
+        The range that ``fit`` saw.
 
     Raises
     ------
     ValueError
         If the range changed so.
     """
-    if fitted.kind == "other":
-        return
-    scale = read_scale(X)
-    if _is_divided(scale, fitted):
+    if fitted.is_unscaled() and not scale.whole and scale.is_scaled(fitted):
         remedy = "leave X as it is, or scale the training images too"
-    elif _is_divided(fitted, scale):
+    elif scale.is_unscaled() and scale.high > 10 * fitted.high and fitted.is_scaled(scale):
         remedy = "scale X as the training images were scaled"
     else:
         return
@@ -105,21 +104,11 @@ def check_scale(X: np.ndarray, fitted: PixelScale) -> None:
     )
 
 
-def _is_divided(scale: PixelScale, whole: PixelScale) -> bool:
-    """Whether ``scale`` looks like what ``whole`` becomes by division or standardisation."""
-    if whole.kind != "whole" or scale.kind == "whole":
-        return False
-    is_small = 10 * max(-scale.low, scale.high) < whole.high
-    return scale.kind == "unit" or (scale.kind == "centred" and is_small)
-
-
-def check_representable(X: np.ndarray, dtype: str) -> None:
+def check_representable(scale: PixelScale, dtype: str) -> None:
     """Refuse values that become infinite in the floating-point type of the network."""
-    limit = float(np.finfo(dtype).max)
-    if X.dtype.kind == "f" and X.dtype.itemsize > np.dtype(dtype).itemsize:
-        largest = max(abs(float(X.min())), abs(float(X.max())))
-        if largest > limit:
-            raise ValueError(
-                f"X contains infinity or a value too large for dtype('{dtype}'), in which the "
-                f"network computes: the largest magnitude is {largest:g}. Scale the pixels down."
-            )
+    largest = max(abs(scale.low), abs(scale.high))
+    if largest > float(np.finfo(dtype).max):
+        raise ValueError(
+            f"X contains infinity or a value too large for dtype('{dtype}'), in which the network "
+            f"computes: the largest magnitude is {largest:g}. Scale the pixels down."
+        )

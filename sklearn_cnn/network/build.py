@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,9 @@ def _made_module(
             f"layers must be callable as layers(image_shape, n_outputs), where image_shape is "
             f"(height, width, channels). Got {layers!r}: {error}."
         ) from error
-    module = layers(image_shape, n_outputs)
+    except ValueError:
+        pass  # a callable written in C may not tell its signature
+    module = deepcopy(layers(image_shape, n_outputs))  # it may be one that earlier fits have used
     if not isinstance(module, nn.Module):
         raise TypeError(
             "layers must be a sequence of layer descriptions, or a callable that returns a "

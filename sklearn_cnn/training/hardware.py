@@ -1,6 +1,7 @@
 """The device, the floating-point type and the threads that a network trains on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,11 +82,20 @@ def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
+def name_of_dtype(precision: str) -> str:
+    """Return the name, as NumPy's, of the floating-point type of a ``precision``."""
+    return str(DTYPES[precision]).removeprefix("torch.")
+
+
 def send_pixels(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Move pixels to a device in their own dtype, or in float32 where it has no float64."""
+    """Move pixels to a device in their own dtype, or in float32 where it has no float64.
+
+    The copy blocks: from memory that is not pinned another gains nothing, and on MPS it may read
+    what has been overwritten since.
+    """
     if device.type == "mps" and pixels.dtype == torch.float64:
         pixels = pixels.to(torch.float32)
-    return pixels.to(device, non_blocking=True)
+    return pixels.to(device)
 
 
 def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) -> int:
@@ -105,6 +115,17 @@ def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) 
 
 
 @contextmanager
+def ordinary_modes(device: torch.device) -> Iterator[None]:
+    """Leave the modes that the caller may have switched on: autocast, inference, no gradients."""
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        yield
+
+
+@contextmanager
 def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
     """Compute gradients in one fixed order, and put torch's settings back afterwards.
 
@@ -112,8 +133,9 @@ def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
     threads, so a different number of threads gives other roundings, then other weights. Training
     runs in one thread, so that a search gives the same scores whatever its ``n_jobs``.
     """
-    n_threads = torch.get_num_threads()
     cudnn_settings = cudnn.deterministic, cudnn.benchmark
+    threads = torch.get_num_threads()
+    default = _in_new_thread(torch.get_num_threads)
     try:
         if device.type == "cpu":
             torch.set_num_threads(1)
@@ -121,6 +143,14 @@ def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
             cudnn.deterministic, cudnn.benchmark = True, False
         yield
     finally:
-        if torch.get_num_threads() != n_threads:
-            torch.set_num_threads(n_threads)
         cudnn.deterministic, cudnn.benchmark = cudnn_settings
+        if device.type == "cpu":
+            # a thread that began while another trained has found 1, which is not its own
+            torch.set_num_threads(threads if threads > 1 else default)
+            _in_new_thread(lambda: torch.set_num_threads(default))
+
+
+def _in_new_thread(call: Callable[[], Any]) -> Any:
+    """Call in a thread that has no setting of its own, so that it reads or sets the default."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(call).result()

@@ -47,6 +47,11 @@ def check_labels(y: Any, name: str) -> np.ndarray:
         )
     labels: np.ndarray = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")
+    if labels.dtype.kind == "O" and len({isinstance(label, str) for label in labels}) > 1:
+        raise ValueError(
+            "y must hold labels of one type, but some are text and some are not. Make text of all "
+            "of them: [str(label) for label in y]."
+        )
     check_classification_targets(labels)
     return labels
 
@@ -146,14 +151,26 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     ValueError
         If a label is not among ``classes``.
     """
-    unseen = np.setdiff1d(y, classes)
+    if _are_text(y) != _are_text(classes):
+        unseen = y
+    else:
+        numbers = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+        unseen = y[classes[numbers] != y]
     if len(unseen):
         raise ValueError(
-            f"y holds labels that are not among the classes: {unseen[:5].tolist()}; the classes "
-            f"are {classes.tolist()}. Pass all classes to the first call of partial_fit, or start "
-            "anew by fit with warm_start=False."
+            f"y holds labels that are not among the classes: {np.unique(unseen)[:5].tolist()}; the "
+            f"classes are {classes[:10].tolist()}{' and more' if len(classes) > 10 else ''}. Pass "
+            "all classes to the first call of partial_fit, or start anew by fit with "
+            "warm_start=False."
         )
-    return np.searchsorted(classes, y).astype(np.int64)
+    return numbers.astype(np.int64)
+
+
+def _are_text(labels: np.ndarray) -> bool:
+    """Whether labels are text, which NumPy would otherwise compare with numbers by their digits."""
+    return labels.dtype.kind in "US" or (
+        labels.dtype.kind == "O" and any(isinstance(label, str) for label in labels)
+    )
 
 
 def loss_weights(
@@ -194,5 +211,6 @@ def loss_weights(
         by_class = compute_class_weight(class_weight, classes=classes, y=classes)
     if not by_class[targets].any():
         raise ValueError(bad_class_weight)
-    weights = sample_weight * by_class[targets]
+    # divided by their maxima first, so that the sum of huge weights stays finite
+    weights = (sample_weight / sample_weight.max()) * (by_class / by_class.max())[targets]
     return np.asarray(weights / weights.mean())

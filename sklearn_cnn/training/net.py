@@ -22,7 +22,7 @@ from sklearn_cnn.training.batches import (
     PlainImages,
     TrainingData,
 )
-from sklearn_cnn.training.hardware import CHUNK, send_pixels
+from sklearn_cnn.training.hardware import CHUNK, resolve_device, send_pixels
 
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
 
@@ -53,7 +53,7 @@ class ConvNet(NeuralNet):
     """
 
     images_per_pass = CHUNK
-    """Images that go through the network at once; ``train_network`` sets it for the memory."""
+    """Images that go through the network at once; ``fit_to_memory`` sets it."""
 
     shuffler_: np.random.Generator | None = None
 
@@ -127,7 +127,7 @@ class ConvNet(NeuralNet):
             except StopTraining:
                 stop = True
             except KeyboardInterrupt:
-                if not _has_lost_patience(callback):
+                if method_name != "on_epoch_end" or not _has_lost_patience(callback):
                     raise
                 stop = True
         if stop:
@@ -183,6 +183,14 @@ class ConvNet(NeuralNet):
     def predict(self, X: Any) -> np.ndarray:
         """Predict class numbers, so that skorch's scoring callbacks can compare them."""
         return np.asarray(self.predict_proba(X).argmax(axis=1))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle onto the device of before, or onto the CPU where that is not."""
+        try:
+            device = resolve_device(state["device"])
+        except ValueError:
+            device = torch.device("cpu")
+        super().__setstate__({**state, "device": device})
 
     @contextmanager
     def rollback_on_error(self) -> Iterator[None]:

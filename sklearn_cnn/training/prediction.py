@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn.training.batches import as_pixels
-from sklearn_cnn.training.hardware import send_pixels
+from sklearn_cnn.training.hardware import ordinary_modes, send_pixels
 
 
 def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.ndarray:
@@ -27,12 +27,17 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
     Returns
     -------
     ndarray of shape (n, n_classes), float64
+
+    Raises
+    ------
+    ValueError
+        If the network gives a value that is not finite.
     """
     device = next(network.buffers()).device
     if network.training:
         network.eval()
     logits = []
-    with torch.inference_mode():
+    with ordinary_modes(device), torch.inference_mode():
         for start in range(0, len(images), chunk):
             block = np.array(images[start : start + chunk], order="C")
             filled = len(block)
@@ -42,4 +47,12 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
                 )
             outputs = network(send_pixels(as_pixels(block), device))
             logits.append(outputs[:filled].to("cpu").numpy().astype(np.float64))
-    return np.concatenate(logits)
+    result = np.concatenate(logits)
+    broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"The network gives values that are not finite for {len(broken)} of {len(images)} "
+            f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen at "
+            "fit: scale them likewise."
+        )
+    return result

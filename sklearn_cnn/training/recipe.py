@@ -102,6 +102,11 @@ def make_optimizer(
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ValueError(
+            "The network has nothing to learn: no parameter of the module that layers returned "
+            "requires a gradient. Leave its last layer, at least, unfrozen."
+        )
     cls: Any
     cls, options = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     try:

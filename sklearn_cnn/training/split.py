@@ -40,9 +40,9 @@ def split_validation(
             f"image, the class {classes[targets].tolist()[0]!r} for one. Give more images, or use "
             "early_stopping=False."
         )
-    held_out = np.concatenate(
-        [rows[targets[rows] == number][:share] for number, share in enumerate(shares)]
-    )
+    by_class = rows[np.argsort(targets[rows], kind="stable")]
+    place_in_class = np.arange(len(rows)) - (np.cumsum(counts) - counts)[targets[by_class]]
+    held_out = by_class[place_in_class < shares[targets[by_class]]]
     return np.setdiff1d(rows, held_out), np.sort(held_out)
 
 

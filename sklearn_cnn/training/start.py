@@ -3,13 +3,22 @@
 import warnings
 from functools import partial
 from itertools import zip_longest
+from math import prod
 from typing import Any
 
-from sklearn_cnn.images.scale import check_representable
+import torch
+
 from sklearn_cnn.images.statistics import channel_statistics
 from sklearn_cnn.network.build import build_network
+from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.examples import Examples
-from sklearn_cnn.training.hardware import resolve_device, resolve_dtype
+from sklearn_cnn.training.hardware import (
+    CHUNK,
+    images_per_pass,
+    ordinary_modes,
+    resolve_device,
+    resolve_dtype,
+)
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.recipe import make_optimizer
 from sklearn_cnn.training.seeding import isolated_rng
@@ -41,7 +50,6 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     """
     device = resolve_device(estimator.device)
     dtype = resolve_dtype(estimator.precision, device)
-    check_representable(training.images, str(dtype).removeprefix("torch."))
     mean, std = channel_statistics(training.images, training.rows, training.sample_weight)
     build = partial(
         build_network,
@@ -60,9 +68,35 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
         device=device,
     )
     # torch's first optimizer imports its compiler, which adds a filter of warnings for good
-    with isolated_rng(seed, device), warnings.catch_warnings():
+    with (
+        isolated_rng(seed, device),
+        ordinary_modes(device),
+        torch.device("cpu"),  # built there, then moved, whatever the default device
+        warnings.catch_warnings(),
+    ):
         net.initialize()
     return net
+
+
+def fit_to_memory(net: ConvNet, layers: tuple[LayerRow, ...]) -> int:
+    """Fit the pieces of a batch, and the chunks of prediction, to the memory.
+
+    Parameters
+    ----------
+    net : ConvNet
+        An initialized one.
+    layers : tuple of LayerRow
+        Its layers, whose outputs take the memory.
+
+    Returns
+    -------
+    int
+        Images of a chunk of prediction.
+    """
+    values_per_image = sum(prod(layer.output_shape) for layer in layers)
+    dtype = next(net.module_.buffers()).dtype
+    net.images_per_pass = images_per_pass(values_per_image, dtype, passes=3)
+    return min(CHUNK, images_per_pass(values_per_image, dtype))
 
 
 def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:
@@ -75,12 +109,15 @@ def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:
     net : ConvNet
         The net, which keeps its weights, device and floating-point type.
     new_optimizer : bool
-        Whether the optimizer begins anew, as a warm start's does, or goes on.
+        Whether the optimizer begins anew, as a warm start's does, or goes on, as that of a partial
+        fit does unless its parameters have changed.
     """
     net.batch_size = estimator.batch_size
     net.criterion_.label_smoothing = estimator.label_smoothing
-    if new_optimizer:
-        net.optimizer = _optimizer(estimator)
+    made, wanted = net.optimizer, _optimizer(estimator)
+    rate = {"learning_rate": None}  # which the schedule sets
+    if new_optimizer or (made.args, made.keywords | rate) != (wanted.args, wanted.keywords | rate):
+        net.optimizer = wanted
         net.initialize_optimizer()
 
 

@@ -2,15 +2,14 @@
 
 import warnings
 from copy import deepcopy
-from math import log, prod
+from math import log
 from typing import Any, NamedTuple
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.hardware import CHUNK, images_per_pass, reproducible_arithmetic
+from sklearn_cnn.training.hardware import ordinary_modes, reproducible_arithmetic
 from sklearn_cnn.training.net import Callback, ConvNet
 from sklearn_cnn.training.progress import Progress
 from sklearn_cnn.training.recipe import LearningRateSchedule
@@ -49,27 +48,6 @@ class TrainingPlan(NamedTuple):
     tol: float
     callbacks: list[Any]
     verbose: int
-
-
-def set_images_per_pass(net: ConvNet, layers: tuple[LayerRow, ...]) -> int:
-    """Fit the pieces of a batch, and the chunks of prediction, to the memory.
-
-    Parameters
-    ----------
-    net : ConvNet
-        An initialized one.
-    layers : tuple of LayerRow
-        Its layers, whose outputs take the memory.
-
-    Returns
-    -------
-    int
-        Images of a chunk of prediction.
-    """
-    values_per_image = sum(prod(layer.output_shape) for layer in layers)
-    dtype = next(net.module_.buffers()).dtype
-    net.images_per_pass = images_per_pass(values_per_image, dtype, passes=3)
-    return min(CHUNK, images_per_pass(values_per_image, dtype))
 
 
 def train_network(
@@ -113,7 +91,7 @@ def train_network(
     device = torch.device(net.device)
     n_before = len(net.history)
     try:
-        with isolated_rng(seed, device), reproducible_arithmetic(device):
+        with isolated_rng(seed, device), reproducible_arithmetic(device), ordinary_modes(device):
             net.train(data, callbacks, plan.epochs, seed)
     finally:
         progress.close()

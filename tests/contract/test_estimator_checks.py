@@ -43,13 +43,11 @@ def check_name(check):
     return getattr(check, "func", check).__name__
 
 
-def cases(estimator, label):
+def cases(estimator):
     for instance, check in estimator_checks_generator(estimator):
-        name = check_name(check)
-        expected = label != "full_batch" and name in EXPECTED_FAILURES
-        reason = EXPECTED_FAILURES.get(name)
-        marks = [pytest.mark.xfail(reason=reason, strict=True)] if expected else []
-        yield pytest.param(instance, check, id=f"{label}-{name}", marks=marks)
+        reason = EXPECTED_FAILURES.get(check_name(check))
+        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        yield pytest.param(instance, check, id=check_name(check), marks=marks)
 
 
 def run(check, estimator):
@@ -60,7 +58,7 @@ def run(check, estimator):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
-@pytest.mark.parametrize(("estimator", "check"), list(cases(DEFAULT, "default")))
+@pytest.mark.parametrize(("estimator", "check"), list(cases(DEFAULT)))
 def test_default_instance_passes(estimator, check):
     run(check, estimator)
 

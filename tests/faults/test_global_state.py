@@ -21,7 +21,7 @@ class Boom(Callback):
 def state_of_the_process():
     return {
         "torch generator": torch.get_rng_state().numpy().tobytes(),
-        "numpy generator": np.random.mtrand._rand.get_state()[1].tobytes(),
+        "numpy generator": str(np.random.mtrand._rand.get_state()),
         "python generator": random.getstate(),
         "threads": torch.get_num_threads(),
         "default dtype": torch.get_default_dtype(),

@@ -9,6 +9,14 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EarlyStopping
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Python's own handling of SIGINT, which a shell switches off for what it runs beside it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class PressCtrlC(Callback):
     """Sends this process the signal of Ctrl-C after a batch."""
 
@@ -63,6 +71,20 @@ def test_early_stopping_ends_fit_well(small, bars):
 
 def noop(*_):
     """Swallow what a callback would print."""
+
+
+class PressCtrlCAtTheEnd(EarlyStopping):
+    """An early stopping that has lost its patience, and is interrupted in its last hook."""
+
+    def on_train_end(self, net, **_):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_after_early_stopping_is_ctrl_c(small, bars):
+    """An interrupt in the last hook of a stopper must not pass for one more stop."""
+    stopper = PressCtrlCAtTheEnd(monitor="train_loss", patience=1, threshold=0.9, sink=noop)
+    with pytest.raises(KeyboardInterrupt):
+        small(callbacks=[stopper], max_epochs=20).fit(*bars)
 
 
 def test_ctrl_c_under_skorchs_early_stopping_is_ctrl_c(small, bars):

@@ -16,7 +16,7 @@ from sklearn_cnn.training.hardware import (
     resolve_device,
     resolve_dtype,
 )
-from sklearn_cnn.training.train import set_images_per_pass
+from sklearn_cnn.training.start import fit_to_memory
 
 CPU = torch.device("cpu")
 
@@ -114,7 +114,7 @@ def test_chunks_of_prediction_shrink_for_large_maps(values, chunk):
     """2**31 / 4 / 2**22 = 128, which is the largest. Catches maps counted one layer at a time."""
     net = SimpleNamespace(module_=torch.nn.BatchNorm1d(1))  # float32: 4 bytes a value
     layers = (LayerRow("a", "Conv2d", (1, 1, 1), 0), LayerRow("b", "Linear", (values - 1,), 0))
-    assert set_images_per_pass(net, layers) == chunk <= CHUNK
+    assert fit_to_memory(net, layers) == chunk <= CHUNK
     assert net.images_per_pass == max(1, 2**31 // (4 * values * 3))
 
 
