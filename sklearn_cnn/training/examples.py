@@ -21,7 +21,7 @@ class Examples(NamedTuple):
     targets : ndarray of shape (n,), int64
         Class numbers.
     sample_weight : ndarray of shape (n,), float64
-        Weights of the user, above 0.
+        Weights of the user, above 0, the largest of them 1.
     """
 
     images: np.ndarray
@@ -62,7 +62,8 @@ def encode_examples(
         If a label is not among the classes.
     """
     rows = np.flatnonzero(weights)
-    return Examples(images, rows, encode_labels(labels[rows], classes), weights[rows])
+    weights = weights[rows] / weights.max()  # their ratios count, and their sum stays finite
+    return Examples(images, rows, encode_labels(labels[rows], classes), weights)
 
 
 def divide_examples(

@@ -211,6 +211,6 @@ def loss_weights(
         by_class = compute_class_weight(class_weight, classes=classes, y=classes)
     if not by_class[targets].any():
         raise ValueError(bad_class_weight)
-    # divided by their maxima first, so that the sum of huge weights stays finite
-    weights = (sample_weight / sample_weight.max()) * (by_class / by_class.max())[targets]
+    # divided by the largest first, so that the sum of huge weights stays finite
+    weights = sample_weight * (by_class / by_class.max())[targets]
     return np.asarray(weights / weights.mean())

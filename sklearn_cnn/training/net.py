@@ -56,6 +56,7 @@ class ConvNet(NeuralNet):
     """Images that go through the network at once; ``fit_to_memory`` sets it."""
 
     shuffler_: np.random.Generator | None = None
+    optimizer: Any
 
     def __init__(
         self, module: Any, *, optimizer: Any, label_smoothing: float, batch_size: int, device: Any
@@ -196,13 +197,14 @@ class ConvNet(NeuralNet):
     def rollback_on_error(self) -> Iterator[None]:
         """Put weights, optimizer and history back as they were if training them further fails."""
         weights = deepcopy(self.module_.state_dict())
-        before, optimizer = self.optimizer_, deepcopy(self.optimizer_.state_dict())
+        maker, made = self.optimizer, self.optimizer_
+        optimizer = deepcopy(made.state_dict())
         n_epochs = len(self.history)
         try:
             yield
         except BaseException:
             self.module_.load_state_dict(weights)
-            self.optimizer_ = before
+            self.optimizer, self.optimizer_ = maker, made
             self.optimizer_.load_state_dict(optimizer)
             del self.history[n_epochs:]
             self.module_.eval()
