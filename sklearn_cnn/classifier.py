@@ -1,6 +1,5 @@
-"""CNNClassifier: the parameters, and the story of fit and predict in calls to the folders below."""
+"""CNNClassifier: its parameters, and the story of fit and predict."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,37 +9,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._compat import _fit_context
-from sklearn_cnn.images.arrays import read_images, read_training_images
+from sklearn_cnn.fitting import read_examples, read_pixels, start, train
 from sklearn_cnn.images.layout import Layout
-from sklearn_cnn.images.scale import (
-    PixelScale,
-    check_representable,
-    check_scale,
-    read_scale,
-)
-from sklearn_cnn.network.design import design_network
-from sklearn_cnn.network.table import LayerRow, layer_table
-from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS, check_callbacks
-from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.examples import Examples, divide_examples, encode_examples
-from sklearn_cnn.training.hardware import name_of_dtype
-from sklearn_cnn.training.labels import (
-    check_labels,
-    check_partial_classes,
-    check_weights,
-    find_classes,
-)
+from sklearn_cnn.images.scale import PixelScale
+from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS
+from sklearn_cnn.training.examples import divide_examples
+from sklearn_cnn.training.labels import check_partial_classes
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits
 from sklearn_cnn.training.recipe import resolve_max_epochs
-from sklearn_cnn.training.seeding import derive_seed, draw_seed
-from sklearn_cnn.training.start import (
-    adjust_net,
-    check_same_network,
-    fit_to_memory,
-    start_net,
-)
-from sklearn_cnn.training.train import TrainingPlan, train_network
+from sklearn_cnn.training.seeding import draw_seed
 from sklearn_cnn.training.transaction import all_or_nothing
 
 
@@ -301,13 +280,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         with all_or_nothing(self):
             continuing = self.warm_start and hasattr(self, "net_")
             seed = draw_seed(self.random_state)
-            examples = self._read_examples(X, y, sample_weight, reset=not continuing)
+            examples = read_examples(self, X, y, sample_weight, reset=not continuing)
             fraction = self.validation_fraction if self.early_stopping else None
             training, data = divide_examples(examples, fraction, seed, self)
             if not continuing:
-                self._start(training, seed)
+                start(self, training, seed)
             epochs = resolve_max_epochs(self.max_epochs, len(training.rows), self.batch_size)
-            self._train(data, epochs, self.schedule, seed, new_optimizer=continuing)
+            train(self, data, epochs, self.schedule, seed, new_optimizer=continuing)
         return self
 
     def _fits_in_parts(self) -> bool:
@@ -357,11 +336,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             first = not hasattr(self, "net_")
             check_partial_classes(classes, None if first else self.classes_)
             seed = draw_seed(self.random_state)
-            examples = self._read_examples(X, y, sample_weight, reset=first, classes=classes)
+            examples = read_examples(self, X, y, sample_weight, reset=first, classes=classes)
             training, data = divide_examples(examples, None, seed, self)
             if first:
-                self._start(training, seed)
-            self._train(data, 1, "constant", seed)
+                start(self, training, seed)
+            train(self, data, 1, "constant", seed)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -456,89 +435,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def _read_examples(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None
-    ) -> Examples:
-        """Check and encode what was given; with ``reset``, learn the shape and the classes."""
-        labels = check_labels(y, type(self).__name__)
-        if reset:
-            images, self._layout = read_training_images(self, X)
-        else:
-            images = read_images(self, X, self._layout)
-        weights = check_weights(sample_weight, images, labels)
-        scale = read_scale(images, np.flatnonzero(weights))
-        if reset:
-            check_representable(scale, name_of_dtype(self.precision))
-            self.image_shape_ = self._layout.image_shape
-            self._pixel_scale = scale
-            self.classes_ = find_classes(labels[weights > 0] if classes is None else classes)
-        else:
-            self._check_pixels(scale)
-        return encode_examples(images, labels, weights, self.classes_)
-
-    def _check_pixels(self, scale: PixelScale) -> None:
-        check_scale(scale, self._pixel_scale)
-        check_representable(scale, self._dtype)
-
-    def _requested_network(self) -> Any:
-        """Return the callable or the descriptions that the parameters ask for."""
-        if self.layers is not None:
-            return self.layers if callable(self.layers) else tuple(self.layers)
-        return design_network(
-            self.image_shape_,
-            conv_channels=self.conv_channels,
-            kernel_size=self.kernel_size,
-            pooling=self.pooling,
-            pool_size=self.pool_size,
-            dense_units=self.dense_units,
-            activation=self.activation,
-            batch_norm=self.batch_norm,
-            dropout=self.dropout,
-        )
-
-    def _start(self, training: Examples, seed: int) -> None:
-        """Make a new net for the training images."""
-        self._network = self._requested_network()
-        self.net_ = start_net(self, self._network, training, seed)
-        self.layers_ = layer_table(self.net_.module_, self.image_shape_)
-        self._chunk = fit_to_memory(self.net_, self.layers_)
-        self._dtype = name_of_dtype(self.precision)
-
-    def _train(
-        self,
-        data: TrainingData,
-        epochs: int,
-        schedule: str,
-        seed: int,
-        *,
-        new_optimizer: bool = False,
-    ) -> None:
-        """Train the net further, and tell how it went."""
-        check_same_network(self._requested_network(), self._network)
-        plan = TrainingPlan(
-            epochs,
-            schedule,
-            self.learning_rate,
-            self.n_iter_no_change,
-            self.tol,
-            check_callbacks(self.callbacks, schedule),
-            self.verbose,
-        )
-        n_before = len(self.net_.history)
-        with self.net_.rollback_on_error() if n_before else nullcontext():
-            adjust_net(self, self.net_, new_optimizer=new_optimizer)
-            train_seed = derive_seed(seed, n_before)
-            train_network(self.net_, data, plan, train_seed, len(self.classes_))
-        self.history_ = self.net_.history
-        self.n_iter_ = len(self.history_)
-        self.loss_curve_ = [float(loss) for loss in self.history_[:, "train_loss"]]
-        self.validation_scores_ = self.best_validation_score_ = None
-        if data.validation is not None:
-            self.validation_scores_ = self.history_[n_before:, "validation_score"]
-            self.best_validation_score_ = max(self.validation_scores_)
-
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        images = read_images(self, X, self._layout)
-        self._check_pixels(read_scale(images))
-        return predict_logits(self.net_.module_, images, self._chunk)
+        return predict_logits(self.net_.module_, read_pixels(self, X), self._chunk)

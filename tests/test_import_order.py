@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "network": {"_counts", "network"},
     "training": {"_compat", "images", "network", "training"},
     "parameters": {"_compat", "network", "training"},
-    "classifier": {"_compat", "images", "network", "training", "parameters"},
+    "fitting": {"images", "network", "training", "parameters"},
+    "classifier": {"_compat", "images", "network", "training", "parameters", "fitting"},
     "__init__": {"classifier", "network"},
 }
 

@@ -1,0 +1,195 @@
+"""The stages of a fit: read the examples, start a net, train it; each takes the estimator.
+
+They read its parameters and set its fitted attributes, in the order in which ``fit`` calls them.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from sklearn_cnn.images.arrays import read_images, read_training_images
+from sklearn_cnn.images.scale import (
+    PixelScale,
+    check_representable,
+    check_scale,
+    read_scale,
+)
+from sklearn_cnn.network.design import design_network
+from sklearn_cnn.network.table import layer_table
+from sklearn_cnn.parameters import check_callbacks
+from sklearn_cnn.training.batches import TrainingData
+from sklearn_cnn.training.examples import Examples, encode_examples
+from sklearn_cnn.training.hardware import name_of_dtype
+from sklearn_cnn.training.labels import check_labels, check_weights, find_classes
+from sklearn_cnn.training.seeding import derive_seed
+from sklearn_cnn.training.start import (
+    adjust_net,
+    check_same_network,
+    fit_to_memory,
+    start_net,
+)
+from sklearn_cnn.training.train import TrainingPlan, train_network
+
+
+def read_examples(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None
+) -> Examples:
+    """Check and encode what ``fit`` or ``partial_fit`` was given.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        With ``reset``, gets the shape and range of the images and the classes; else gives them.
+    X, y, sample_weight : array-like
+        As given.
+    reset : bool
+        Whether the estimator begins anew.
+    classes : array-like of shape (n_classes,) or None, default=None
+        With ``reset``, all classes; None for those among the labels.
+
+    Returns
+    -------
+    Examples
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they do not go together, or not with what the estimator has seen.
+    """
+    labels = check_labels(y, type(estimator).__name__)
+    if reset:
+        images, estimator._layout = read_training_images(estimator, X)
+    else:
+        images = read_images(estimator, X, estimator._layout)
+    weights = check_weights(sample_weight, images, labels)
+    scale = read_scale(images, np.flatnonzero(weights))
+    if reset:
+        check_representable(scale, name_of_dtype(estimator.precision))
+        estimator.image_shape_ = estimator._layout.image_shape
+        estimator._pixel_scale = scale
+        estimator.classes_ = find_classes(labels[weights > 0] if classes is None else classes)
+    else:
+        _check_scale(estimator, scale)
+    return encode_examples(images, labels, weights, estimator.classes_)
+
+
+def read_pixels(estimator: Any, X: Any) -> np.ndarray:
+    """Check images to predict, and view them channels last; sets nothing.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        A fitted one.
+    X : array-like
+        As given.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width, channels), any real dtype
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no images of the shape and range seen at fit.
+    """
+    images = read_images(estimator, X, estimator._layout)
+    _check_scale(estimator, read_scale(images))
+    return images
+
+
+def _check_scale(estimator: Any, scale: PixelScale) -> None:
+    check_scale(scale, estimator._pixel_scale)
+    check_representable(scale, estimator._dtype)
+
+
+def start(estimator: Any, training: Examples, seed: int) -> None:
+    """Make a new net for the training images.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        Gets ``net_`` and ``layers_``.
+    training : Examples
+        The training images.
+    seed : int
+        Seed of the first weights.
+    """
+    estimator._network = _requested_network(estimator)
+    estimator.net_ = start_net(estimator, estimator._network, training, seed)
+    estimator.layers_ = layer_table(estimator.net_.module_, estimator.image_shape_)
+    estimator._chunk = fit_to_memory(estimator.net_, estimator.layers_)
+    estimator._dtype = name_of_dtype(estimator.precision)
+
+
+def _requested_network(estimator: Any) -> Any:
+    """Return the callable or the descriptions that the parameters ask for."""
+    if estimator.layers is not None:
+        return estimator.layers if callable(estimator.layers) else tuple(estimator.layers)
+    return design_network(
+        estimator.image_shape_,
+        conv_channels=estimator.conv_channels,
+        kernel_size=estimator.kernel_size,
+        pooling=estimator.pooling,
+        pool_size=estimator.pool_size,
+        dense_units=estimator.dense_units,
+        activation=estimator.activation,
+        batch_norm=estimator.batch_norm,
+        dropout=estimator.dropout,
+    )
+
+
+def train(
+    estimator: Any,
+    data: TrainingData,
+    epochs: int,
+    schedule: str,
+    seed: int,
+    *,
+    new_optimizer: bool = False,
+) -> None:
+    """Train the estimator's net further, and tell how it went.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        Gives ``net_``; gets ``history_``, ``n_iter_``, ``loss_curve_`` and the validation scores.
+    data : TrainingData
+        Images to learn from, and to validate on.
+    epochs : int
+        How many, at most.
+    schedule : str
+        Shape of the learning rate over time.
+    seed : int
+        Seed of this fit.
+    new_optimizer : bool, default=False
+        Whether a net trained before begins with a new optimizer.
+
+    Raises
+    ------
+    ValueError
+        If the parameters ask for another network than the net's, or training diverges.
+    """
+    net = estimator.net_
+    check_same_network(_requested_network(estimator), estimator._network)
+    plan = TrainingPlan(
+        epochs,
+        schedule,
+        estimator.learning_rate,
+        estimator.n_iter_no_change,
+        estimator.tol,
+        check_callbacks(estimator.callbacks, schedule),
+        estimator.verbose,
+    )
+    n_before = len(net.history)
+    with net.rollback_on_error() if n_before else nullcontext():
+        adjust_net(estimator, net, new_optimizer=new_optimizer)
+        train_seed = derive_seed(seed, n_before)
+        train_network(net, data, plan, train_seed, len(estimator.classes_))
+    estimator.history_ = net.history
+    estimator.n_iter_ = len(net.history)
+    estimator.loss_curve_ = [float(loss) for loss in net.history[:, "train_loss"]]
+    estimator.validation_scores_ = estimator.best_validation_score_ = None
+    if data.validation is not None:
+        estimator.validation_scores_ = net.history[n_before:, "validation_score"]
+        estimator.best_validation_score_ = max(estimator.validation_scores_)
