@@ -29,7 +29,12 @@ from sklearn_cnn.training.start import (
     fit_to_memory,
     start_net,
 )
-from sklearn_cnn.training.train import TrainingPlan, train_network
+from sklearn_cnn.training.train import (
+    EPOCHS_TO_JUDGE,
+    TrainingPlan,
+    train_network,
+    warn_if_nothing_was_learnt,
+)
 
 
 def read_examples(
@@ -63,15 +68,16 @@ def read_examples(
     else:
         images = read_images(estimator, X, estimator._layout)
     weights = check_weights(sample_weight, images, labels)
-    scale = read_scale(images, np.flatnonzero(weights))
+    rows = np.flatnonzero(weights)
+    scale = read_scale(images, rows)
     if reset:
         check_representable(scale, name_of_dtype(estimator.precision))
         estimator.image_shape_ = estimator._layout.image_shape
         estimator._pixel_scale = scale
-        estimator.classes_ = find_classes(labels[weights > 0] if classes is None else classes)
+        estimator.classes_ = find_classes(labels[rows] if classes is None else classes)
     else:
         _check_scale(estimator, scale)
-    return encode_examples(images, labels, weights, estimator.classes_)
+    return encode_examples(images, rows, labels, weights, estimator.classes_)
 
 
 def read_pixels(estimator: Any, X: Any) -> np.ndarray:
@@ -184,8 +190,10 @@ def train(
     n_before = len(net.history)
     with net.rollback_on_error() if n_before else nullcontext():
         adjust_net(estimator, net, new_optimizer=new_optimizer)
-        train_seed = derive_seed(seed, n_before)
-        train_network(net, data, plan, train_seed, len(estimator.classes_))
+        train_network(net, data, plan, derive_seed(seed, n_before))
+        was_stopped = len(net.history) - n_before < epochs
+        if epochs >= EPOCHS_TO_JUDGE and not was_stopped:
+            warn_if_nothing_was_learnt(net, plan, len(estimator.classes_))
     estimator.history_ = net.history
     estimator.n_iter_ = len(net.history)
     estimator.loss_curve_ = [float(loss) for loss in net.history[:, "train_loss"]]

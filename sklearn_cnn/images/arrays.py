@@ -92,15 +92,15 @@ def _check(
     estimator: Any, X: Any, *, reset: bool, image_shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
     X = _as_array(X)
-    if _n_dimensions(X) > 2:
+    if len(X.shape) > 2:
         array: np.ndarray = check_array(
             X, allow_nd=True, estimator=estimator, input_name="X", dtype="numeric"
         )
         if 0 in array.shape:
             raise ValueError(f"X holds images without pixels: X.shape={array.shape}.")
     else:
-        if image_shape is not None and np.shape(X) == image_shape[:2] and image_shape[2] == 1:
-            _refuse_single_image(np.shape(X), prod(image_shape))
+        if image_shape is not None and (*X.shape, 1) == image_shape:
+            _refuse_single_image(X.shape, prod(image_shape))
         array = validate_data(estimator, X, reset=reset, dtype="numeric")
     if array.dtype.kind not in "biuf":
         raise TypeError(f"X must hold numbers, the values of pixels. Got dtype {array.dtype}.")
@@ -116,16 +116,14 @@ def _refuse_single_image(shape: tuple[int, ...], n_features: int) -> None:
         )
 
 
-def _n_dimensions(X: Any) -> int:
-    return len(X.shape) if hasattr(X, "shape") else 0
-
-
 def _as_array(X: Any) -> Any:
     """Turn lists and other array-likes into arrays, with a word on what is often put there."""
     if issparse(X):
         return X
-    if hasattr(X, "iloc") and X.shape[1:] == (1,) and len(X) and np.ndim(X.iloc[0, 0]) > 1:
-        X = X.iloc[:, 0]  # a table whose only column holds images
+    if hasattr(X, "iloc") and X.shape[1:] == (1,) and len(X):
+        first = X.iloc[0, 0]
+        if isinstance(first, (str, os.PathLike)) or np.ndim(first) > 1:
+            X = X.iloc[:, 0]  # a table whose only column holds images, or their paths
     if hasattr(X, "to_numpy") and len(X.shape) == 1:  # a Series
         X = X.to_numpy()
     if isinstance(X, (str, bytes, os.PathLike)) or _holds_paths(X):
@@ -152,9 +150,7 @@ def _as_array(X: Any) -> Any:
 
 
 def _holds_paths(X: Any) -> bool:
-    """Whether a list, an array or the only column of a table begins with a path."""
-    if hasattr(X, "iloc"):
-        return X.shape[1] == 1 and len(X) > 0 and isinstance(X.iloc[0, 0], (str, os.PathLike))
+    """Whether a list or an array begins with a path."""
     if isinstance(X, np.ndarray) and X.ndim == 0:
         return False
     is_sequence = isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0

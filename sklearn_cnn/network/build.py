@@ -25,7 +25,7 @@ from sklearn_cnn.network.layers import (
 )
 from sklearn_cnn.network.normalize import Normalize
 from sklearn_cnn.network.same_padding import SamePaddedConv2d
-from sklearn_cnn.network.shapes import Shape, check_layers, output_shapes
+from sklearn_cnn.network.shapes import Shape, output_shapes
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -102,7 +102,6 @@ def build_network(
 def _described_modules(
     layers: Sequence[Layer], image_shape: tuple[int, int, int], n_outputs: int, dtype: torch.dtype
 ) -> "OrderedDict[str, nn.Module]":
-    layers = check_layers(layers)
     height, width, channels = image_shape
     shapes: list[Shape] = [(channels, height, width), *output_shapes(layers, image_shape)]
     counts: Counter[str] = Counter()

@@ -45,13 +45,19 @@ class Examples(NamedTuple):
 
 
 def encode_examples(
-    images: np.ndarray, labels: np.ndarray, weights: np.ndarray, classes: np.ndarray
+    images: np.ndarray,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    classes: np.ndarray,
 ) -> Examples:
     """Leave out the images of zero weight, and encode the labels of the others.
 
     Parameters
     ----------
     images : ndarray of shape (n_images, height, width, channels)
+    rows : ndarray of shape (n,), int
+        Those whose weight is not zero.
     labels : ndarray of shape (n_images,)
     weights : ndarray of shape (n_images,), float64, at least 0
     classes : ndarray of shape (n_classes,)
@@ -61,7 +67,6 @@ def encode_examples(
     ValueError
         If a label is not among the classes.
     """
-    rows = np.flatnonzero(weights)
     weights = weights[rows] / weights.max()  # their ratios count, and their sum stays finite
     return Examples(images, rows, encode_labels(labels[rows], classes), weights)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -125,29 +125,39 @@ def ordinary_modes(device: torch.device) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
+def reproducible_arithmetic(device: torch.device) -> AbstractContextManager[None]:
     """Compute gradients in one fixed order, and put torch's settings back afterwards.
 
     On a CPU the gradient of a convolution sums over the batch in as many parts as there are
     threads, so a different number of threads gives other roundings, then other weights. Training
     runs in one thread, so that a search gives the same scores whatever its ``n_jobs``.
     """
-    cudnn_settings = cudnn.deterministic, cudnn.benchmark
+    if device.type == "cpu":
+        return _one_thread()
+    return _deterministic_cudnn() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     default = _in_new_thread(torch.get_num_threads)
     try:
-        if device.type == "cpu":
-            torch.set_num_threads(1)
-        if device.type == "cuda":
-            cudnn.deterministic, cudnn.benchmark = True, False
+        torch.set_num_threads(1)
         yield
     finally:
-        cudnn.deterministic, cudnn.benchmark = cudnn_settings
-        if device.type == "cpu":
-            # a thread that began while another trained has found 1, which is not its own
-            torch.set_num_threads(threads if threads > 1 else default)
-            _in_new_thread(lambda: torch.set_num_threads(default))
+        # a thread that began while another trained has found 1, which is not its own
+        torch.set_num_threads(threads if threads > 1 else default)
+        _in_new_thread(lambda: torch.set_num_threads(default))
+
+
+@contextmanager
+def _deterministic_cudnn() -> Iterator[None]:
+    settings = cudnn.deterministic, cudnn.benchmark
+    try:
+        cudnn.deterministic, cudnn.benchmark = True, False
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = settings
 
 
 def _in_new_thread(call: Callable[[], Any]) -> Any:

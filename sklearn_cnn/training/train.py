@@ -50,9 +50,7 @@ class TrainingPlan(NamedTuple):
     verbose: int
 
 
-def train_network(
-    net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int, n_classes: int
-) -> None:
+def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int) -> None:
     """Train a net from the weights it has.
 
     Parameters
@@ -65,8 +63,6 @@ def train_network(
         What to do.
     seed : int
         Seed of the order of the images, and of dropout.
-    n_classes : int
-        Number of classes, which tells what guessing would lose.
 
     Raises
     ------
@@ -89,19 +85,26 @@ def train_network(
     callbacks += deepcopy(plan.callbacks)
     net.verbose = plan.verbose
     device = torch.device(net.device)
-    n_before = len(net.history)
     try:
         with isolated_rng(seed, device), reproducible_arithmetic(device), ordinary_modes(device):
             net.train(data, callbacks, plan.epochs, seed)
     finally:
         progress.close()
     net.module_.eval()
-    if plan.epochs >= EPOCHS_TO_JUDGE and len(net.history) == n_before + plan.epochs:
-        _warn_if_nothing_was_learnt(net, plan, n_classes)
 
 
-def _warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int) -> None:
-    """Warn where the loss ends no lower than that of giving all classes the same probability."""
+def warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int) -> None:
+    """Warn where the loss ends no lower than that of giving all classes the same probability.
+
+    Parameters
+    ----------
+    net : ConvNet
+        A trained one.
+    plan : TrainingPlan
+        What was done.
+    n_classes : int
+        Number of classes, which tells what guessing loses.
+    """
     loss, guessing = net.history[-1]["train_loss"], log(n_classes)
     if loss >= guessing:
         warnings.warn(
@@ -109,5 +112,5 @@ def _warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int
             f"all classes the same probability. Try a smaller learning_rate (it is "
             f"{plan.learning_rate:g}), or look whether the labels belong to the images.",
             ConvergenceWarning,
-            stacklevel=6,
+            stacklevel=5,
         )

@@ -8,16 +8,6 @@ from sklearn.exceptions import NotFittedError
 CLASSES = np.arange(10)
 
 
-@pytest.fixture
-def images(digits):
-    return digits.images[:200]
-
-
-@pytest.fixture
-def target(digits):
-    return digits.target[:200]
-
-
 def test_the_first_call_needs_classes(small, images, target):
     """Catches classes taken from the first batch, which may lack some."""
     classifier = small()

@@ -8,16 +8,6 @@ from torch import optim
 from sklearn_cnn import Flatten
 
 
-@pytest.fixture
-def images(digits):
-    return digits.images[:200]
-
-
-@pytest.fixture
-def target(digits):
-    return digits.target[:200]
-
-
 def test_the_loss_goes_on_from_where_it_was(small, images, target):
     """Catches weights drawn anew: the loss would jump back to that of the first epoch."""
     classifier = small(warm_start=True, schedule="constant", max_epochs=12).fit(images, target)
