@@ -1,6 +1,8 @@
 """Convolutional networks for images, the scikit-learn way."""
 
 from sklearn_cnn.classifier import CNNClassifier
+from sklearn_cnn.images.folder import load_image_folder
+from sklearn_cnn.images.reader import ImageReader
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -19,8 +21,10 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "ImageReader",
     "Pool",
     "__version__",
+    "load_image_folder",
 ]
 
 __version__ = "0.1.0"

@@ -12,16 +12,23 @@ PACKAGE = Path(sklearn_cnn.__file__).parent
 MAY_IMPORT = {
     "_compat": set(),
     "_counts": set(),
-    "images": {"_counts", "images"},
+    "_progress": set(),
+    "images": {"_compat", "_counts", "_progress", "images"},
     "network": {"_counts", "network"},
-    "training": {"_compat", "images", "network", "training"},
+    "training": {"_compat", "_progress", "images", "network", "training"},
     "parameters": {"_compat", "network", "training"},
     "fitting": {"images", "network", "training", "parameters"},
     "classifier": {"_compat", "images", "network", "training", "parameters", "fitting"},
-    "__init__": {"classifier", "network"},
+    "__init__": {"classifier", "images", "network"},
 }
 
-ONLY_IN = {"skorch": "training/net.py", "tqdm": "training/progress.py"}
+ONLY_IN = {
+    "PIL": "images/decode.py",
+    "filelock": "images/cache.py",
+    "simplejpeg": "images/fast_jpeg.py",
+    "skorch": "training/net.py",
+    "tqdm": "_progress.py",
+}
 
 NEVER = {"images": {"torch", "skorch"}, "network": {"skorch", "sklearn"}}
 

@@ -12,8 +12,10 @@ def test_public_names():
         "Dense",
         "Dropout",
         "Flatten",
+        "ImageReader",
         "Pool",
         "__version__",
+        "load_image_folder",
     ]
     for name in sklearn_cnn.__all__:
         assert hasattr(sklearn_cnn, name)
@@ -50,4 +52,18 @@ def test_parameters_of_the_classifier():
         "verbose",
         "warm_start",
         "weight_decay",
+    ]
+
+
+def test_parameters_of_the_reader():
+    assert list(sklearn_cnn.ImageReader().get_params()) == [
+        "background",
+        "cache",
+        "cache_limit",
+        "mode",
+        "n_jobs",
+        "on_error",
+        "resize",
+        "size",
+        "verbose",
     ]

@@ -22,6 +22,13 @@ from sklearn_cnn.images.layout import (
 ARRAY_LIKE = (list, tuple, range, Number, type(None))
 """What NumPy makes an array of, beside what says so itself; numbers are left to scikit-learn."""
 
+_SHOW_PIPELINE = (
+    "X must hold the pixels of images, not {what}. ImageReader opens the files, as the first step "
+    "of a pipeline:\n\n"
+    "    model = make_pipeline(ImageReader(size=(64, 64)), CNNClassifier())\n"
+    "    model.fit({paths}, y)"
+)
+
 SMALLEST_COLOUR_SIDE = 8
 """From this side on, a row of 3 * side * side values looks like a flattened colour image."""
 
@@ -120,17 +127,17 @@ def _as_array(X: Any) -> Any:
     """Turn lists and other array-likes into arrays, with a word on what is often put there."""
     if issparse(X):
         return X
-    if hasattr(X, "iloc") and X.shape[1:] == (1,) and len(X):
-        first = X.iloc[0, 0]
-        if isinstance(first, (str, os.PathLike)) or np.ndim(first) > 1:
-            X = X.iloc[:, 0]  # a table whose only column holds images, or their paths
+    if hasattr(X, "iloc") and len(X.shape) == 2 and 0 not in X.shape:
+        first = X.iloc[0].tolist()
+        if all(map(_is_path, first)) or (len(first) == 1 and np.ndim(first[0]) > 1):
+            X = X.iloc[:, 0]  # a table of paths, or one whose only column holds images
     if hasattr(X, "to_numpy") and len(X.shape) == 1:  # a Series
         X = X.to_numpy()
     if isinstance(X, (str, bytes, os.PathLike)) or _holds_paths(X):
-        raise TypeError(
-            "X must hold the pixels of images, not paths or text: open the files first, for "
-            "example np.stack([np.asarray(PIL.Image.open(path).resize((64, 64))) for path in X])."
-        )
+        raise TypeError(_SHOW_PIPELINE.format(what="paths or text", paths="paths"))
+    if isinstance(X, dict) and "data" in X:  # a Bunch
+        what = f"a {type(X).__name__}"
+        raise TypeError(_SHOW_PIPELINE.format(what=what, paths="folder.data"))
     if hasattr(X, "detach") and hasattr(X, "cpu"):  # a torch tensor, on whichever device
         X = X.detach().cpu()
         return X.float().numpy() if str(X.dtype) == "torch.bfloat16" else X.numpy()
@@ -154,7 +161,14 @@ def _holds_paths(X: Any) -> bool:
     if isinstance(X, np.ndarray) and X.ndim == 0:
         return False
     is_sequence = isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0
-    return is_sequence and isinstance(X[0], (str, os.PathLike, bytes))
+    if not is_sequence:
+        return False
+    first = X[0]
+    return _is_path(first) or (np.shape(first) == (1,) and _is_path(first[0]))
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike, bytes))
 
 
 def _describe_ragged(X: Any) -> str:
@@ -166,8 +180,9 @@ def _describe_ragged(X: Any) -> str:
     if len(shapes) < 2:
         return "The images in X have rows of different lengths: an image must be a rectangle."
     return (
-        f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: resize "
-        "them to one height, width and number of channels."
+        f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: bring "
+        "them to one height, width and number of channels, with ImageReader(size=(64, 64)) as the "
+        "first step of a pipeline."
     )
 
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from sklearn_cnn._progress import tqdm
 from sklearn_cnn.training.net import Callback
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_array
+from sklearn.utils import Bunch
 
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.images.arrays import read_images, read_training_images
@@ -134,14 +135,32 @@ def test_what_holds_no_images(X, error, text):
         [b"a.png"],
         np.array(["a.png", "b.png"]),
         np.array([Path("a.png")], dtype=object),
+        np.array([["a.png"], ["b.png"]]),
     ],
     ids=repr,
 )
 def test_paths_are_refused_with_the_way_to_open_them(X):
     """Would catch "could not convert string to float" where files are meant."""
-    with pytest.raises(TypeError, match="not paths or text: open the files first") as caught:
+    with pytest.raises(TypeError, match=r"not paths or text\. ImageReader opens") as caught:
         read_training_images(CNNClassifier(), X)
-    assert "PIL.Image.open" in str(caught.value)
+    assert str(caught.value).splitlines()[-2:] == [
+        "    model = make_pipeline(ImageReader(size=(64, 64)), CNNClassifier())",
+        "    model.fit(paths, y)",
+    ]
+
+
+def test_what_a_folder_gives_is_refused_with_the_attribute_to_pass():
+    """Would catch a Bunch that is taken for a collection of its keys."""
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="not a Bunch") as caught:
+        read_training_images(CNNClassifier(), Bunch(data=np.array(["a.png"]), target=[0]))
+    assert str(caught.value).endswith("    model.fit(folder.data, y)")
+    for frame in (
+        pandas.DataFrame({"path": ["a.png", "b.png"]}),
+        pandas.DataFrame({"path": ["a.png", "b.png"], "label": ["cat", "dog"]}),
+    ):
+        with pytest.raises(TypeError, match="not paths or text"):
+            read_training_images(CNNClassifier(), frame)
 
 
 @pytest.mark.parametrize("hold", [list, tuple])
@@ -150,7 +169,8 @@ def test_images_of_different_shapes_are_named(hold):
     X = hold([np.ones((4, 5, 3)), np.ones((4, 6, 3)), np.ones((4, 5, 3))])
     with pytest.raises(ValueError, match=r"different shapes, \(4, 5, 3\) and \(4, 6, 3\)") as info:
         read_training_images(CNNClassifier(), X)
-    assert "resize them to one height, width and number of channels" in str(info.value)
+    assert "bring them to one height, width and number of channels" in str(info.value)
+    assert "ImageReader(size=(64, 64))" in str(info.value)
 
 
 def test_images_in_an_object_array_of_different_shapes_are_named():

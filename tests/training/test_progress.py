@@ -4,8 +4,8 @@ import re
 
 import pytest
 from skorch.callbacks import Callback
-from tqdm.auto import tqdm
 
+from sklearn_cnn._progress import tqdm
 from sklearn_cnn.training.progress import Progress
 
 

@@ -1,0 +1,327 @@
+"""One image, from wherever it comes, to pixels of the stated shape; the only import of Pillow.
+
+Files come from strangers. Only six formats are opened, told by content, whatever the name says;
+the number of pixels is read from the header and capped before anything is decoded; and what is
+wrong with a file becomes one error, :class:`UnreadableImage`, with a reason in words.
+"""
+
+import io
+import os
+import stat
+import threading
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL
+
+# The plugins of the allowed formats, so that none of the others is ever loaded.
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageColor,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from sklearn_cnn.images.eight_bits import to_eight_bits
+from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
+from sklearn_cnn.images.framing import frame_image
+from sklearn_cnn.images.reading import CHANNELS, Reading
+
+FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+    )
+)
+"""What is opened, the likeliest first."""
+
+MAX_PIXELS = 89_478_485
+"""Pixels of the largest image that is decoded; where Pillow begins to warn of bombs."""
+
+MAX_FILE_BYTES = 1 << 30
+"""Bytes of the largest file that is opened."""
+
+REDUCING_GAP = 2.0
+"""How many times larger than needed an image is still made by cheap means, before resizing."""
+
+VERSION = f"1, Pillow {PIL.__version__}"
+"""Changes whenever the same file may give other pixels."""
+
+_ORIENTATION = 0x0112
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each EXIF orientation upright."""
+
+_TURNED = (5, 6, 7, 8)
+"""The orientations whose height and width change places."""
+
+_BITS_PER_SAMPLE = 258
+_sharing = threading.Lock()
+
+
+class UnreadableImage(ValueError):
+    """An image that cannot be read; the message is a reason, without the image's name."""
+
+
+def is_image(source: Any) -> bool:
+    """Whether a source is an image of Pillow's."""
+    return isinstance(source, Image.Image)
+
+
+def parse_colour(colour: Any) -> tuple[int, int, int]:
+    """Return a colour as red, green and blue, 0 to 255.
+
+    Parameters
+    ----------
+    colour : str, int or sequence of three int
+        A name or "#rrggbb", a level of gray, or the three levels.
+
+    Raises
+    ------
+    ValueError
+        If it is no colour.
+    """
+    try:
+        levels = ImageColor.getrgb(colour) if isinstance(colour, str) else np.atleast_1d(colour)
+        red, green, blue = (int(level) for level in (levels if len(levels) > 1 else [*levels] * 3))
+        if not all(0 <= level <= 255 for level in (red, green, blue)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(
+            "background must be a colour: a name such as 'white', '#rrggbb', a level of gray from "
+            f"0 to 255, or three levels (red, green, blue). Got background={colour!r}."
+        ) from None
+    return red, green, blue
+
+
+def decode(source: Any, reading: Reading) -> np.ndarray:
+    """Read one image.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, bytes, PIL.Image.Image or ndarray
+        A path, the content of a file, an image, or pixels of shape (height, width), (height,
+        width, channels) or (channels, height, width). An image or array is not changed.
+    reading : Reading
+        What shall come out.
+
+    Returns
+    -------
+    ndarray of shape (height, width, channels), uint8
+
+    Raises
+    ------
+    UnreadableImage
+        Whatever is wrong with it.
+    """
+    try:
+        if isinstance(source, np.ndarray):
+            return _fill_frame(_image_of_array(source), reading)
+        if is_image(source):
+            with _sharing:  # reading pixels changes the image, and others may hold the same one
+                _check_pixel_count(source)
+                copy = source.copy()
+            return _finish(copy, reading)
+        content = source if isinstance(source, bytes) else _read_file(source)
+        pixels = decode_plain_jpeg(content, partial(_divisor, reading), MAX_PIXELS)
+        if pixels is not None:
+            return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
+        with _open_image(io.BytesIO(content)) as image:
+            return _finish(image, reading)
+    except UnreadableImage:
+        raise
+    except OSError as error:
+        raise UnreadableImage(error.strerror or str(error)) from error
+    except Exception as error:  # what decoders raise on damaged files is not documented
+        raise UnreadableImage(str(error) or type(error).__name__) from error
+
+
+def _read_file(path: Any) -> bytes:
+    # A FIFO would keep an ordinary open waiting for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise UnreadableImage("it is a folder; load_image_folder(folder).data lists its images")
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImage("it is no regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise UnreadableImage(
+                f"it has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read"
+            )
+        content = os.read(descriptor, status.st_size)
+        while len(content) < status.st_size and (more := os.read(descriptor, status.st_size)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def _open_image(file: BinaryIO) -> Image.Image:
+    """Read the header."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        if not file.read(1):
+            raise UnreadableImage("it is empty") from None
+        raise UnreadableImage(
+            f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged"
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImage(f"its header asks for too many pixels: {error}") from None
+    try:
+        _check_pixel_count(image)
+    except UnreadableImage:
+        image.close()
+        raise
+    return image
+
+
+def _check_pixel_count(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(
+            f"its header asks for {width} x {height} pixels, more than the {MAX_PIXELS:,} that are "
+            "read"
+        )
+
+
+def _finish(image: Image.Image, reading: Reading) -> np.ndarray:
+    """Decode an opened image whole, turn it upright, and bring it into the frame."""
+    if image.format == JpegImagePlugin.JpegImageFile.format:
+        width, height = image.size
+        divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
+        if divisor > 1:
+            image.draft(None, (width // divisor, height // divisor))
+    image.load()
+    upright = _UPRIGHT.get(_orientation(image))
+    return _fill_frame(_flatten(image), reading, upright)
+
+
+def _orientation(image: Image.Image) -> Any:
+    """Return the EXIF orientation, 1 where there is none, or none that can be read."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block does not make the pixels unreadable
+        return 1
+
+
+def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False) -> int:
+    """Tell whether an eighth, a quarter or half of a JPEG image's size is large enough."""
+    frame = (reading.width, reading.height)
+    if turned:
+        frame = frame[::-1]
+    if reading.resize == "crop" or width < 2 * frame[0] or height < 2 * frame[1]:
+        return 1
+    framing = frame_image((width, height), frame, reading.resize)
+    left, upper, right, lower = framing.box
+    scale_x = framing.scaled[0] / (right - left) * REDUCING_GAP
+    scale_y = framing.scaled[1] / (lower - upper) * REDUCING_GAP
+    return next((n for n in (8, 4, 2) if n * max(scale_x, scale_y) <= 1), 1)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Bring any of Pillow's modes to gray or colour of eight bits, with alpha where there is."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        largest = 65535
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0]
+            largest = 2 ** min(16, max(8, int(bits))) - 1
+        return Image.fromarray(to_eight_bits(np.asarray(image), largest))
+    if image.mode in ("I", "F"):
+        raise UnreadableImage(
+            "its pixels have 32 bits, whose range the file does not tell; convert it to 8 or 16"
+        )
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB") else image.convert(_opaque_mode(image))
+
+
+def _opaque_mode(image: Image.Image) -> str:
+    return "L" if image.mode == "1" else "RGB"
+
+
+def _image_of_array(pixels: np.ndarray) -> Image.Image:
+    """Make an image of pixels in any usual shape."""
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+        raise UnreadableImage(
+            f"an array of shape {pixels.shape} is no image of shape (height, width) or (height, "
+            "width, channels) with 1, 3 or 4 channels"
+        )
+    if 0 in pixels.shape:
+        raise UnreadableImage(f"an array of shape {pixels.shape} has no pixels")
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise UnreadableImage(
+            f"an array of shape {pixels.shape} has more than the {MAX_PIXELS:,} pixels that are "
+            "read"
+        )
+    return _wrap(to_eight_bits(pixels))
+
+
+def _wrap(pixels: np.ndarray) -> Image.Image:
+    """Make an image of uint8 pixels of shape (height, width) or (height, width, channels)."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _fill_frame(
+    image: Image.Image, reading: Reading, upright: Image.Transpose | None = None
+) -> np.ndarray:
+    """Turn, composite, convert and resize an image of mode L, RGB or RGBA."""
+    if upright is not None:
+        image = image.transpose(upright)
+    if image.mode == "RGBA" and reading.mode != "RGBA":
+        behind = Image.new("RGBA", image.size, (*reading.background, 255))
+        image = Image.alpha_composite(behind, image)
+    if image.mode != reading.mode:
+        image = image.convert(reading.mode)
+    frame = (reading.width, reading.height)
+    framing = frame_image(image.size, frame, reading.resize)
+    if image.size != frame:
+        if framing.only_cuts:
+            left, upper, right, lower = framing.box
+            image = image.crop((int(left), int(upper), int(right), int(lower)))
+        else:
+            image = image.resize(
+                framing.scaled, Image.Resampling.BILINEAR, framing.box, REDUCING_GAP
+            )
+    if framing.scaled != frame:
+        whole = Image.new(reading.mode, frame, _colour_in_mode(reading))
+        whole.paste(image, framing.offset)
+        image = whole
+    return np.asarray(image).reshape(reading.shape)
+
+
+def _colour_in_mode(reading: Reading) -> Any:
+    one = Image.new("RGB", (1, 1), reading.background).convert(reading.mode)
+    return one.getpixel((0, 0))
+
+
+def blank_image(reading: Reading) -> np.ndarray:
+    """Return an image of nothing but background, of shape (height, width, channels), uint8."""
+    pixel = np.array(_colour_in_mode(reading), dtype=np.uint8).reshape(CHANNELS[reading.mode])
+    return np.broadcast_to(pixel, reading.shape)

@@ -1,0 +1,49 @@
+"""Pixels of other types as eight bits: scaled, never clipped or cut off."""
+
+import numpy as np
+
+
+def to_eight_bits(pixels: np.ndarray, largest: int | None = None) -> np.ndarray:
+    """Scale the pixels of one image to 0..255.
+
+    Parameters
+    ----------
+    pixels : ndarray of any shape, bool, integer or floating point
+        uint8 stays as it is, uint16 runs from 0 to 65535, fractions from 0 to 1; other integers
+        must lie in 0..255.
+    largest : int or None, default=None
+        What white is in integers, where it is known; at most 65535.
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
+
+    Raises
+    ------
+    ValueError
+        If a value lies outside its range, or is NaN.
+    TypeError
+        If they are no numbers.
+    """
+    kind = pixels.dtype.kind
+    if kind == "b":
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if largest is None and pixels.dtype == np.uint8:
+        return pixels
+    if kind not in "uif":
+        raise TypeError(f"its pixels are no real numbers, but of dtype {pixels.dtype}")
+    if largest is None:
+        largest = 1 if kind == "f" else 65535 if pixels.dtype == np.uint16 else 255
+    low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+    if not (low >= 0 and high <= largest):
+        raise ValueError(
+            f"its {pixels.dtype} pixels run from {low:g} to {high:g}, and 0 to {largest} was "
+            "expected: uint8 takes 0 to 255, uint16 0 to 65535, floating point 0 to 1. Scale or "
+            "convert the array"
+        )
+    if kind == "f":
+        return np.rint(pixels * 255.0).astype(np.uint8)
+    if largest == 255:
+        return pixels.astype(np.uint8)
+    scaled = (pixels.astype(np.uint32) * 255 + largest // 2) // largest
+    return scaled.astype(np.uint8)

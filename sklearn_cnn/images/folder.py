@@ -1,0 +1,251 @@
+"""load_image_folder: the paths and labels of a folder, in the manner of load_files."""
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from sklearn_cnn._compat import StrOptions, validate_params
+from sklearn_cnn.images.labelling import Labelled, label_by_folder, label_by_table
+from sklearn_cnn.images.walk import EXTENSIONS, Walk, walk_images
+
+
+@validate_params(
+    {
+        "container_path": [str, os.PathLike],
+        "classes": ["array-like", None],
+        "labels": [StrOptions({"inferred"}), str, os.PathLike, "array-like", None],
+        "extensions": [str, "array-like", None],
+        "recursive": ["boolean"],
+        "on_error": [StrOptions({"raise", "skip"})],
+        "return_X_y": ["boolean"],
+        "as_frame": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def load_image_folder(
+    container_path: Any,
+    *,
+    classes: Any = None,
+    labels: Any = "inferred",
+    extensions: Any = EXTENSIONS,
+    recursive: bool = True,
+    on_error: str = "raise",
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    """List the image files of a folder with their labels, as paths.
+
+    No pixels are read: what comes back is small, and every splitter and search can cut it.
+    :class:`ImageReader`, as the first step of a pipeline, opens the files. The folder looks like
+    this, where the folders in a class may be nested further::
+
+        container_path/
+            cat/
+                0001.jpg
+                0002.jpg
+            dog/
+                0001.png
+
+    Hidden files and folders, FIFOs and devices are left out, and no symbolic link below
+    ``container_path`` is followed.
+
+    Parameters
+    ----------
+    container_path : path
+        The folder. Of a data set with folders for training and testing, load each by itself, and
+        give ``classes=training.target_names`` to the second.
+    classes : sequence or None, default=None
+        The classes to load, in the order in which ``target`` counts them; they may be empty. None
+        takes all that hold images, sorted.
+    labels : "inferred", path, DataFrame or None, default="inferred"
+        "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
+        with the columns "path" (relative to ``container_path``) and "label" says which files to
+        load, and their labels. None loads all images without labels, to predict them.
+    extensions : str, sequence of str or None, default=(".png", ".jpg", ".jpeg", ".webp", ".bmp", \
+".gif", ".tif", ".tiff")
+        Endings of the names that are taken, in upper or lower case; None takes all files. Does not
+        concern files named in a table.
+    recursive : bool, default=True
+        Whether to go into the folders inside a class.
+    on_error : {"raise", "skip"}, default="raise"
+        "raise" raises for folders that cannot be listed and files of a table that are missing, all
+        of them named; damaged images show when they are read. "skip" decodes every file once, and
+        leaves out those that cannot be read, with their labels; a warning names them.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+    as_frame : bool, default=False
+        Whether ``data`` is a DataFrame with the column "path", and ``target`` a Series.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes
+
+        data : ndarray of shape (n_images,), str, or DataFrame of shape (n_images, 1)
+            The path of each file, beginning with ``container_path``; sorted, class by class, or in
+            the order of the table.
+        target : ndarray of shape (n_images,), int, or Series, or None
+            The class of each file, as its place in ``target_names``; None without labels.
+        target_names : list
+            The classes.
+        filenames : ndarray of shape (n_images,), str
+            The paths.
+        frame : DataFrame of shape (n_images, 2) or None
+            With ``as_frame=True``, path and target.
+        DESCR : str
+            What was loaded, class by class.
+
+    (data, target) : tuple
+        With ``return_X_y=True``.
+
+    Raises
+    ------
+    ValueError
+        If there are no images or class folders, a class is missing, or the folder seems to hold
+        folders for training and testing instead of classes.
+    NotADirectoryError
+        If ``container_path`` is no folder.
+
+    Warns
+    -----
+    UserWarning
+        About what was left out: symbolic links, images outside of any class folder, folders
+        without images, and files that cannot be read.
+
+    See Also
+    --------
+    ImageReader : Reads the files into an array.
+    sklearn.datasets.load_files : The same for texts, whose content it loads.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from sklearn_cnn import load_image_folder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+    ...         Path(folder, name).parent.mkdir(exist_ok=True)
+    ...         Image.new("RGB", (8, 8)).save(Path(folder, name))
+    ...     pets = load_image_folder(folder)
+    >>> pets.target_names, pets.target.tolist()
+    (['cat', 'dog'], [0, 0, 1])
+    """
+    folder = os.fspath(container_path)
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(
+            f"container_path={folder!r} is no folder. It must be the folder that holds a folder of "
+            "images for each class."
+        )
+    wanted = None if classes is None else _check_classes(classes)
+    endings = _check_extensions(extensions)
+    found = Walk()
+    if labels is None:
+        walk_images(folder, endings, recursive=recursive, found=found)
+        labelled = Labelled(found.files, None, [])
+    elif isinstance(labels, str) and labels == "inferred":
+        labelled = label_by_folder(folder, wanted, endings, recursive=recursive, found=found)
+    else:
+        labelled = label_by_table(folder, labels, wanted, found=found)
+    _report_unreadable(found, on_error)
+    if on_error == "skip":
+        labelled = _leave_out_damaged(labelled)
+    if found.links:
+        warnings.warn(
+            f"{len(found.links)} symbolic links were not followed, {found.links[0]!r} the first.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if not labelled.files:
+        raise ValueError(_describe_emptiness(folder, endings, labels))
+    return _bundle(labelled, folder, return_X_y=return_X_y, as_frame=as_frame)
+
+
+def _check_classes(classes: Any) -> list[Any]:
+    wanted = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(f"classes must name at least one class, and none twice. Got {classes!r}.")
+    return wanted
+
+
+def _check_extensions(extensions: Any) -> frozenset[str] | None:
+    if extensions is None:
+        return None
+    given = [extensions] if isinstance(extensions, str) else list(extensions)
+    if not given or not all(isinstance(extension, str) for extension in given):
+        raise ValueError(
+            f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
+        )
+    return frozenset(f".{extension.lower().removeprefix('.')}" for extension in given)
+
+
+def _report_unreadable(found: Walk, on_error: str) -> None:
+    if not found.unreadable:
+        return
+    lines = "\n".join(f"  {path!r}: {why}" for path, why in sorted(found.unreadable.items()))
+    what = f"{len(found.unreadable)} files or folders cannot be read"
+    if on_error == "raise":
+        raise ValueError(f"{what}:\n{lines}\nPass on_error='skip' to leave them out.")
+    warnings.warn(f"{what}, and are left out:\n{lines}", UserWarning, stacklevel=3)
+
+
+def _leave_out_damaged(labelled: Labelled) -> Labelled:
+    """Decode every file, and keep those that can be read, with their labels."""
+    from sklearn_cnn.images.read import find_damaged
+
+    damaged = find_damaged(labelled.files)
+    if not damaged:
+        return labelled
+    lines = "\n".join(f"  {labelled.files[i]!r}: {why}" for i, why in damaged.items())
+    warnings.warn(
+        f"{len(damaged)} of {len(labelled.files)} images cannot be read, and are left out:\n"
+        f"{lines}",
+        UserWarning,
+        stacklevel=3,
+    )
+    return labelled.without(damaged)
+
+
+def _describe_emptiness(folder: str, endings: frozenset[str] | None, labels: Any) -> str:
+    what = "no files" if endings is None else f"no files ending in {', '.join(sorted(endings))}"
+    where = "its class folders" if isinstance(labels, str) and labels == "inferred" else "it"
+    return f"container_path={folder!r}: there are {what} in {where} that can be read."
+
+
+def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:
+    paths = np.array(labelled.files)
+    target = None if labelled.target is None else np.array(labelled.target)
+    data: Any = paths
+    frame = None
+    if as_frame:
+        import pandas as pd
+
+        frame = pd.DataFrame({"path": paths.astype(object)})
+        data = frame[["path"]]
+        if target is not None:
+            frame["target"] = target
+            target = frame["target"]
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        frame=frame,
+        target_names=labelled.classes,
+        filenames=paths,
+        DESCR=_describe(labelled, folder),
+    )
+
+
+def _describe(labelled: Labelled, folder: str) -> str:
+    lines = [f"{len(labelled.files):,} image files of the folder {folder}"]
+    if labelled.target is not None:
+        counts = np.bincount(labelled.target, minlength=len(labelled.classes)).tolist()
+        lines += [
+            f"  class {i}, {name}: {count:,}"
+            for i, (name, count) in enumerate(zip(labelled.classes, counts, strict=True))
+        ]
+    return "\n".join(lines)

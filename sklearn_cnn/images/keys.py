@@ -1,0 +1,74 @@
+"""Keys that tell an image file from all others, and from what it was before it changed."""
+
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+KEY_BYTES = 16
+
+NO_KEY = bytes(KEY_BYTES)
+"""The key of what cannot be kept."""
+
+
+def file_keys(sources: Iterable[Any]) -> np.ndarray:
+    """Compute the key of each file: of its path, size and time of modification.
+
+    Parameters
+    ----------
+    sources : iterable of str, os.PathLike or bytes
+        Paths, or contents of files, each of which is its own identity.
+
+    Returns
+    -------
+    ndarray of shape (n_sources, 2), uint64
+        Zeros where there is no such file.
+    """
+    folder = os.fsencode(os.getcwd())
+    return as_keys(b"".join([_file_key(source, folder) for source in sources]))
+
+
+def as_keys(data: bytes) -> np.ndarray:
+    """View concatenated keys as an array of shape (n, 2), uint64; a broken last one is left out."""
+    whole = len(data) // KEY_BYTES * KEY_BYTES
+    return np.frombuffer(data[:whole], dtype=np.uint64).reshape(-1, 2)
+
+
+def _file_key(source: Any, folder: bytes) -> bytes:
+    if isinstance(source, bytes):
+        return blake2b(source, digest_size=KEY_BYTES, person=b"content").digest()
+    try:
+        status = os.stat(source)
+    except (OSError, ValueError):  # missing, or no name of a file at all
+        return NO_KEY
+    path = os.fsencode(source)
+    if not os.path.isabs(path):
+        path = os.path.join(folder, path)
+    identity = b"%d %d %b" % (status.st_size, status.st_mtime_ns, path)
+    return blake2b(identity, digest_size=KEY_BYTES, person=b"file").digest()
+
+
+def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Find keys among others.
+
+    Parameters
+    ----------
+    stored : ndarray of shape (n_stored, 2), uint64
+    wanted : ndarray of shape (n_wanted, 2), uint64
+
+    Returns
+    -------
+    ndarray of shape (n_wanted,), int
+        For each wanted key its row among the stored ones, -1 where it is not there.
+    """
+    rows = np.full(len(wanted), -1)
+    likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))
+    if len(likely):
+        likely = likely[np.argsort(stored[likely, 0], kind="stable")]
+        place = np.searchsorted(stored[likely, 0], wanted[:, 0])
+        candidates = likely[np.minimum(place, len(likely) - 1)]
+        same = (stored[candidates] == wanted).all(axis=1) & wanted.any(axis=1)
+        rows[same] = candidates[same]
+    return rows

@@ -1,0 +1,221 @@
+"""Which class each image file of a folder belongs to: by its folder, or by a table."""
+
+import os
+import stat
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn_cnn.images.labels_table import read_labels_table
+from sklearn_cnn.images.walk import Walk, walk_images
+
+SUBSET_NAMES = frozenset(
+    ["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"]
+)
+"""What folders of a part of the data are called, which are taken for classes by mistake."""
+
+
+@dataclass
+class Labelled:
+    """Image files and their classes.
+
+    Attributes
+    ----------
+    files : list of str
+        Their paths.
+    target : list of int or None
+        The place of each one's class in ``classes``.
+    classes : list
+        The names of the classes.
+    """
+
+    files: list[str]
+    target: list[int] | None
+    classes: list[Any]
+
+    def without(self, positions: Collection[int]) -> "Labelled":
+        """Leave out some files, with their labels."""
+        kept = [i for i in range(len(self.files)) if i not in positions]
+        target = None if self.target is None else [self.target[i] for i in kept]
+        return Labelled([self.files[i] for i in kept], target, self.classes)
+
+
+def label_by_folder(
+    folder: str,
+    wanted: list[Any] | None,
+    extensions: Collection[str] | None,
+    *,
+    recursive: bool,
+    found: Walk,
+) -> Labelled:
+    """Take the folders in a folder for classes.
+
+    Parameters
+    ----------
+    folder : str
+        Holds the class folders.
+    wanted : list of str or None
+        Which of them to take, in this order; None for all that hold images, sorted.
+    extensions : collection of str or None
+        Endings of names of images.
+    recursive : bool
+        Whether to go into the folders of a class folder.
+    found : Walk
+        What is come by is added here.
+
+    Returns
+    -------
+    Labelled
+
+    Raises
+    ------
+    ValueError
+        If there are no class folders, one is missing, or they are no classes by the look of them.
+    """
+    beside = Walk()
+    class_folders = walk_images(folder, extensions, recursive=False, found=beside)
+    found.links.extend(beside.links)
+    found.unreadable.update(beside.unreadable)
+    by_name = {os.path.basename(path): path for path in class_folders}
+    if not by_name and not beside.unreadable:
+        raise ValueError(_describe_missing_folders(folder, beside))
+    missing = [name for name in wanted or () if name not in by_name]
+    if missing and not beside.unreadable:
+        raise ValueError(
+            f"container_path={folder!r} has no folder for {missing!r} of classes. It has "
+            f"{sorted(by_name)!r}."
+        )
+    walks, inner = {}, {}
+    for name in wanted if wanted is not None else by_name:
+        walks[name] = Walk(links=found.links, unreadable=found.unreadable)
+        if name in by_name:
+            inner[name] = walk_images(
+                by_name[name], extensions, recursive=recursive, found=walks[name]
+            )
+    if wanted is None:
+        _check_that_these_are_classes(folder, walks, inner)
+    _warn_of_images_beside(beside)
+    return _number_classes(walks, keep_empty=wanted is not None)
+
+
+def _number_classes(walks: dict[str, Walk], *, keep_empty: bool) -> Labelled:
+    classes = [name for name, walk in walks.items() if keep_empty or walk.files]
+    empty = sorted(set(walks) - set(classes))
+    if empty and classes:
+        warnings.warn(
+            f"Folders without images are left out: {empty!r}. Name the classes to keep them: "
+            "classes=[...].",
+            UserWarning,
+            stacklevel=5,
+        )
+    labelled = Labelled([], [], classes)
+    for number, name in enumerate(classes):
+        labelled.files.extend(walks[name].files)
+        labelled.target.extend([number] * len(walks[name].files))  # type: ignore[union-attr]
+    return labelled
+
+
+def _describe_missing_folders(folder: str, beside: Walk) -> str:
+    count = len(beside.files)
+    return (
+        f"container_path={folder!r} holds no class folders, and {count} images itself. Sort them "
+        "into a folder for each class, or pass labels=: a CSV file or DataFrame with the columns "
+        "'path' and 'label', or None for images without labels."
+    )
+
+
+def _check_that_these_are_classes(
+    folder: str, walks: dict[str, Walk], inner: dict[str, list[str]]
+) -> None:
+    """Refuse the folder above the one that was meant."""
+    parts = [name for name in walks if inner[name]]
+    if parts and all(name.lower() in SUBSET_NAMES for name in walks):
+        calls = ", ".join(f"load_image_folder({os.path.join(folder, name)!r})" for name in parts)
+        raise ValueError(
+            f"container_path={folder!r} holds {sorted(walks)!r}, which look like parts of a data "
+            f"set and not like classes. Load each by itself: {calls}. If they are classes, pass "
+            f"classes={sorted(walks)!r}."
+        )
+    if len(walks) == 1 and parts:
+        [name] = parts
+        if len(inner[name]) > 1:
+            raise ValueError(
+                f"container_path={folder!r} holds the single folder {name!r}, which holds folders "
+                f"itself: load_image_folder({os.path.join(folder, name)!r}) takes those for "
+                f"classes. If {name!r} is a class, pass classes=[{name!r}]."
+            )
+
+
+def _warn_of_images_beside(beside: Walk) -> None:
+    if beside.files:
+        warnings.warn(
+            f"{len(beside.files)} images lie outside of any class folder, and are left out: "
+            f"{beside.files[0]!r} the first.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def label_by_table(folder: str, table: Any, wanted: list[Any] | None, *, found: Walk) -> Labelled:
+    """Take files and their labels from a table.
+
+    Parameters
+    ----------
+    folder : str
+        Where the files lie.
+    table : path or DataFrame
+        Of the columns "path" and "label".
+    wanted : list or None
+        Which labels to take, in this order; None for all, sorted.
+    found : Walk
+        Gets the files that are missing or no regular files.
+
+    Returns
+    -------
+    Labelled
+        In the order of the table.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be used, or does not hold a label of ``wanted``.
+    """
+    names, labels = read_labels_table(table, folder)
+    try:
+        classes = sorted(set(labels)) if wanted is None else wanted
+    except TypeError:
+        raise ValueError(
+            "The labels of the table cannot be sorted, since they are of several types. Make them "
+            "all strings."
+        ) from None
+    missing = [name for name in classes if name not in set(labels)]
+    if missing:
+        raise ValueError(f"No row of labels has the label {missing!r} of classes.")
+    numbers = {name: number for number, name in enumerate(classes)}
+    labelled = Labelled([], [], classes)
+    for name, label in zip(names, labels, strict=True):
+        if label not in numbers:
+            continue
+        path = os.path.join(folder, name)
+        problem = _problem_with(folder, name)
+        if problem is None:
+            labelled.files.append(path)
+            labelled.target.append(numbers[label])  # type: ignore[union-attr]
+        else:
+            found.unreadable[path] = problem
+    return labelled
+
+
+def _problem_with(folder: str, name: str) -> str | None:
+    """Say why a file of the table is not taken: missing, no file, or behind a symbolic link."""
+    path = folder
+    try:
+        for part in name.split(os.sep):
+            path = os.path.join(path, part)
+            kind = os.lstat(path).st_mode
+            if stat.S_ISLNK(kind):
+                return "symbolic links are not followed"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None if stat.S_ISREG(kind) else "it is no regular file"

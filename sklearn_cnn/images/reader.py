@@ -1,0 +1,240 @@
+"""ImageReader: its parameters, and the way from files to an array."""
+
+import os
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from sklearn_cnn._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+    _get_output_config,
+)
+from sklearn_cnn._progress import tqdm
+from sklearn_cnn.images.reading import CHANNELS, RESIZE_WAYS, Reading, check_size
+from sklearn_cnn.images.sources import list_sources
+
+
+class ImageReader(TransformerMixin, BaseEstimator):
+    """Read image files into an array, as the first step of a pipeline.
+
+    Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP, GIF
+    (its first frame) and TIFF are read, told by content and not by name. EXIF orientation is
+    applied, 16 bits are scaled to 8, and what is transparent shows the background.
+
+    Parameters
+    ----------
+    size : int or (height, width), default=(64, 64)
+        Size of the images that come out, in pixels.
+    mode : {"RGB", "L", "RGBA"}, default="RGB"
+        Colour, gray, or colour with alpha: 3, 1 or 4 channels.
+    resize : {"fit", "crop", "pad", "stretch"}, default="fit"
+        How an image of another size becomes one of this size:
+
+        - "fit" scales it until it covers the size, and cuts evenly what sticks out;
+        - "crop" does not scale it, but takes its middle, with background around a smaller image;
+        - "pad" scales it until it lies within the size, with background beside it;
+        - "stretch" scales height and width each for itself.
+    background : str, int or (red, green, blue), default="white"
+        Colour behind what is transparent, and around what is smaller: a name, "#rrggbb", a level
+        of gray from 0 to 255, or three levels.
+    cache : path, joblib.Memory or None, default=None
+        Folder where decoded pixels are kept, so that folds, candidates and processes decode each
+        file once. The array that comes back is then a memory map wherever it is large. Paths and
+        contents of files are kept, images and arrays are not. A file that was changed is read
+        again.
+    cache_limit : float, default=10e9
+        Bytes that the cache may take. What was not used for longest is removed first.
+    n_jobs : int or None, default=None
+        Threads that decode; None is 1, unless within a :func:`joblib.parallel_config`, and -1 all
+        cores. They pay for photographs, not for images of some 32 x 32 pixels.
+    on_error : {"raise", "skip"}, default="raise"
+        What to do with images that cannot be read. "raise" names all of them in one error; "skip"
+        warns, naming all of them, and gives an image of nothing but background in their place,
+        so that rows stay aligned with labels and weights. To leave such files out together with
+        their labels, use ``load_image_folder(..., on_error="skip")``.
+    verbose : int, default=0
+        1 shows a progress bar, and what the cache holds.
+
+    See Also
+    --------
+    load_image_folder : Lists the files and labels of a folder of class folders.
+    CNNClassifier : Takes the array that comes out.
+
+    Notes
+    -----
+    Resizing takes the mean of all pixels that fall into one, bilinearly weighted. Before it, JPEG
+    files are decoded at a half, a quarter or an eighth of their size, and others are reduced by
+    whole numbers, as long as they stay twice as large as needed. Images of more than 89,478,485
+    pixels are refused by their header.
+
+    Colour profiles are not applied.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from sklearn_cnn import ImageReader
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "red.png")
+    ...     Image.new("RGB", (40, 30), "red").save(path)
+    ...     pixels = ImageReader(size=(16, 16)).transform([path, path])
+    >>> pixels.shape, pixels.dtype, pixels[0, 0, 0].tolist()
+    ((2, 16, 16, 3), dtype('uint8'), [255, 0, 0])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "size": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
+        "mode": [StrOptions(set(CHANNELS))],
+        "resize": [StrOptions(set(RESIZE_WAYS))],
+        "background": [str, Interval(Integral, 0, 255, closed="both"), tuple, list, np.ndarray],
+        "cache": [str, os.PathLike, HasMethods(["cache"]), None],
+        "cache_limit": [Interval(Real, 0, None, closed="neither")],
+        "n_jobs": [Integral, None],
+        "on_error": [StrOptions({"raise", "skip"})],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        size: Any = (64, 64),
+        *,
+        mode: str = "RGB",
+        resize: str = "fit",
+        background: Any = "white",
+        cache: Any = None,
+        cache_limit: float = 10e9,
+        n_jobs: int | None = None,
+        on_error: str = "raise",
+        verbose: int = 0,
+    ) -> None:
+        self.size = size
+        self.mode = mode
+        self.resize = resize
+        self.background = background
+        self.cache = cache
+        self.cache_limit = cache_limit
+        self.n_jobs = n_jobs
+        self.on_error = on_error
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> "ImageReader":
+        """Check the parameters and the kind of input; opens no file and learns nothing.
+
+        Parameters
+        ----------
+        X : collection of images
+            As for ``transform``.
+        y : ignored
+
+        Returns
+        -------
+        self : ImageReader
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is wrong, or X is no collection of images.
+        """
+        self._reading()
+        list_sources(X)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Read the images.
+
+        Parameters
+        ----------
+        X : list, tuple, 1-D array, Series or one-column DataFrame
+            Of paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays
+            of shape (height, width), (height, width, channels) or (channels, height, width), of
+            any sizes: uint8, uint16, or floating point from 0 to 1. An array of shape (n, height,
+            width) or (n, height, width, channels) is a collection too.
+
+        Returns
+        -------
+        ndarray of shape (n_images, height, width, channels), uint8
+            In the order of X. With a cache, a read-only memory map wherever it is large. After
+            ``set_output(transform="pandas")``, a DataFrame of flattened rows.
+
+        Raises
+        ------
+        ValueError
+            If images cannot be read; all of them are named. Or if a parameter is wrong.
+        TypeError
+            If X is no collection of images.
+        OSError
+            If the cache cannot be written.
+        """
+        self._validate_params()
+        reading = self._reading()
+        pixels = self._read(list_sources(X), reading)
+        if _get_output_config("transform", self)["dense"] != "default":
+            return pixels.reshape(len(pixels), -1)
+        return pixels
+
+    def _read(self, sources: list[Any], reading: Reading) -> np.ndarray:
+        from sklearn_cnn.images.read import ImageBatch, pixel_cache, read_sources
+
+        folder = self._cache_folder()
+        cache = None if folder is None else pixel_cache(folder, self.cache_limit, reading)
+        with tqdm(total=len(sources), unit="image", disable=not self.verbose) as bar:
+            batch = ImageBatch(sources, reading, self.n_jobs, bar)
+            pixels = read_sources(batch, cache)
+            bar.update(len(sources) - bar.n)  # what the cache held
+            if cache is not None and self.verbose:
+                bar.write(f"ImageReader's cache: {cache.info()}")
+        if batch.problems:
+            what = f"{len(batch.problems)} of {len(sources)} images cannot be read"
+            if self.on_error == "raise":
+                raise ValueError(f"{what}:\n{batch.describe_problems()}")
+            warnings.warn(
+                f"{what}, and are nothing but background in the result:\n"
+                f"{batch.describe_problems()}",
+                UserWarning,
+                stacklevel=4,
+            )
+        return pixels
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the values of an image, in the order of its flattened row.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of shape (height * width * channels,), object
+            "pixel_0_0", ... of gray images, "pixel_0_0_R", ... of others: row, column, channel.
+        """
+        return self._reading().pixel_names()
+
+    def _reading(self) -> Reading:
+        from sklearn_cnn.images.decode import parse_colour
+
+        height, width = check_size(self.size)
+        return Reading(height, width, self.mode, self.resize, parse_colour(self.background))
+
+    def _cache_folder(self) -> Any:
+        """Return the folder of the cache, or None."""
+        if self.cache is None or isinstance(self.cache, (str, os.PathLike)):
+            return self.cache
+        store = getattr(self.cache, "store_backend", None)
+        return None if store is None else os.path.join(store.location, "sklearn_cnn")
