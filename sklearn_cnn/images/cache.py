@@ -9,8 +9,9 @@ when a process dies. When the limit is reached, what was not used for longest go
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
+from errno import ENOENT
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -21,48 +22,22 @@ from filelock import FileLock
 from sklearn_cnn.images.keys import KEY_BYTES, match_keys
 from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.segment import Segment, map_images, sync
+from sklearn_cnn.images.shelves import CacheInfo, Shelves
 
 BLOCK_BYTES = 1 << 25
 """Pixels that are decoded or copied at once."""
 
-SEGMENT_BYTES = 1 << 26
-"""Up to which size a segment takes the images of further reads."""
+SEGMENTS = 64
+"""Into how many segments small reads are put together until a cache is full.
+
+The fewer, the more goes at once when room is made; the more, the more files are open at once.
+"""
 
 IN_MEMORY_BYTES = 1 << 26
 """Up to which size scattered images are gathered in memory."""
 
-ABANDONED_SECONDS = 3600
-"""After which an unfinished view that no one writes to is removed."""
-
 Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Takes n positions, returns which were read, of shape (n,), and their pixels, (n, H, W, C)."""
-
-
-class CacheInfo(NamedTuple):
-    """What a cache holds.
-
-    Attributes
-    ----------
-    folder : str
-        Where it lies.
-    n_images : int
-        Decoded images, all ways of reading together.
-    n_bytes : int
-        Bytes that it takes.
-    limit : int
-        Bytes that it may take.
-    """
-
-    folder: str
-    n_images: int
-    n_bytes: int
-    limit: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_images:,} images, {self.n_bytes / 1e6:,.1f} MB of at most "
-            f"{self.limit / 1e6:,.1f} MB, in {self.folder}"
-        )
 
 
 class Places(NamedTuple):
@@ -82,9 +57,13 @@ class Places(NamedTuple):
     numbers: np.ndarray
     rows: np.ndarray
 
+    def used(self) -> list[int]:
+        """Which segments hold some of the images."""
+        return [number for number in np.unique(self.numbers).tolist() if number >= 0]
+
     def in_use(self) -> set[Path]:
-        """The files of keys of the segments that hold some of the images."""
-        return {self.segments[number].path for number in set(self.numbers.tolist()) - {-1}}
+        """Their files of keys."""
+        return {self.segments[number].path for number in self.used()}
 
 
 class PixelCache:
@@ -103,21 +82,21 @@ class PixelCache:
     """
 
     def __init__(self, folder: str | Path, limit: int, reading: Reading, version: str) -> None:
-        self.folder = Path(folder)
+        self.shelves = Shelves(Path(folder), limit)
         self.limit = limit
         self.reading = reading
         name = blake2b(f"{version} {reading}".encode(), digest_size=KEY_BYTES).hexdigest()
-        self.shelf = self.folder / name
+        self.shelf = self.shelves.folder / name
         self.rows_at_once = max(1, BLOCK_BYTES // reading.n_bytes)
-        self.lock = FileLock(self.folder / "lock")  # lets its own holder in again
+        self.lock = FileLock(self.shelves.folder / "sklearn_cnn.lock")  # lets its holder in again
 
     def info(self) -> CacheInfo:
         """Count what the folder holds, in all ways of reading."""
-        sizes = self._sizes()
-        keys = sum(size for path, size in sizes.items() if path.suffix == ".keys")
-        return CacheInfo(str(self.folder), keys // KEY_BYTES, sum(sizes.values()), self.limit)
+        return self.shelves.info()
 
-    def fetch(self, keys: np.ndarray, decode: Decoder, blank: np.ndarray) -> np.ndarray:
+    def fetch(
+        self, keys: np.ndarray, decode: Decoder, stand_in: Callable[[], np.ndarray]
+    ) -> np.ndarray:
         """Return the pixels of images, decoding those that are not there yet.
 
         Parameters
@@ -126,8 +105,9 @@ class PixelCache:
             The key of each image; zeros for one that cannot be kept.
         decode : callable
             Called with positions in ``keys``, block by block.
-        blank : ndarray of shape (height, width, channels), uint8
-            Stands for images that could not be read.
+        stand_in : callable
+            Called if images could not be read, when all others are kept; returns what stands for
+            them, an ndarray of shape (height, width, channels), uint8, or raises an error.
 
         Returns
         -------
@@ -144,14 +124,17 @@ class PixelCache:
         with suppress(FileNotFoundError):  # removed by another process since: then with the lock
             places = self._find(keys)
             if (places.rows >= 0).all():
-                return self._collect(keys, places, blank)
+                return self._collect(keys, places, None)
         self.shelf.mkdir(parents=True, exist_ok=True)
         with self.lock:
             places = self._find(keys)
-            missing = _first_of_each(keys, np.flatnonzero(places.rows < 0))
-            if len(missing):
-                self._store(keys, missing, decode, places)
-                places = self._find(keys)
+            if (places.rows >= 0).all():
+                return self._collect(keys, places, None)
+            n_unread = self._store(keys, places, decode)
+            blank = stand_in() if n_unread else None
+            places = self._find(keys)
+            if len(_first_of_each(keys, np.flatnonzero(places.rows < 0))) != n_unread:
+                raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.shelf)
             return self._collect(keys, places, blank)
 
     def _find(self, keys: np.ndarray) -> Places:
@@ -164,53 +147,77 @@ class PixelCache:
         for number, segment in enumerate(places.segments):
             rows = match_keys(segment.keys(), keys)
             found = rows >= 0
-            if found.any():
-                places.numbers[found] = number
-                places.rows[found] = rows[found]
-                _mark_as_used(segment.path)
+            places.numbers[found] = number
+            places.rows[found] = rows[found]
         return places
 
-    def _store(
-        self, keys: np.ndarray, missing: np.ndarray, decode: Decoder, places: Places
-    ) -> None:
-        """Decode what is missing into the last segment, or a new one if it would grow large."""
-        needed = len(missing) * (self.reading.n_bytes + KEY_BYTES)
+    def _store(self, keys: np.ndarray, places: Places, decode: Decoder) -> int:
+        """Decode what is missing; return how many images could not be read."""
+        missing = _first_of_each(keys, np.flatnonzero(places.rows < 0))
+        needed, in_use = self._bytes_for(missing, keys), places.in_use()
         segment = places.segments[-1] if places.segments else None
-        if segment is None or len(segment.keys()) * segment.image_bytes + needed > SEGMENT_BYTES:
-            number = 1 if segment is None else segment.number + 1
+        if self.shelves.held(in_use) + needed > self.limit:  # it lies among too much else: all anew
+            missing = _first_of_each(keys, np.arange(len(keys)))
+            needed, in_use, segment = self._bytes_for(missing, keys), set(), None
+        if segment is not None and self._can_grow(segment, needed, in_use):
+            segment.trim()
+        else:
+            last = places.segments[-1].number if places.segments else 0
+            number = max(last + 1, time.time_ns())  # of no segment before, removed ones included
             segment = Segment(self.shelf / f"{number}.keys", self.reading.shape)
-        self._make_room(needed, {*places.in_use(), segment.path})
-        segment.trim()
+        self.shelves.make_room(needed, {*in_use, segment.path})
+        n_unread = 0
         for start in range(0, len(missing), self.rows_at_once):
             block = missing[start : start + self.rows_at_once]
             read, pixels = decode(block)
             kept = read & keys[block].any(axis=1)
+            n_unread += len(block) - int(kept.sum())
             if not kept.all():
                 block, pixels = block[kept], pixels[kept]
             if len(block):
                 segment.append(keys[block], pixels)
+        return n_unread
 
-    def _collect(self, keys: np.ndarray, places: Places, blank: np.ndarray) -> np.ndarray:
-        """Map or gather images that have been found."""
+    def _bytes_for(self, missing: np.ndarray, keys: np.ndarray) -> int:
+        """Count what is to be written, with a view if the images will not lie in one piece."""
+        n_bytes = len(missing) * (self.reading.n_bytes + KEY_BYTES)
+        if len(missing) < len(keys) and self._are_large(len(keys)):
+            n_bytes += len(keys) * self.reading.n_bytes
+        return n_bytes
+
+    def _can_grow(self, segment: Segment, needed: int, in_use: Set[Path]) -> bool:
+        """Whether a segment may take so many bytes more."""
+        small = self.shelves.held({segment.path}) + needed <= self.limit // SEGMENTS
+        return small and self.shelves.held({segment.path, *in_use}) + needed <= self.limit
+
+    def _are_large(self, n_images: int) -> bool:
+        return n_images * self.reading.n_bytes > IN_MEMORY_BYTES
+
+    def _collect(self, keys: np.ndarray, places: Places, blank: np.ndarray | None) -> np.ndarray:
+        """Map or gather images that have been found, and mark what holds them as used."""
         n_images, first = len(keys), int(places.rows[0])
+        maps = {number: places.segments[number].pixels() for number in places.used()}
         in_row = (places.rows == np.arange(first, first + n_images)).all()
-        if in_row and first >= 0 and (places.numbers == places.numbers[0]).all():
-            mapped: np.ndarray = places.segments[places.numbers[0]].pixels()
-            return mapped[first : first + n_images]
-        blocks = self._gather(places, blank)
-        if n_images * self.reading.n_bytes <= IN_MEMORY_BYTES:
-            return np.concatenate(list(blocks))
-        return self._view(keys, places, blocks)
+        if first >= 0 and len(maps) == 1 and in_row:
+            pixels = maps[places.numbers[0]][first : first + n_images]
+        elif self._are_large(n_images):
+            pixels = self._view(keys, places, self._gather(places, maps, blank))
+        else:
+            pixels = np.concatenate(list(self._gather(places, maps, blank)))
+        for path in places.in_use():  # after its view, which is sooner made again
+            _mark_as_used(path)
+        return pixels
 
-    def _gather(self, places: Places, blank: np.ndarray) -> Iterator[np.ndarray]:
+    def _gather(
+        self, places: Places, maps: dict[int, np.ndarray], blank: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
         """Copy images together, block by block."""
-        used = set(places.numbers.tolist()) - {-1}
-        maps = {number: places.segments[number].pixels() for number in used}
         for start in range(0, len(places.rows), self.rows_at_once):
             block = slice(start, start + self.rows_at_once)
             numbers, rows = places.numbers[block], places.rows[block]
             pixels = np.empty((len(rows), *self.reading.shape), dtype=np.uint8)
-            pixels[numbers < 0] = blank
+            if blank is not None:
+                pixels[numbers < 0] = blank
             for number, stored in maps.items():
                 here = numbers == number
                 pixels[here] = stored[rows[here]]
@@ -222,12 +229,13 @@ class PixelCache:
         name = blake2b(kept.astype(np.uint64).tobytes(), digest_size=KEY_BYTES).hexdigest()
         view = self.shelf / f"{name}.view"
         with suppress(FileNotFoundError):
-            pixels = map_images(view, self.reading.shape)
-            _mark_as_used(view)
-            return pixels
+            return self._map_view(view)
         with self.lock:
-            unfinished = view.with_name(f"{name}-{os.getpid()}-{time.monotonic_ns()}.tmp")
-            self._make_room(len(keys) * self.reading.n_bytes, places.in_use())
+            with suppress(FileNotFoundError):  # written while this one waited
+                return self._map_view(view)
+            unfinished = view.with_suffix(".tmp")
+            # What it is copied from is mapped, and stays readable if there is no room for both.
+            self.shelves.make_room(len(keys) * self.reading.n_bytes, places.in_use())
             try:
                 with open(unfinished, "wb") as file:
                     for block in blocks:
@@ -236,45 +244,12 @@ class PixelCache:
                 unfinished.replace(view)
             finally:
                 unfinished.unlink(missing_ok=True)
-            return map_images(view, self.reading.shape)
+            return self._map_view(view)
 
-    def _sizes(self) -> dict[Path, int]:
-        """The size of every file of the cache, in bytes."""
-        sizes = {}
-        for path in self.folder.glob("*/*.*"):
-            with suppress(FileNotFoundError):
-                sizes[path] = path.stat().st_size
-        return sizes
-
-    def _make_room(self, needed: int, in_use: set[Path]) -> None:
-        """Remove what was not used for longest until so many bytes more fit."""
-        sizes = self._sizes()
-        for path in sizes:
-            unfinished = path.suffix == ".tmp" and time.time() - _last_use(path) > ABANDONED_SECONDS
-            keyless = path.suffix == ".pixels" and path.with_suffix(".keys") not in sizes
-            if unfinished or keyless:
-                path.unlink(missing_ok=True)
-        sizes = self._sizes()
-        used = sum(sizes.values())
-        removable = [path for path in sizes if path.suffix in (".keys", ".view")]
-        for path in sorted(removable, key=_last_use):
-            if used + needed <= self.limit:
-                return
-            if path in in_use:
-                continue
-            with suppress(PermissionError):  # Windows keeps what is mapped
-                if path.suffix == ".keys":
-                    Segment(path, self.reading.shape).remove()
-                else:
-                    path.unlink(missing_ok=True)
-                used -= sizes[path] + sizes.get(path.with_suffix(".pixels"), 0)
-        if used + needed > self.limit:
-            raise ValueError(
-                f"The images need {needed / 1e6:,.1f} MB more in the cache, where "
-                f"{used / 1e6:,.1f} MB are in use, and cache_limit={self.limit} is "
-                f"{self.limit / 1e6:,.1f} MB. Raise cache_limit, or choose a smaller size of "
-                "images."
-            )
+    def _map_view(self, view: Path) -> np.ndarray:
+        pixels = map_images(view, self.reading.shape)
+        _mark_as_used(view)
+        return pixels
 
 
 def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -284,12 +259,6 @@ def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
     without[first] = True
     chosen: np.ndarray = rows[without]
     return chosen
-
-
-def _last_use(path: Path) -> float:
-    with suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return 0.0
 
 
 def _mark_as_used(path: Path) -> None:

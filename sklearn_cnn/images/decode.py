@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from functools import partial
+from operator import index
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,9 +29,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from sklearn_cnn.images.eight_bits import to_eight_bits
+from sklearn_cnn.images.eight_bits import array_to_image, to_eight_bits
 from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
-from sklearn_cnn.images.framing import frame_image
+from sklearn_cnn.images.framing import REDUCING_GAP, frame_image, shrink_divisor
 from sklearn_cnn.images.reading import CHANNELS, Reading
 
 FORMATS = tuple(
@@ -52,9 +53,6 @@ MAX_PIXELS = 89_478_485
 MAX_FILE_BYTES = 1 << 30
 """Bytes of the largest file that is opened."""
 
-REDUCING_GAP = 2.0
-"""How many times larger than needed an image is still made by cheap means, before resizing."""
-
 VERSION = f"1, Pillow {PIL.__version__}"
 """Changes whenever the same file may give other pixels."""
 
@@ -74,7 +72,7 @@ _UPRIGHT = {
 _TURNED = (5, 6, 7, 8)
 """The orientations whose height and width change places."""
 
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _sharing = threading.Lock()
 
 
@@ -102,7 +100,7 @@ def parse_colour(colour: Any) -> tuple[int, int, int]:
     """
     try:
         levels = ImageColor.getrgb(colour) if isinstance(colour, str) else np.atleast_1d(colour)
-        red, green, blue = (int(level) for level in (levels if len(levels) > 1 else [*levels] * 3))
+        red, green, blue = map(index, levels if len(levels) > 1 else [*levels] * 3)
         if not all(0 <= level <= 255 for level in (red, green, blue)):
             raise ValueError
     except (TypeError, ValueError):
@@ -135,18 +133,20 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
     """
     try:
         if isinstance(source, np.ndarray):
-            return _fill_frame(_image_of_array(source), reading)
+            image = _wrap(array_to_image(source))
+            _check_pixel_count(image)
+            return _fill_frame(image, reading)
         if is_image(source):
             with _sharing:  # reading pixels changes the image, and others may hold the same one
                 _check_pixel_count(source)
                 copy = source.copy()
-            return _finish(copy, reading)
+            return _finish(copy, reading, _deep_gray(source))
         content = source if isinstance(source, bytes) else _read_file(source)
         pixels = decode_plain_jpeg(content, partial(_divisor, reading), MAX_PIXELS)
         if pixels is not None:
             return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
         with _open_image(io.BytesIO(content)) as image:
-            return _finish(image, reading)
+            return _finish(image, reading, _deep_gray(image))
     except UnreadableImage:
         raise
     except OSError as error:
@@ -202,21 +202,32 @@ def _check_pixel_count(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UnreadableImage(
-            f"its header asks for {width} x {height} pixels, more than the {MAX_PIXELS:,} that are "
-            "read"
+            f"it has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read"
         )
 
 
-def _finish(image: Image.Image, reading: Reading) -> np.ndarray:
+def _deep_gray(image: Image.Image) -> tuple[int, bool] | None:
+    """Return the largest value of gray of 16 bits, and whether it is black; None of others."""
+    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
+        return None
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 65535, False
+    bits = int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0])
+    # Pillow turns negatives of up to eight bits into positives, but not those of 16.
+    return 2 ** min(16, max(8, bits)) - 1, image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _finish(image: Image.Image, reading: Reading, deep: tuple[int, bool] | None) -> np.ndarray:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
-    if image.format == JpegImagePlugin.JpegImageFile.format:
+    if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
         width, height = image.size
         divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
         if divisor > 1:
             image.draft(None, (width // divisor, height // divisor))
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
-    return _fill_frame(_flatten(image), reading, upright)
+    flat = _flatten(image) if deep is None else _flatten_deep_gray(image, *deep)
+    return _fill_frame(flat, reading, upright)
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -228,27 +239,13 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False) -> int:
-    """Tell whether an eighth, a quarter or half of a JPEG image's size is large enough."""
+    """Tell by how much a JPEG image may be shrunk while it is decoded."""
     frame = (reading.width, reading.height)
-    if turned:
-        frame = frame[::-1]
-    if reading.resize == "crop" or width < 2 * frame[0] or height < 2 * frame[1]:
-        return 1
-    framing = frame_image((width, height), frame, reading.resize)
-    left, upper, right, lower = framing.box
-    scale_x = framing.scaled[0] / (right - left) * REDUCING_GAP
-    scale_y = framing.scaled[1] / (lower - upper) * REDUCING_GAP
-    return next((n for n in (8, 4, 2) if n * max(scale_x, scale_y) <= 1), 1)
+    return shrink_divisor((width, height), frame[::-1] if turned else frame, reading.resize)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Bring any of Pillow's modes to gray or colour of eight bits, with alpha where there is."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        largest = 65535
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0]
-            largest = 2 ** min(16, max(8, int(bits))) - 1
-        return Image.fromarray(to_eight_bits(np.asarray(image), largest))
     if image.mode in ("I", "F"):
         raise UnreadableImage(
             "its pixels have 32 bits, whose range the file does not tell; convert it to 8 or 16"
@@ -258,27 +255,18 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert(_opaque_mode(image))
 
 
+def _flatten_deep_gray(image: Image.Image, largest: int, is_negative: bool) -> Image.Image:
+    """Bring gray of 16 bits to eight, with alpha where one level of it is transparent."""
+    pixels = np.asarray(image)
+    gray = to_eight_bits(pixels, largest)
+    flat = Image.fromarray(255 - gray if is_negative else gray)
+    if "transparency" in image.info:
+        flat.putalpha(Image.fromarray(to_eight_bits(pixels != image.info["transparency"])))
+    return flat if flat.mode == "L" else flat.convert("RGBA")
+
+
 def _opaque_mode(image: Image.Image) -> str:
     return "L" if image.mode == "1" else "RGB"
-
-
-def _image_of_array(pixels: np.ndarray) -> Image.Image:
-    """Make an image of pixels in any usual shape."""
-    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
-        raise UnreadableImage(
-            f"an array of shape {pixels.shape} is no image of shape (height, width) or (height, "
-            "width, channels) with 1, 3 or 4 channels"
-        )
-    if 0 in pixels.shape:
-        raise UnreadableImage(f"an array of shape {pixels.shape} has no pixels")
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
-        raise UnreadableImage(
-            f"an array of shape {pixels.shape} has more than the {MAX_PIXELS:,} pixels that are "
-            "read"
-        )
-    return _wrap(to_eight_bits(pixels))
 
 
 def _wrap(pixels: np.ndarray) -> Image.Image:

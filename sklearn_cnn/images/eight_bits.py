@@ -33,7 +33,8 @@ def to_eight_bits(pixels: np.ndarray, largest: int | None = None) -> np.ndarray:
     if kind not in "uif":
         raise TypeError(f"its pixels are no real numbers, but of dtype {pixels.dtype}")
     if largest is None:
-        largest = 1 if kind == "f" else 65535 if pixels.dtype == np.uint16 else 255
+        is_uint16 = kind == "u" and pixels.dtype.itemsize == 2  # in either order of bytes
+        largest = 1 if kind == "f" else 65535 if is_uint16 else 255
     low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
     if not (low >= 0 and high <= largest):
         raise ValueError(
@@ -47,3 +48,33 @@ def to_eight_bits(pixels: np.ndarray, largest: int | None = None) -> np.ndarray:
         return pixels.astype(np.uint8)
     scaled = (pixels.astype(np.uint32) * 255 + largest // 2) // largest
     return scaled.astype(np.uint8)
+
+
+def array_to_image(array: np.ndarray) -> np.ndarray:
+    """Bring one image to eight bits, its channels last where it has several.
+
+    Parameters
+    ----------
+    array : ndarray of shape (height, width), (height, width, channels) or (channels, height, width)
+        With 1, 3 or 4 channels, of any type that ``to_eight_bits`` takes. Where both the first and
+        the last axis could be the channels, the last is.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, channels), uint8
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no image.
+    """
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError(
+            f"an array of shape {array.shape} is no image of shape (height, width) or (height, "
+            "width, channels) with 1, 3 or 4 channels"
+        )
+    if 0 in array.shape:
+        raise ValueError(f"an array of shape {array.shape} has no pixels")
+    return to_eight_bits(array)

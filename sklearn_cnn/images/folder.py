@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,8 @@ def load_image_folder(
         The folder. Of a data set with folders for training and testing, load each by itself, and
         give ``classes=training.target_names`` to the second.
     classes : sequence or None, default=None
-        The classes to load, in the order in which ``target`` counts them; they may be empty. None
-        takes all that hold images, sorted.
+        The classes to load, in the order in which ``target`` counts them; their folders may be
+        empty. None takes all that hold images, sorted.
     labels : "inferred", path, DataFrame or None, default="inferred"
         "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
         with the columns "path" (relative to ``container_path``) and "label" says which files to
@@ -104,16 +105,21 @@ def load_image_folder(
     Raises
     ------
     ValueError
-        If there are no images or class folders, a class is missing, or the folder seems to hold
-        folders for training and testing instead of classes.
+        If there are no images or class folders, the folder of a class is missing, folders for
+        training and testing seem to stand in the place of classes, or the table of labels cannot be
+        used.
     NotADirectoryError
         If ``container_path`` is no folder.
+    FileNotFoundError
+        If ``labels`` is a path where there is no file.
+    TypeError
+        If ``labels`` is none of the kinds above.
 
     Warns
     -----
     UserWarning
         About what was left out: symbolic links, images outside of any class folder, folders
-        without images, and files that cannot be read.
+        without images, and files that cannot be read. And if a table has no row of a class.
 
     See Also
     --------
@@ -136,10 +142,13 @@ def load_image_folder(
     """
     folder = os.fspath(container_path)
     if not os.path.isdir(folder):
+        what = "is no folder" if os.path.exists(folder) else "does not exist"
         raise NotADirectoryError(
-            f"container_path={folder!r} is no folder. It must be the folder that holds a folder of "
+            f"container_path={folder!r} {what}. It must be the folder that holds a folder of "
             "images for each class."
         )
+    if labels is None and classes is not None:
+        raise ValueError("classes says which labels to load, and labels=None loads none. Pass one.")
     wanted = None if classes is None else _check_classes(classes)
     endings = _check_extensions(extensions)
     found = Walk()
@@ -155,9 +164,9 @@ def load_image_folder(
         labelled = _leave_out_damaged(labelled)
     if found.links:
         warnings.warn(
-            f"{len(found.links)} symbolic links were not followed, {found.links[0]!r} the first.",
+            f"{len(found.links)} symbolic links were not followed, {min(found.links)!r} the first.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,  # beyond the wrapper of validate_params
         )
     if not labelled.files:
         raise ValueError(_describe_emptiness(folder, endings, labels))
@@ -165,9 +174,14 @@ def load_image_folder(
 
 
 def _check_classes(classes: Any) -> list[Any]:
-    wanted = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"classes must name at least one class, and none twice. Got {classes!r}.")
+    array = np.asarray(classes, dtype=object)
+    wanted: list[Any] = array.tolist()
+    is_list = array.ndim == 1 and all(isinstance(name, Hashable) for name in wanted)
+    if not is_list or not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(
+            "classes must be a list that names at least one class, and none twice. Got "
+            f"{classes!r}."
+        )
     return wanted
 
 
@@ -189,7 +203,7 @@ def _report_unreadable(found: Walk, on_error: str) -> None:
     what = f"{len(found.unreadable)} files or folders cannot be read"
     if on_error == "raise":
         raise ValueError(f"{what}:\n{lines}\nPass on_error='skip' to leave them out.")
-    warnings.warn(f"{what}, and are left out:\n{lines}", UserWarning, stacklevel=3)
+    warnings.warn(f"{what}, and are left out:\n{lines}", UserWarning, stacklevel=4)
 
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:
@@ -204,7 +218,7 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
         f"{len(damaged)} of {len(labelled.files)} images cannot be read, and are left out:\n"
         f"{lines}",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return labelled.without(damaged)
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 Size = tuple[int, int]
 """Width and height in pixels, in Pillow's order."""
 
+REDUCING_GAP = 2.0
+"""How many times larger than needed an image is still made by cheap means, before resizing."""
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -73,3 +76,24 @@ def frame_image(image: Size, frame: Size, resize: str) -> Framing:
 def _cut_side(side: int, frame: int) -> tuple[int, int, int]:
     """Return where the middle of a side begins, how much is kept, and where the frame has it."""
     return max(0, (side - frame) // 2), min(side, frame), max(0, (frame - side) // 2)
+
+
+def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
+    """Tell whether an eighth, a quarter or half of an image is large enough to be resized from.
+
+    Parameters
+    ----------
+    image, frame : (width, height)
+        Sizes in pixels.
+    resize : {"fit", "crop", "pad", "stretch"}
+
+    Returns
+    -------
+    {1, 2, 4, 8}
+    """
+    if resize == "crop" or any(side < 2 * kept for side, kept in zip(image, frame, strict=True)):
+        return 1
+    framing = frame_image(image, frame, resize)
+    left, upper, right, lower = framing.box
+    scales = framing.scaled[0] / (right - left), framing.scaled[1] / (lower - upper)
+    return next((n for n in (8, 4, 2) if n * max(scales) * REDUCING_GAP <= 1), 1)

@@ -26,7 +26,10 @@ def file_keys(sources: Iterable[Any]) -> np.ndarray:
     ndarray of shape (n_sources, 2), uint64
         Zeros where there is no such file.
     """
-    folder = os.fsencode(os.getcwd())
+    try:
+        folder = os.getcwdb()
+    except FileNotFoundError:  # it was removed, and relative paths lead nowhere
+        folder = b""
     return as_keys(b"".join([_file_key(source, folder) for source in sources]))
 
 
@@ -65,10 +68,15 @@ def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """
     rows = np.full(len(wanted), -1)
     likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))
-    if len(likely):
-        likely = likely[np.argsort(stored[likely, 0], kind="stable")]
-        place = np.searchsorted(stored[likely, 0], wanted[:, 0])
-        candidates = likely[np.minimum(place, len(likely) - 1)]
-        same = (stored[candidates] == wanted).all(axis=1) & wanted.any(axis=1)
-        rows[same] = candidates[same]
+    likely = likely[np.argsort(stored[likely, 0], kind="stable")]
+    places = np.searchsorted(stored[likely, 0], wanted[:, 0])
+    searching = np.flatnonzero(wanted.any(axis=1) & (places < len(likely)))
+    places = places[searching]
+    while len(searching):  # once, unless the first halves of different keys are equal
+        candidates = likely[places]
+        alike = stored[candidates, 0] == wanted[searching, 0]
+        same = alike & (stored[candidates, 1] == wanted[searching, 1])
+        rows[searching[same]] = candidates[same]
+        further = alike & ~same & (places + 1 < len(likely))
+        searching, places = searching[further], places[further] + 1
     return rows

@@ -84,23 +84,24 @@ def label_by_folder(
     if missing and not beside.unreadable:
         raise ValueError(
             f"container_path={folder!r} has no folder for {missing!r} of classes. It has "
-            f"{sorted(by_name)!r}."
+            f"{sorted(by_name)!r}.{_describe_links(beside)}"
         )
     walks, inner = {}, {}
     for name in wanted if wanted is not None else by_name:
-        walks[name] = Walk(links=found.links, unreadable=found.unreadable)
+        walks[name] = Walk(links=found.links)
         if name in by_name:
             inner[name] = walk_images(
                 by_name[name], extensions, recursive=recursive, found=walks[name]
             )
-    if wanted is None:
-        _check_that_these_are_classes(folder, walks, inner)
+        found.unreadable.update(walks[name].unreadable)
+    if wanted is None and by_name and not found.unreadable:
+        _check_that_these_are_classes(folder, by_name, walks, inner)
     _warn_of_images_beside(beside)
     return _number_classes(walks, keep_empty=wanted is not None)
 
 
 def _number_classes(walks: dict[str, Walk], *, keep_empty: bool) -> Labelled:
-    classes = [name for name, walk in walks.items() if keep_empty or walk.files]
+    classes = [name for name, walk in walks.items() if keep_empty or walk.files or walk.unreadable]
     empty = sorted(set(walks) - set(classes))
     if empty and classes:
         warnings.warn(
@@ -117,33 +118,52 @@ def _number_classes(walks: dict[str, Walk], *, keep_empty: bool) -> Labelled:
 
 
 def _describe_missing_folders(folder: str, beside: Walk) -> str:
-    count = len(beside.files)
+    hint = _describe_links(beside)
+    if not beside.files:
+        return (
+            f"container_path={folder!r} holds neither class folders nor images.{hint} It must hold "
+            "a folder of images for each class."
+        )
     return (
-        f"container_path={folder!r} holds no class folders, and {count} images itself. Sort them "
-        "into a folder for each class, or pass labels=: a CSV file or DataFrame with the columns "
-        "'path' and 'label', or None for images without labels."
+        f"container_path={folder!r} holds no class folders, and {len(beside.files)} images itself."
+        f"{hint} Sort them into a folder for each class, or pass labels=: a CSV file or DataFrame "
+        "with the columns 'path' and 'label', or None for images without labels."
     )
 
 
+def _describe_links(walk: Walk) -> str:
+    """Say that there are symbolic links, where they may be what is missing."""
+    if not walk.links:
+        return ""
+    return f" Symbolic links are not followed: {min(walk.links)!r} is one."
+
+
 def _check_that_these_are_classes(
-    folder: str, walks: dict[str, Walk], inner: dict[str, list[str]]
+    folder: str,
+    by_name: dict[str, str],
+    walks: dict[str, Walk],
+    inner: dict[str, list[str]],
 ) -> None:
     """Refuse the folder above the one that was meant."""
-    parts = [name for name in walks if inner[name]]
-    if parts and all(name.lower() in SUBSET_NAMES for name in walks):
-        calls = ", ".join(f"load_image_folder({os.path.join(folder, name)!r})" for name in parts)
-        raise ValueError(
-            f"container_path={folder!r} holds {sorted(walks)!r}, which look like parts of a data "
-            f"set and not like classes. Load each by itself: {calls}. If they are classes, pass "
-            f"classes={sorted(walks)!r}."
+    filled = [name for name in walks if walks[name].files] or list(walks)
+    if all(name.lower() in SUBSET_NAMES for name in filled):
+        labels = {name: "" if inner[name] else ", labels=..." for name in filled}
+        calls = ", ".join(
+            f"load_image_folder({os.path.join(folder, name)!r}{labels[name]})" for name in filled
         )
-    if len(walks) == 1 and parts:
-        [name] = parts
-        if len(inner[name]) > 1:
+        raise ValueError(
+            f"container_path={folder!r} holds {filled!r}, which look like parts of a data set and "
+            f"not like classes. Load each by itself: {calls}. If they are classes, pass "
+            f"classes={filled!r}."
+        )
+    if len(filled) == 1 and inner[filled[0]]:
+        [name] = filled
+        has_images = any(os.path.dirname(path) == by_name[name] for path in walks[name].files)
+        if len(inner[name]) > 1 or not has_images:
             raise ValueError(
-                f"container_path={folder!r} holds the single folder {name!r}, which holds folders "
-                f"itself: load_image_folder({os.path.join(folder, name)!r}) takes those for "
-                f"classes. If {name!r} is a class, pass classes=[{name!r}]."
+                f"container_path={folder!r} holds no images but in the folder {name!r}, which "
+                f"holds folders itself: load_image_folder({os.path.join(folder, name)!r}) takes "
+                f"those for classes. If {name!r} is a class, pass classes=[{name!r}]."
             )
 
 
@@ -179,19 +199,26 @@ def label_by_table(folder: str, table: Any, wanted: list[Any] | None, *, found: 
     Raises
     ------
     ValueError
-        If the table cannot be used, or does not hold a label of ``wanted``.
+        If the table cannot be used.
     """
     names, labels = read_labels_table(table, folder)
     try:
-        classes = sorted(set(labels)) if wanted is None else wanted
+        there = set(labels)
+        classes = sorted(there) if wanted is None else wanted
     except TypeError:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
         raise ValueError(
-            "The labels of the table cannot be sorted, since they are of several types. Make them "
-            "all strings."
+            "The labels of the table cannot be sorted: they must all be strings, or all be "
+            f"numbers. They are of type {kinds}."
         ) from None
-    missing = [name for name in classes if name not in set(labels)]
+    missing = [name for name in classes if name not in there]
     if missing:
-        raise ValueError(f"No row of labels has the label {missing!r} of classes.")
+        warnings.warn(
+            f"No row of labels has the label {missing!r} of classes. It has "
+            f"{sorted(there, key=str)!r}.",
+            UserWarning,
+            stacklevel=4,
+        )
     numbers = {name: number for number, name in enumerate(classes)}
     labelled = Labelled([], [], classes)
     for name, label in zip(names, labels, strict=True):

@@ -3,11 +3,21 @@
 import csv
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_cnn.images.walk import EXTENSIONS, has_extension
+
 COLUMNS = ("path", "label")
+
+
+class Row(NamedTuple):
+    """A path and its label, and where they stand, to be named in an error."""
+
+    place: str
+    name: Any
+    label: Any
 
 
 def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
@@ -30,26 +40,33 @@ def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If it is neither a path nor a DataFrame.
     ValueError
         If it has other columns, no rows, a missing label, a path outside the folder, or two labels
         for one path.
     """
     if hasattr(table, "columns"):
-        header = [str(name) for name in table.columns]
-        where = _find_columns(header, "labels")
-        columns = [np.asarray(table[table.columns[i]]).tolist() for i in where]
-        rows = list(zip(*columns, strict=True))
         origin = "labels"
-    else:
-        rows = _read_csv(table, folder)
+        rows = _read_frame(table)
+    elif isinstance(table, (str, os.PathLike)):
         origin = f"labels={os.fspath(table)!r}"
+        rows = _read_csv(table, folder, origin)
+    else:
+        raise TypeError(
+            "labels must be 'inferred', the path of a CSV file, a DataFrame with the columns "
+            f"'path' and 'label', or None. Got {type(table).__name__}. Of lists, make a DataFrame: "
+            "pandas.DataFrame({'path': paths, 'label': labels})."
+        )
     if not rows:
         raise ValueError(f"{origin} has no rows.")
     found: dict[str, Any] = {}
-    for i, (name, label) in enumerate(rows):
-        if label is None or label != label or label == "":
-            raise ValueError(f"{origin}, row {i} has no label: path {name!r}.")
-        name = _check_name(name, origin, i)
+    for place, name, label in rows:
+        if _is_missing(label):
+            raise ValueError(f"{origin}, {place} has no label: path {name!r}.")
+        name = _check_name(name, f"{origin}, {place}")
         if found.setdefault(name, label) != label:
             raise ValueError(
                 f"{origin} has two labels for {name!r}: {found[name]!r} and {label!r}."
@@ -57,23 +74,50 @@ def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
     return list(found), list(found.values())
 
 
-def _read_csv(path: Any, folder: str) -> list[tuple[str, str]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if line]
+def _read_frame(table: Any) -> list[Row]:
+    header = [str(name) for name in table.columns]
+    columns = [
+        np.asarray(table[table.columns[i]]).tolist() for i in _find_columns(header, "labels")
+    ]
+    return [
+        Row(f"row {i}", name, label) for i, (name, label) in enumerate(zip(*columns, strict=True))
+    ]
+
+
+def _read_csv(path: Any, folder: str, origin: str) -> list[Row]:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"{origin} is no file. labels must be 'inferred', the path of a CSV file, a DataFrame "
+            "with the columns 'path' and 'label', or None."
+        )
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{origin} cannot be read: it must be a CSV file in UTF-8, with commas. {error}."
+        ) from error
     if not lines:
         return []
-    header = [name.strip() for name in lines[0]]
-    where = _find_columns(header, f"labels={os.fspath(path)!r}")
-    short = [i for i, line in enumerate(lines) if len(line) != len(header)]
-    if short:
-        raise ValueError(
-            f"labels={os.fspath(path)!r}: line {short[0] + 1} has {len(lines[short[0]])} fields, "
-            f"and the first has {len(header)}."
-        )
-    rows = [(line[where[0]], line[where[1]].strip()) for line in lines]
+    header = [name.strip() for name in lines[0][1]]
+    path_column, label_column = _find_columns(header, origin)
+    for number, line in lines:
+        if len(line) != len(header):
+            raise ValueError(
+                f"{origin}: line {number} has {len(line)} fields, and the first has {len(header)}."
+            )
+    rows = [
+        Row(f"line {number}", line[path_column], line[label_column].strip())
+        for number, line in lines
+    ]
     is_named = set(COLUMNS) <= set(header)
-    begins_with_a_file = os.path.isfile(os.path.join(folder, rows[0][0]))
-    return rows if begins_with_a_file and not is_named else rows[1:]
+    return rows if not is_named and _names_a_file(rows[0].name, folder) else rows[1:]
+
+
+def _names_a_file(text: str, folder: str) -> bool:
+    """Whether the first field of a file is a path, and so the file has no line of names."""
+    return has_extension(text, EXTENSIONS) or os.path.isfile(os.path.join(folder, text))
 
 
 def _find_columns(header: Sequence[str], origin: str) -> list[int]:
@@ -88,14 +132,23 @@ def _find_columns(header: Sequence[str], origin: str) -> list[int]:
     )
 
 
-def _check_name(name: Any, origin: str, row: int) -> str:
+def _is_missing(label: Any) -> bool:
+    if label is None or (isinstance(label, str) and not label.strip()):
+        return True
+    try:
+        return bool(label != label)  # NaN, NaT
+    except TypeError:  # pandas.NA
+        return True
+
+
+def _check_name(name: Any, place: str) -> str:
     """Return a relative path in its plain form, refusing what leads out of the folder."""
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-        raise ValueError(f"{origin}, row {row}: path must be a name of a file. Got {name!r}.")
+        raise ValueError(f"{place}: path must be a name of a file. Got {name!r}.")
     plain = os.path.normpath(os.fspath(name))
     if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
         raise ValueError(
-            f"{origin}, row {row}: path {os.fspath(name)!r} leads out of the folder. Paths must be "
-            "relative to container_path, and lie in it."
+            f"{place}: path {os.fspath(name)!r} is absolute, or leads out of the folder. Paths "
+            "must be relative to container_path, and lie in it."
         )
     return plain

@@ -99,16 +99,17 @@ class ImageBatch:
         pixels[changed] = blank_image(self.reading)
         return read & ~changed, pixels
 
-    def describe_problems(self) -> str:
+    def describe_problems(self, consequence: str = "") -> str:
         """Name all images that could not be read, a line each."""
         lines = [
             f"  {name_source(self.sources[position], position)}: {reason}"
             for position, reason in sorted(self.problems.items())
         ]
-        return "\n".join(lines)
+        count = f"{len(lines)} of {len(self.sources)} images cannot be read{consequence}:"
+        return "\n".join([count, *lines])
 
 
-def read_sources(batch: ImageBatch, cache: PixelCache | None) -> np.ndarray:
+def read_sources(batch: ImageBatch, cache: PixelCache | None, *, skip: bool) -> np.ndarray:
     """Read images into memory, or into the cache.
 
     Parameters
@@ -117,20 +118,31 @@ def read_sources(batch: ImageBatch, cache: PixelCache | None) -> np.ndarray:
         Gets the problems.
     cache : PixelCache or None
         Where decoded files lie; images and arrays are not kept there, since they are decoded.
+    skip : bool
+        Whether background stands for an image that could not be read.
 
     Returns
     -------
     ndarray of shape (n_images, height, width, channels), uint8
-        Background where an image could not be read.
+
+    Raises
+    ------
+    ValueError
+        If images could not be read, and are not skipped; the others are kept in the cache.
     """
+
+    def stand_in() -> np.ndarray:
+        if not skip:
+            raise ValueError(batch.describe_problems())
+        return blank_image(batch.reading)
+
     if cache is None or not all(map(_is_file, batch.sources)):
-        return batch.decode(np.arange(len(batch.sources)))[1]
+        pixels = batch.decode(np.arange(len(batch.sources)))[1]
+        if batch.problems:
+            stand_in()
+        return pixels
     keys = file_keys(batch.sources)
-    return cache.fetch(
-        keys,
-        lambda positions: batch.decode_unchanged(positions, keys),
-        blank_image(batch.reading),
-    )
+    return cache.fetch(keys, lambda some: batch.decode_unchanged(some, keys), stand_in)
 
 
 def pixel_cache(folder: Any, limit: float, reading: Reading) -> PixelCache:

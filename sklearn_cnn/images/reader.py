@@ -131,6 +131,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -196,17 +197,31 @@ class ImageReader(TransformerMixin, BaseEstimator):
         cache = None if folder is None else pixel_cache(folder, self.cache_limit, reading)
         with tqdm(total=len(sources), unit="image", disable=not self.verbose) as bar:
             batch = ImageBatch(sources, reading, self.n_jobs, bar)
-            pixels = read_sources(batch, cache)
+            try:
+                pixels = read_sources(batch, cache, skip=self.on_error == "skip")
+            except OSError as error:  # of the cache, for those of images are told apart
+                reason = error.strerror or str(error)
+                raise OSError(
+                    error.errno,
+                    f"{reason} - in the folder of cache={self.cache!r}, which must be a folder to "
+                    "write to, with room for the pixels",
+                    error.filename,
+                ) from error
+            except MemoryError as error:
+                if cache is not None:
+                    raise
+                n_bytes = len(sources) * reading.n_bytes
+                raise MemoryError(
+                    f"{len(sources):,} images of shape {reading.shape} take {n_bytes / 1e6:,.1f} "
+                    "MB of memory. Set cache=FOLDER, and they lie in a file instead, or choose a "
+                    "smaller size."
+                ) from error
             bar.update(len(sources) - bar.n)  # what the cache held
             if cache is not None and self.verbose:
                 bar.write(f"ImageReader's cache: {cache.info()}")
         if batch.problems:
-            what = f"{len(batch.problems)} of {len(sources)} images cannot be read"
-            if self.on_error == "raise":
-                raise ValueError(f"{what}:\n{batch.describe_problems()}")
             warnings.warn(
-                f"{what}, and are nothing but background in the result:\n"
-                f"{batch.describe_problems()}",
+                batch.describe_problems(", and are nothing but background in the result"),
                 UserWarning,
                 stacklevel=4,
             )
@@ -224,6 +239,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         ndarray of shape (height * width * channels,), object
             "pixel_0_0", ... of gray images, "pixel_0_0_R", ... of others: row, column, channel.
         """
+        self._validate_params()
         return self._reading().pixel_names()
 
     def _reading(self) -> Reading:

@@ -46,8 +46,8 @@ class Segment:
             Empty if another process has removed the segment.
         """
         with suppress(FileNotFoundError):
-            keys = as_keys(self.path.read_bytes())
-            return keys[: self.pixel_path.stat().st_size // self.image_bytes]
+            n_images = self.pixel_path.stat().st_size // self.image_bytes  # before others add some
+            return as_keys(self.path.read_bytes())[:n_images]
         return as_keys(b"")
 
     def pixels(self) -> np.ndarray:
@@ -73,11 +73,6 @@ class Segment:
             with open(path, "ab") as file:
                 file.write(np.ascontiguousarray(values).data)
                 sync(file)
-
-    def remove(self) -> None:
-        """Remove both files, the keys first, so that no key is left without its pixels."""
-        self.path.unlink(missing_ok=True)
-        self.pixel_path.unlink(missing_ok=True)
 
 
 def map_images(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

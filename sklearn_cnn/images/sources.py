@@ -1,9 +1,11 @@
 """What a user gives to be read - paths, contents of files, images, arrays - as one list."""
 
 import os
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 Source = Any
 """A str, an os.PathLike, bytes, a PIL.Image.Image or an ndarray."""
@@ -37,6 +39,9 @@ def list_sources(X: Any) -> list[Source]:
     sources: list[Source]
     if isinstance(items, np.ndarray) and items.dtype.kind == "U":
         sources = items.tolist()
+    elif isinstance(items, np.ndarray) and items.dtype.kind == "S":
+        # NumPy drops zeros at the end, which some formats need, and to which others are blind.
+        sources = [content.ljust(items.dtype.itemsize, b"\0") for content in items.tolist()]
     else:
         sources = [_check_source(item, i) for i, item in enumerate(items)]
     if not sources:
@@ -46,6 +51,8 @@ def list_sources(X: Any) -> list[Source]:
 
 def _as_items(X: Any) -> Any:
     """Return a sized iterable of images."""
+    if issparse(X):
+        raise TypeError("X must be dense: images cannot be read from sparse data.")
     if isinstance(X, (str, os.PathLike)):
         raise TypeError(
             f"X must be a collection of images. Got the single path {os.fspath(X)!r}: pass it in a "
@@ -72,7 +79,8 @@ def _as_items(X: Any) -> Any:
             f"X must be a 1-D array of paths, contents or images, or a 3-D or 4-D array of pixels. "
             f"Got X.shape={X.shape}, dtype {X.dtype}."
         )
-    if not (hasattr(X, "__len__") and hasattr(X, "__iter__")):
+    is_sized = hasattr(X, "__len__") and hasattr(X, "__iter__")
+    if not is_sized or isinstance(X, Set):  # a set has no order for labels to follow
         raise TypeError(f"X must be a list or an array of {_ACCEPTED}. Got {type(X).__name__}.")
     return X
 
@@ -99,9 +107,11 @@ def _check_source(item: Any, position: int) -> Source:
         return item
     if isinstance(item, (list, tuple)) and item:
         try:
-            return np.array(item)
+            pixels = np.array(item)
         except ValueError:
             raise ValueError(f"X[{position}] has rows of different lengths.") from None
+        if pixels.dtype.kind in "biuf":
+            return pixels
     raise TypeError(f"X[{position}] is {_short(item)}. X must hold {_ACCEPTED}.")
 
 

@@ -1,29 +1,43 @@
 """The examples run, print what they promise, and draw pictures that are not blank."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import matplotlib.image
 import pytest
+
+from sklearn_cnn import load_image_folder
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def quickstart(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quickstart")
-    script = ROOT / "examples" / "quickstart.py"
+def run_example(name, *arguments):
     done = subprocess.run(
-        [sys.executable, str(script), str(folder)],
+        [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "PYTHONWARNINGS": "error::UserWarning"},
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, folder
+    return done.stdout
+
+
+def check_picture(path):
+    picture = matplotlib.image.imread(path)
+    assert min(picture.shape[:2]) > 200
+    assert picture[..., :3].std() > 0.05
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    return run_example("quickstart.py", folder), folder
 
 
 def test_the_defaults_reach_0_985_on_digits(quickstart):
@@ -44,6 +58,46 @@ def test_the_search_prints_its_candidates_best_first(quickstart):
 
 @pytest.mark.parametrize("name", ["confusion_matrix.png", "training_curve.png"])
 def test_the_pictures_are_drawn(quickstart, name):
-    picture = matplotlib.image.imread(quickstart[1] / name)
-    assert min(picture.shape[:2]) > 300
-    assert picture[..., :3].std() > 0.05
+    check_picture(quickstart[1] / name)
+
+
+@pytest.fixture(scope="module")
+def image_folder(tmp_path_factory):
+    """The example on fewer of its own drawings, apart in train and test."""
+    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / "image_folder.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    folder = tmp_path_factory.mktemp("image_folder")
+    example.draw_shapes(folder / "shapes" / "train", n_each=24)
+    for path in sorted((folder / "shapes" / "train").glob("*/*"))[::4]:
+        moved = folder / "shapes" / "test" / path.parent.name / path.name
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, moved)
+    output = folder / "output"
+    said = run_example("image_folder.py", folder / "shapes", "--size", 16, "--output", output)
+    return said, folder
+
+
+def test_the_folder_is_loaded_in_its_two_parts(image_folder):
+    said, _ = image_folder
+    assert "54 images to learn from, 18 to test on" in said
+    assert "classes: circle, square, triangle" in said
+
+
+def test_the_search_goes_over_the_size_of_images(image_folder):
+    rows = image_folder[0].split("+-\n")[-1].splitlines()[:4]
+    assert sorted(row.split(")")[0].strip() for row in rows) == ["(12, 12"] * 2 + ["(16, 16"] * 2
+    accuracies = [float(row.split()[-2]) for row in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+
+
+def test_the_kept_model_gives_the_accuracy_that_is_printed(image_folder):
+    said, folder = image_folder
+    test = load_image_folder(folder / "shapes" / "test")
+    accuracy = joblib.load(folder / "output" / "model.joblib").score(test.data, test.target)
+    assert f"accuracy on the test images: {accuracy:.4f}" in said
+
+
+@pytest.mark.parametrize("name", ["confusion_matrix.png", "worst_mistakes.png"])
+def test_the_pictures_of_the_folder_are_drawn(image_folder, name):
+    check_picture(image_folder[1] / "output" / name)

@@ -1,0 +1,150 @@
+"""From a folder of class folders to a model: cross-validated, searched, kept, its mistakes shown.
+
+Run ``python examples/image_folder.py FOLDER``, where FOLDER holds a folder of images for each
+class, or a folder ``train`` and a folder ``test`` that do. Without FOLDER, the example draws 300
+images of its own. Pictures and the model go to ``image_folder_output``, decoded pixels to a folder
+in it, so that all folds and candidates, and the next run, open each file once.
+"""
+
+import argparse
+from pathlib import Path
+
+import joblib
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image, ImageDraw
+from sklearn.metrics import ConfusionMatrixDisplay
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import Bunch
+
+from sklearn_cnn import CNNClassifier, ImageReader, load_image_folder
+
+CORNERS = {"circle": 0, "triangle": 3, "square": 4}
+
+
+def draw_shapes(folder: Path, n_each: int = 100) -> None:
+    """Draw shapes of any colour, size and angle, in files of several formats and sizes."""
+    rng = np.random.default_rng(0)
+    for name, corners in CORNERS.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(n_each):
+            width, height = (int(side) for side in rng.integers(40, 120, 2))
+            ground = tuple(int(level) for level in rng.integers(150, 256, 3))
+            ink = tuple(int(level) for level in rng.integers(0, 120, 3))
+            image = Image.new("RGB", (width, height), ground)
+            radius = min(width, height) * rng.uniform(0.15, 0.45)
+            draw = ImageDraw.Draw(image)
+            circle = (width / 2, height / 2, radius)
+            if corners:
+                draw.regular_polygon(circle, corners, rotation=rng.uniform(0, 360), fill=ink)
+            else:
+                draw.circle(circle[:2], radius, fill=ink)
+            noise = rng.normal(0, 30, (height, width, 3))
+            pixels = np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
+            suffix = ("jpg", "png", "webp")[i % 3]
+            Image.fromarray(pixels).save(folder / name / f"{i:03}.{suffix}")
+
+
+def load(folder: Path) -> tuple[Bunch, Bunch]:
+    """List the files to learn from and those to test on, a fifth where they are not apart."""
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        training = load_image_folder(folder / "train")
+        return training, load_image_folder(folder / "test", classes=training.target_names)
+    images = load_image_folder(folder)
+    rows = np.arange(len(images.data))
+    parts = train_test_split(rows, test_size=0.2, stratify=images.target, random_state=0)
+    training, test = (
+        Bunch(data=images.data[part], target=images.target[part], target_names=images.target_names)
+        for part in parts
+    )
+    return training, test
+
+
+def search(model: Pipeline, training: Bunch, size: int) -> GridSearchCV:
+    """Grid-search the reader's size of images together with the network's dropout."""
+    grid = {
+        "imagereader__size": [(size, size), (size * 3 // 4, size * 3 // 4)],
+        "cnnclassifier__dropout": [0.0, 0.3],
+    }
+    found = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(training.data, training.target)
+    results = found.cv_results_
+    print(f"\n  {'size':<12}{'dropout':>8}{'accuracy':>10}{'+-':>8}")
+    for i in np.argsort(results["rank_test_score"], kind="stable"):
+        row = [results[f"param_{name}"][i] for name in grid]
+        accuracy, spread = results["mean_test_score"][i], results["std_test_score"][i]
+        print(f"  {row[0]!s:<12}{row[1]:>8}{accuracy:>10.4f}{spread:>8.4f}")
+    return found
+
+
+def save_confusion_matrix(test: Bunch, predicted: np.ndarray, path: Path) -> None:
+    """Draw which class is taken for which."""
+    display = ConfusionMatrixDisplay.from_predictions(
+        test.target,
+        predicted,
+        labels=np.arange(len(test.target_names)),
+        display_labels=test.target_names,
+        cmap="Blues",
+        colorbar=False,
+        xticks_rotation=45,
+    )
+    wrong = int((predicted != test.target).sum())
+    display.ax_.set_title(f"{wrong} of {len(predicted)} test images wrong")
+    display.figure_.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(display.figure_)
+
+
+def save_worst_mistakes(test: Bunch, probabilities: np.ndarray, path: Path) -> None:
+    """Show the test images of whose wrong class the model is surest, 24 at most."""
+    predicted, surety = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != test.target)
+    worst = wrong[np.argsort(-surety[wrong], kind="stable")][:24]
+    pictures = ImageReader(size=128, resize="pad").transform(test.data[worst]) if len(worst) else []
+    n_rows = max(1, -(-len(worst) // 6))
+    figure, axes = plt.subplots(n_rows, 6, figsize=(12, 2.4 * n_rows + 0.4), layout="constrained")
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, row, picture in zip(axes.flat, worst, pictures, strict=False):
+        ax.imshow(picture)
+        true, taken = test.target_names[test.target[row]], test.target_names[predicted[row]]
+        ax.set_title(f"{true}\ntaken for {taken} ({surety[row]:.0%})", fontsize=9)
+    figure.suptitle(f"The worst {len(worst)} of {len(wrong)} mistakes on {len(predicted)} images")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def main(folder: Path | None, size: int, output: Path) -> None:
+    """Run the example."""
+    output.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        folder = output / "shapes"
+        if not folder.exists():
+            draw_shapes(folder)
+    training, test = load(folder)
+    print(f"{len(training.data):,} images to learn from, {len(test.data):,} to test on")
+    print(f"classes: {', '.join(map(str, training.target_names))}")
+
+    reader = ImageReader(size, cache=output / "decoded")
+    model = make_pipeline(reader, CNNClassifier(random_state=0))
+    scores = cross_val_score(model, training.data, training.target, cv=3, n_jobs=2)
+    print(f"\n3-fold cross-validation, nothing tuned: {scores.mean():.4f} +- {scores.std():.4f}")
+    found = search(model, training, size)
+
+    best = found.best_estimator_
+    best.set_params(imagereader__cache=None)  # whoever gets the model has no such folder
+    joblib.dump(best, output / "model.joblib")
+    probabilities = joblib.load(output / "model.joblib").predict_proba(test.data)
+    predicted = probabilities.argmax(axis=1)
+    print(f"\naccuracy on the test images: {(predicted == test.target).mean():.4f}")
+    save_confusion_matrix(test, predicted, output / "confusion_matrix.png")
+    save_worst_mistakes(test, probabilities, output / "worst_mistakes.png")
+    print(f"Saved model.joblib, confusion_matrix.png and worst_mistakes.png in {output}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="holds a folder for each class")
+    parser.add_argument("--size", type=int, default=32, help="height and width to read, in pixels")
+    parser.add_argument("--output", type=Path, default=Path("image_folder_output"))
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.size, arguments.output)

@@ -1,0 +1,794 @@
+"""load_image_folder: what it returns, what it takes for classes, and what it says of the rest.
+
+The files of most tests are empty, since listing opens none; those of "skip" are images.
+"""
+
+import contextlib
+import os
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.datasets import load_files
+from sklearn.utils import Bunch
+from sklearn.utils._param_validation import InvalidParameterError
+
+from sklearn_cnn import ImageReader, load_image_folder
+
+
+def touch(folder, *names):
+    """Make empty files, with the folders they are in; returns the folder."""
+    for name in names:
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return Path(folder)
+
+
+def draw(folder, *names):
+    """Make real images of 4 x 4 pixels, with the folders they are in; returns the folder."""
+    for name in touch(folder, *names) and names:
+        Image.new("RGB", (4, 4), "red").save(Path(folder, name))
+    return Path(folder)
+
+
+def names_of(paths, folder):
+    """Paths as they stand below a folder."""
+    return [os.path.relpath(path, folder) for path in paths]
+
+
+def quietly_refuses(text, folder, error=ValueError, **parameters):
+    """Check that a call raises an error which says this, and warns of nothing before it."""
+    with pytest.raises(error, match=re.escape(text)) as caught:
+        load_image_folder(folder, **parameters)
+    return str(caught.value)
+
+
+def said(folder, **parameters):
+    """Call, and return what comes back, and the one warning's text.
+
+    The warning must point at the caller's line: in this file, and at the call below.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = load_image_folder(folder, **parameters)
+    [warning] = caught
+    assert warning.category is UserWarning
+    assert warning.filename == __file__
+    code = said.__code__
+    assert code.co_firstlineno < warning.lineno < code.co_firstlineno + 20
+    return found, str(warning.message)
+
+
+PETS = ("cat/2.png", "cat/1.png", "cat/old/3.png", "dog/1.jpg")
+IN_ORDER = ["cat/1.png", "cat/2.png", "cat/old/3.png", "dog/1.jpg"]
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Three cats, one of them in a folder of its own, and one dog."""
+    return touch(tmp_path / "pets", *PETS)
+
+
+# What comes back.
+
+
+def test_a_bunch_like_that_of_load_files(pets):
+    """Would catch a key of load_files that is missing, or of another kind."""
+    found = load_image_folder(pets)
+    texts = load_files(pets, load_content=False)
+    assert isinstance(found, Bunch)
+    assert set(texts) <= set(found)
+    assert set(found) - set(texts) == {"data", "frame"}
+    assert found.target_names == texts.target_names == ["cat", "dog"]
+    assert found.target.dtype == texts.target.dtype
+    assert found.filenames.shape == texts.filenames.shape
+    assert found.DESCR is not None
+
+
+def test_data_are_paths_in_one_dimension_in_order(pets):
+    """Would catch paths that cannot be opened, or labels in another order than their paths."""
+    found = load_image_folder(str(pets))
+    assert found.data.shape == (4,)
+    assert found.data.dtype.kind == "U"
+    assert found.data.tolist() == [str(pets / name) for name in IN_ORDER]
+    assert found.filenames is found.data
+    assert found.target.tolist() == [0, 0, 0, 1]
+    assert found.target.dtype.kind == "i"
+    assert found.frame is None
+
+
+def test_the_description_counts_the_classes(pets):
+    """Would catch counts that are those of another class."""
+    counted = load_image_folder(str(pets), classes=["dog", "cat"])
+    assert counted.DESCR.splitlines() == [
+        f"4 image files of the folder {pets}",
+        "  class 0, dog: 1",
+        "  class 1, cat: 3",
+    ]
+    without = load_image_folder(str(pets), labels=None)
+    assert without.DESCR.splitlines() == [f"4 image files of the folder {pets}"]
+
+
+def test_return_X_y(pets):
+    """Would catch the two in the wrong order, or another pair than the Bunch holds."""
+    X, y = load_image_folder(pets, return_X_y=True)
+    found = load_image_folder(pets)
+    np.testing.assert_array_equal(X, found.data)
+    np.testing.assert_array_equal(y, found.target)
+
+
+def test_as_frame(pets):
+    """Would catch names of columns that differ from those of scikit-learn's own loaders."""
+    found = load_image_folder(pets, as_frame=True)
+    assert isinstance(found.data, pd.DataFrame)
+    assert found.data.columns.tolist() == ["path"]
+    assert isinstance(found.target, pd.Series)
+    assert found.target.name == "target"
+    assert found.frame.columns.tolist() == ["path", "target"]
+    assert found.frame["path"].tolist() == found.data["path"].tolist() == found.filenames.tolist()
+    assert found.frame["target"].tolist() == found.target.tolist() == [0, 0, 0, 1]
+    assert isinstance(found.filenames, np.ndarray)
+
+
+def test_as_frame_and_return_X_y(pets):
+    """Would catch one of the two parameters that is lost beside the other."""
+    X, y = load_image_folder(pets, as_frame=True, return_X_y=True)
+    assert X.columns.tolist() == ["path"]
+    assert (X["path"].tolist(), y.tolist(), y.name) == (
+        load_image_folder(pets).data.tolist(),
+        [0, 0, 0, 1],
+        "target",
+    )
+
+
+def test_as_frame_without_labels(pets):
+    """Would catch a column of labels where there are none."""
+    found = load_image_folder(pets, labels=None, as_frame=True)
+    assert found.target is None
+    assert found.frame.columns.tolist() == ["path"]
+
+
+@pytest.mark.parametrize("form", ["str", "Path", "slash", "relative", "relative Path", "dot"])
+def test_every_form_of_the_folder(form, pets, monkeypatch):
+    """Would catch paths that lose their beginning, or that get it twice."""
+    monkeypatch.chdir(pets if form == "dot" else pets.parent)
+    given = {
+        "str": str(pets),
+        "Path": pets,
+        "slash": f"{pets}/",
+        "relative": "pets",
+        "relative Path": Path("pets"),
+        "dot": ".",
+    }[form]
+    for labels in ("inferred", None, pd.DataFrame({"path": IN_ORDER, "label": [0, 0, 0, 1]})):
+        found = load_image_folder(given, labels=labels)
+        assert found.data.tolist() == [os.path.join(given, name) for name in IN_ORDER]
+        assert all(map(os.path.isfile, found.data))
+
+
+# The folder.
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    """Would catch an empty result for a misspelt folder; what is and what is not are told apart."""
+    touch(tmp_path, "pets.zip")
+    for name, what in (("gone", "does not exist"), ("pets.zip", "is no folder")):
+        folder = str(tmp_path / name)
+        text = f"container_path={folder!r} {what}. It must be the folder that holds a folder of"
+        quietly_refuses(text, folder, NotADirectoryError)
+
+
+def test_an_empty_folder(tmp_path):
+    """Would catch the advice to sort images where there are none."""
+    text = (
+        f"container_path={str(tmp_path)!r} holds neither class folders nor images. It must hold a "
+        "folder of images for each class."
+    )
+    quietly_refuses(text, tmp_path)
+    touch(tmp_path, "readme.txt", ".hidden/1.png")
+    quietly_refuses(text, tmp_path)
+
+
+def test_a_flat_folder_shows_how_to_give_labels(tmp_path):
+    """Would catch images without labels that become one class."""
+    touch(tmp_path, "1.png", "2.png")
+    text = (
+        f"container_path={str(tmp_path)!r} holds no class folders, and 2 images itself. Sort them "
+        "into a folder for each class, or pass labels=: a CSV file or DataFrame with the columns "
+        "'path' and 'label', or None for images without labels."
+    )
+    quietly_refuses(text, tmp_path)
+    assert load_image_folder(tmp_path, labels=None).data.shape == (2,)
+
+
+def test_class_folders_without_images(tmp_path):
+    """Would catch an empty Bunch, which fails much later and elsewhere."""
+    touch(tmp_path, "cat/notes.txt", "dog/notes.txt")
+    text = (
+        f"container_path={str(tmp_path)!r}: there are no files ending in .bmp, .gif, .jpeg, .jpg, "
+        ".png, .tif, .tiff, .webp in its class folders that can be read."
+    )
+    quietly_refuses(text, tmp_path)
+    quietly_refuses(text, tmp_path, classes=["dog", "cat"])
+    text = "there are no files ending in .jpg, .png in it that can be read."
+    quietly_refuses(text, tmp_path, labels=None, extensions=["png", "jpg"])
+    assert load_image_folder(tmp_path, extensions=None).target_names == ["cat", "dog"]
+
+
+def test_classes_that_are_symbolic_links_are_told(tmp_path):
+    """Would catch "no class folders" beside class folders, without a word on why."""
+    touch(tmp_path, "real/1.png")
+    pets = tmp_path / "pets"
+    pets.mkdir()
+    (pets / "dog").symlink_to(tmp_path / "real")
+    link = str(pets / "dog")
+    hint = f"Symbolic links are not followed: {link!r} is one."
+    quietly_refuses(f"holds neither class folders nor images. {hint}", pets)
+    touch(pets, "cat/1.png")
+    quietly_refuses(f"for ['dog'] of classes. It has ['cat']. {hint}", pets, classes=["dog"])
+    found, text = said(pets)
+    assert found.target_names == ["cat"]
+    assert text == f"1 symbolic links were not followed, {link!r} the first."
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_links_in_a_class_are_counted_and_the_first_is_named(backwards, pets, monkeypatch):
+    """Would catch a link that is followed, and a "first" that the order of the disk decides."""
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def in_order(folder):
+        with scandir(folder) as entries:
+            yield iter(sorted(entries, key=lambda entry: entry.name, reverse=backwards))
+
+    monkeypatch.setattr(os, "scandir", in_order)
+    for name in ("z.png", "b.png", "m.png"):
+        (pets / "cat" / name).symlink_to(pets / "cat" / "1.png")
+    found, text = said(pets)
+    assert names_of(found.data, pets) == IN_ORDER
+    assert text == (
+        f"3 symbolic links were not followed, {str(pets / 'cat' / 'b.png')!r} the first."
+    )
+    assert said(pets, labels=None)[1] == text
+
+
+def test_nested_folders_of_a_class(pets):
+    """Would catch images in them that are lost, or that make classes of their own; both sides."""
+    assert names_of(load_image_folder(pets).data, pets) == IN_ORDER
+    without = [name for name in IN_ORDER if "old" not in name]
+    assert names_of(load_image_folder(pets, recursive=False).data, pets) == without
+    assert names_of(load_image_folder(pets, labels=None).data, pets) == IN_ORDER
+    touch(pets, "top.png")
+    assert names_of(load_image_folder(pets, labels=None, recursive=False).data, pets) == ["top.png"]
+
+
+def test_images_beside_the_class_folders_are_told(pets):
+    """Would catch images that are left out without a word."""
+    touch(pets, "b.png", "a.png", "notes.txt")
+    found, text = said(pets)
+    assert names_of(found.data, pets) == IN_ORDER
+    assert text == (
+        "2 images lie outside of any class folder, and are left out: "
+        f"{str(pets / 'a.png')!r} the first."
+    )
+
+
+def test_folders_without_images_are_told_and_make_no_class(pets):
+    """Would catch a class without images, which every splitter refuses much later."""
+    touch(pets, "bird/notes.txt", "ape/notes.txt")
+    found, text = said(pets)
+    assert found.target_names == ["cat", "dog"]
+    assert found.target.tolist() == [0, 0, 0, 1]
+    assert text == (
+        "Folders without images are left out: ['ape', 'bird']. Name the classes to keep them: "
+        "classes=[...]."
+    )
+
+
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        (".png", ["cat/1.png", "cat/2.png", "cat/old/3.png"]),
+        ("png", ["cat/1.png", "cat/2.png", "cat/old/3.png"]),
+        ("PNG", ["cat/1.png", "cat/2.png", "cat/old/3.png"]),
+        (["jpg"], ["dog/1.jpg", "dog/2.JPG"]),
+        ((".JPG", "txt"), ["cat/a.txt", "dog/1.jpg", "dog/2.JPG"]),
+        (np.array([".jpg"]), ["dog/1.jpg", "dog/2.JPG"]),
+        ({".jpg"}, ["dog/1.jpg", "dog/2.JPG"]),
+        (None, ["cat/1.png", "cat/2.png", "cat/a.txt", "cat/old/3.png", "dog/1.jpg", "dog/2.JPG"]),
+    ],
+    ids=repr,
+)
+def test_extensions(extensions, expected, pets):
+    """Would catch a string that is read letter by letter, a dot too many, and upper case."""
+    touch(pets, "dog/2.JPG", "cat/a.txt")
+    found = load_image_folder(pets, labels=None, extensions=extensions)
+    assert names_of(found.data, pets) == expected
+
+
+@pytest.mark.parametrize("extensions", [[], [".png", 7], [None]], ids=repr)
+def test_extensions_that_are_no_endings_of_names(extensions, pets):
+    """Would catch a raw AttributeError, and no extension that is taken for any."""
+    text = f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
+    quietly_refuses(text, pets, extensions=extensions)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("container_path", 7),
+        ("container_path", None),
+        ("container_path", b"pets"),
+        ("container_path", ["pets"]),
+        ("classes", "cat"),
+        ("classes", 2),
+        ("labels", 7),
+        ("labels", True),
+        ("extensions", 7),
+        ("recursive", "yes"),
+        ("recursive", None),
+        ("on_error", "ignore"),
+        ("on_error", None),
+        ("return_X_y", "no"),
+        ("as_frame", 2),
+    ],
+)
+def test_a_wrong_kind_of_parameter_is_named(parameter, value, pets):
+    """Would catch a parameter that scikit-learn's check of parameters does not know."""
+    parameters = {"container_path": pets, parameter: value}
+    text = f"The {parameter!r} parameter of load_image_folder must be "
+    quietly_refuses(text, parameters.pop("container_path"), InvalidParameterError, **parameters)
+
+
+def test_a_path_may_be_anything_with_fspath(pets):
+    """Would catch a check for str and pathlib.Path alone."""
+
+    class Own:
+        def __fspath__(self):
+            return str(pets)
+
+    assert load_image_folder(Own()).data[0] == str(pets / "cat/1.png")
+
+
+# The classes.
+
+
+def test_classes_are_counted_in_the_order_given(pets):
+    """Would catch an order by name, where a model was trained with another."""
+    found = load_image_folder(pets, classes=["dog", "cat"])
+    assert found.target_names == ["dog", "cat"]
+    assert found.target.tolist() == [0, 1, 1, 1]
+    assert names_of(found.data, pets) == [IN_ORDER[3], *IN_ORDER[:3]]
+
+
+@pytest.mark.parametrize(
+    "classes", [["dog"], ("dog",), np.array(["dog"]), np.array(["dog"], dtype=object)], ids=repr
+)
+def test_some_of_the_classes_in_any_kind_of_list(classes, pets):
+    """Would catch images of other classes, and NumPy's strings in target_names."""
+    found = load_image_folder(pets, classes=classes)
+    assert names_of(found.data, pets) == ["dog/1.jpg"]
+    assert found.target.tolist() == [0]
+    assert found.target_names == ["dog"]
+    assert type(found.target_names[0]) is str
+
+
+def test_a_named_class_may_be_empty(pets):
+    """Would catch a numbering of the test images that differs from that of training."""
+    touch(pets, "bird/notes.txt")
+    found = load_image_folder(pets, classes=["bird", "cat", "dog"])
+    assert found.target_names == ["bird", "cat", "dog"]
+    assert found.target.tolist() == [1, 1, 1, 2]
+    assert "class 0, bird: 0" in found.DESCR
+
+
+def test_a_class_that_is_missing(pets):
+    """Would catch a misspelt class that is silently empty."""
+    text = (
+        f"container_path={str(pets)!r} has no folder for ['Cat', 'bird'] of classes. It has "
+        "['cat', 'dog']."
+    )
+    quietly_refuses(text, pets, classes=["Cat", "dog", "bird"])
+    quietly_refuses("no folder for ['cat/old'] of classes", pets, classes=["cat/old"])
+    quietly_refuses("no folder for ['..'] of classes", pets, classes=[".."])
+    quietly_refuses("no folder for [0] of classes", pets, classes=[0])
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [],
+        ["cat", "dog", "cat"],
+        np.array([["cat", "dog"]]),
+        np.array("cat"),
+        [["cat"], ["dog"]],
+        [["cat"], ["dog", "ape"]],
+    ],
+    ids=str,
+)
+def test_classes_that_are_no_list_of_different_names(classes, pets):
+    """Would catch two numbers for one class, and a raw "unhashable type"."""
+    text = "classes must be a list that names at least one class, and none twice. Got "
+    quietly_refuses(text + repr(classes), pets, classes=classes)
+
+
+def test_classes_without_labels_contradict_each_other(pets):
+    """Would catch one of the two that is ignored."""
+    text = "classes says which labels to load, and labels=None loads none."
+    quietly_refuses(text, pets, classes=["cat"], labels=None)
+
+
+def test_two_calls_for_training_and_testing_count_alike(tmp_path):
+    """Would catch a test set whose dogs are numbered as the cats of training."""
+    touch(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/dog/2.png", "test/cat/note.txt")
+    train = load_image_folder(tmp_path / "train")
+    test = load_image_folder(tmp_path / "test", classes=train.target_names)
+    assert train.target_names == test.target_names == ["cat", "dog"]
+    assert train.target.tolist() == [0, 1]
+    assert test.target.tolist() == [1]
+
+
+@pytest.mark.parametrize("parts", [("test", "train"), ("Test", "Train", "Val"), ("train",)])
+def test_the_folder_above_those_for_training_and_testing(parts, tmp_path):
+    """Would catch a model that learns to tell the training images from the test images."""
+    for part in parts:
+        touch(tmp_path, f"{part}/cat/1.png", f"{part}/dog/1.png")
+    (tmp_path / "notes").mkdir()
+    calls = ", ".join(f"load_image_folder({str(tmp_path / part)!r})" for part in parts)
+    text = (
+        f"container_path={str(tmp_path)!r} holds {list(parts)!r}, which look like parts of a data "
+        f"set and not like classes. Load each by itself: {calls}. If they are classes, pass "
+        f"classes={list(parts)!r}."
+    )
+    quietly_refuses(text, tmp_path)
+    assert load_image_folder(tmp_path, classes=list(parts)).target_names == list(parts)
+
+
+def test_flat_folders_for_training_and_testing(tmp_path):
+    """Would catch the same mistake where the images of a part lie in it directly."""
+    touch(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/1.png")
+    test, train = str(tmp_path / "test"), str(tmp_path / "train")
+    text = (
+        f"Load each by itself: load_image_folder({test!r}, labels=...), "
+        f"load_image_folder({train!r}). If"
+    )
+    quietly_refuses(text, tmp_path)
+
+
+def test_parts_beside_other_folders_are_classes(tmp_path):
+    """The other side: a locomotive beside other vehicles is called "train", too."""
+    touch(tmp_path, "train/1.png", "car/1.png")
+    assert load_image_folder(tmp_path).target_names == ["car", "train"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("pets/cat/1.png", "pets/dog/1.png"),
+        ("pets/data/cat/1.png", "pets/data/dog/1.png"),
+        ("pets/cat/1.png", "pets/dog/1.png", "__MACOSX/pets/cat/._1.png"),
+    ],
+    ids=["once", "twice", "with the folder that macOS puts beside it"],
+)
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_single_folder_around_the_classes(files, recursive, tmp_path):
+    """Would catch the folder of an unpacked zip file that is taken for the only class."""
+    touch(tmp_path, *files)
+    if not recursive and "__MACOSX" in files[-1]:
+        quietly_refuses("there are no files ending in", tmp_path, recursive=False)
+        return
+    pets = str(tmp_path / "pets")
+    text = (
+        f"container_path={str(tmp_path)!r} holds no images but in the folder 'pets', which holds "
+        f"folders itself: load_image_folder({pets!r}) takes those for classes. If 'pets' is a "
+        "class, pass classes=['pets']."
+    )
+    quietly_refuses(text, tmp_path, recursive=recursive)
+    if recursive:
+        assert load_image_folder(tmp_path, classes=["pets"]).target.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("files", [("cat/1.png",), ("cat/1.png", "cat/old/2.png")])
+def test_a_single_class(files, tmp_path):
+    """The other side: one class with images of its own is a class, say for anomalies."""
+    touch(tmp_path, *files)
+    assert load_image_folder(tmp_path).target_names == ["cat"]
+
+
+# Tables of labels.
+
+
+@pytest.mark.parametrize("kind", ["CSV", "CSV as Path", "DataFrame"])
+def test_labels_from_a_table(kind, pets):
+    """Would catch the order of the folders instead of that of the table, and labels by folder."""
+    frame = pd.DataFrame(
+        {
+            "label": ["wild", "tame", "wild", "tame"],
+            "year": 2020,
+            "path": ["dog/1.jpg", "cat/old/3.png", "cat/2.png", "dog/1.jpg"],
+        }
+    )[:3]
+    frame.to_csv(pets / "labels.csv", index=False)
+    table = {"CSV": str(pets / "labels.csv"), "CSV as Path": pets / "labels.csv"}.get(kind, frame)
+    found = load_image_folder(pets, labels=table)
+    assert names_of(found.data, pets) == ["dog/1.jpg", "cat/old/3.png", "cat/2.png"]
+    assert found.target_names == ["tame", "wild"]
+    assert found.target.tolist() == [1, 0, 1]
+
+
+def test_a_csv_file_is_found_from_the_working_folder(pets, monkeypatch):
+    """Would catch a path that is looked for in container_path: open() has it relative to here."""
+    monkeypatch.chdir(pets.parent)
+    Path("labels.csv").write_text("1.png,tame\n")
+    found = load_image_folder(pets / "cat", labels="labels.csv")
+    assert found.target_names == ["tame"]
+
+
+def test_numbers_as_labels(pets):
+    """Would catch digits that are sorted as text, or numbers that become names."""
+    frame = pd.DataFrame({"path": IN_ORDER, "label": [10, 9, 10, 2]})
+    found = load_image_folder(pets, labels=frame)
+    assert found.target_names == [2, 9, 10]
+    assert found.target.tolist() == [2, 1, 2, 0]
+
+
+def test_classes_of_a_table(pets):
+    """Would catch rows of other classes, and another order than the one asked for."""
+    frame = pd.DataFrame({"path": IN_ORDER, "label": ["b", "a", "c", "b"]})
+    found = load_image_folder(pets, labels=frame, classes=["b", "a"])
+    assert found.target_names == ["b", "a"]
+    assert found.target.tolist() == [0, 1, 0]
+    assert names_of(found.data, pets) == [IN_ORDER[0], IN_ORDER[1], IN_ORDER[3]]
+    text = "No row of labels has the label ['d', 'B'] of classes. It has ['a', 'b', 'c']."
+    with pytest.warns(UserWarning, match=re.escape(text)) as caught:
+        found = load_image_folder(pets, labels=frame, classes=["d", "a", "B"])
+    assert caught[0].filename == __file__
+    assert found.target_names == ["d", "a", "B"]
+    assert found.target.tolist() == [1]
+
+
+def test_labels_of_several_types(pets):
+    """Would catch a raw "'<' not supported"; with an order given, nothing need be sorted."""
+    frame = pd.DataFrame({"path": IN_ORDER[:2], "label": pd.Series(["1", 1], dtype=object)})
+    text = (
+        "The labels of the table cannot be sorted: they must all be strings, or all be numbers. "
+        "They are of type int, str."
+    )
+    quietly_refuses(text, pets, labels=frame)
+    assert load_image_folder(pets, labels=frame, classes=[1, "1"]).target.tolist() == [1, 0]
+    frame["label"] = [["a"], ["b"]]
+    quietly_refuses("They are of type list.", pets, labels=frame)
+
+
+def test_files_of_a_table_that_are_missing_are_all_named(pets):
+    """Would catch an error that names one file of a thousand, or gives its row to the next."""
+    (pets / "link").symlink_to(pets / "cat")
+    (pets / "link.png").symlink_to(pets / "cat" / "1.png")
+    names = ["b.png", "cat/1.png", "a.png", "cat", "cat/1.png/x", "link/1.png", "link.png"]
+    frame = pd.DataFrame({"path": [*names, "a\0.png", "dog/1.jpg"], "label": [*"abababab", "c"]})
+    reasons = [
+        ("a\0.png", "embedded null byte"),
+        ("a.png", "No such file or directory"),
+        ("b.png", "No such file or directory"),
+        ("cat", "it is no regular file"),
+        ("cat/1.png/x", "Not a directory"),
+        ("link.png", "symbolic links are not followed"),
+        ("link/1.png", "symbolic links are not followed"),
+    ]
+    lines = "".join(f"\n  {os.path.join(pets, name)!r}: {why}" for name, why in reasons)
+    text = f"7 files or folders cannot be read:{lines}\nPass on_error='skip' to leave them out."
+    assert quietly_refuses(text, pets, labels=frame) == text
+
+    draw(pets, "cat/1.png", "dog/1.jpg")
+    found, text = said(pets, labels=frame, on_error="skip")
+    assert names_of(found.data, pets) == ["cat/1.png", "dog/1.jpg"]
+    assert [found.target_names[i] for i in found.target] == ["b", "c"]
+    assert text == f"7 files or folders cannot be read, and are left out:{lines}"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a Unix thing")
+def test_a_table_that_names_a_pipe(pets):
+    """Would catch a table that has the reader wait for ever."""
+    os.mkfifo(pets / "pipe.png")
+    frame = pd.DataFrame({"path": ["pipe.png"], "label": ["a"]})
+    quietly_refuses("pipe.png': it is no regular file", pets, labels=frame)
+
+
+def test_a_table_decides_whatever_the_extension_and_however_hidden(tmp_path):
+    """Would catch a file that somebody named, and that is left out by its name."""
+    touch(tmp_path, "scan", ".hidden/1.xyz")
+    frame = pd.DataFrame({"path": ["scan", ".hidden/1.xyz"], "label": ["a", "b"]})
+    found = load_image_folder(tmp_path, labels=frame, extensions=".png", recursive=False)
+    assert names_of(found.data, tmp_path) == ["scan", ".hidden/1.xyz"]
+
+
+def test_many_classes_take_no_quadratic_time(tmp_path, monkeypatch):
+    """Would catch a set of all labels that is made anew for every class: counts, not seconds."""
+    touch(tmp_path, "1.png")
+    hashed = 0
+
+    class Label(str):
+        __slots__ = ()
+
+        def __hash__(self):
+            nonlocal hashed
+            hashed += 1
+            return str.__hash__(self)
+
+    n = 300
+    frame = pd.DataFrame({"path": [f"x/../{i}.png" for i in range(n)]})
+    frame["label"] = pd.Series([Label(i) for i in range(n)], dtype=object)
+    with pytest.raises(ValueError, match=f"^{n - 1} files or folders"):
+        load_image_folder(tmp_path, labels=frame)
+    assert hashed < 10 * n
+
+
+# What cannot be read.
+
+
+def test_a_folder_that_cannot_be_listed(pets, monkeypatch):
+    """Would catch a class that is empty since its folder belongs to somebody else."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "dog":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    line = f"\n  {str(pets / 'dog')!r}: Permission denied"
+    text = f"1 files or folders cannot be read:{line}\nPass on_error='skip' to leave them out."
+    for labels in ("inferred", None):
+        assert quietly_refuses(text, pets, labels=labels) == text
+
+    draw(pets, *IN_ORDER)
+    for classes in (None, ["cat", "dog"]):
+        found, text = said(pets, classes=classes, on_error="skip")
+        assert names_of(found.data, pets) == IN_ORDER[:3]
+        assert found.target_names == ["cat", "dog"]
+        assert text == f"1 files or folders cannot be read, and are left out:{line}"
+
+
+def test_a_folder_that_cannot_be_listed_is_told_before_anything_else(tmp_path, monkeypatch):
+    """Would catch "no images but in the folder dog", since those of cat could not be seen."""
+    touch(tmp_path, "cat/1.png", "dog/young/1.png", "dog/old/2.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "cat":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    quietly_refuses(f"{str(tmp_path / 'cat')!r}: Permission denied", tmp_path)
+
+
+def test_a_container_that_cannot_be_listed(pets, monkeypatch):
+    """Would catch "no class folders" where the folder is not ours to look into."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for parameters in ({}, {"classes": ["cat"]}, {"labels": None}):
+        quietly_refuses(f"{str(pets)!r}: Permission denied", pets, **parameters)
+
+
+@pytest.fixture
+def damaged(pets):
+    """Four real images, and in each class one or two that are none; returns the good ones."""
+    draw(pets, *IN_ORDER)
+    touch(pets, "cat/0.png", "dog/0.png")
+    whole = (pets / "cat" / "1.png").read_bytes()
+    (pets / "dog" / "2.png").write_bytes(whole[: len(whole) // 2])
+    return pets
+
+
+def test_damaged_images_are_left_out_together_with_their_labels(damaged):
+    """Would catch labels that move up by one, and a damaged file that nobody hears of."""
+    found, text = said(damaged, on_error="skip")
+    assert names_of(found.data, damaged) == IN_ORDER
+    assert found.target.tolist() == [0, 0, 0, 1]
+    assert found.filenames.tolist() == found.data.tolist()
+    first, *lines = text.splitlines()
+    assert first == "3 of 7 images cannot be read, and are left out:"
+    assert [line.split("': ")[0] for line in lines] == [
+        f"  '{damaged / name}" for name in ("cat/0.png", "dog/0.png", "dog/2.png")
+    ]
+    assert "it is empty" in lines[0]
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_damaged_images_of_a_table_are_left_out_with_their_labels(as_frame, damaged):
+    """Would catch rows of a table that get the label of their neighbour."""
+    names = ["dog/2.png", "cat/1.png", "cat/0.png", "dog/1.jpg", "cat/2.png"]
+    frame = pd.DataFrame({"path": names, "label": [5, 1, 6, 1, 2]})
+    (X, y), text = said(damaged, labels=frame, on_error="skip", return_X_y=True, as_frame=as_frame)
+    assert names_of(X["path"] if as_frame else X, damaged) == [
+        "cat/1.png",
+        "dog/1.jpg",
+        "cat/2.png",
+    ]
+    assert list(y) == [0, 0, 1]
+    assert text.startswith("2 of 5 images cannot be read, and are left out:\n")
+
+
+def test_classes_keep_their_numbers_where_all_images_of_one_are_damaged(damaged):
+    """Would catch a numbering that depends on which files are damaged."""
+    (damaged / "cat" / "old" / "3.png").write_bytes(b"no image")
+    touch(damaged, "ape/1.png")
+    found, _ = said(damaged, on_error="skip")
+    assert found.target_names == ["ape", "cat", "dog"]
+    assert found.target.tolist() == [1, 1, 2]
+
+
+def test_damaged_images_without_labels(damaged):
+    """Would catch a target that is made up where there is none."""
+    found, _ = said(damaged, labels=None, on_error="skip")
+    assert names_of(found.data, damaged) == IN_ORDER
+    assert found.target is None
+
+
+def test_all_images_damaged(pets):
+    """Would catch an empty result; the warning names the files, and the error says what is up."""
+    with (
+        pytest.warns(UserWarning, match="^4 of 4 images cannot be read"),
+        pytest.raises(ValueError, match="in its class folders that can be read"),
+    ):
+        load_image_folder(pets, on_error="skip")
+
+
+def test_nothing_is_warned_of_where_all_is_well(pets):
+    """Would catch a warning that everybody learns to ignore."""
+    draw(pets, *IN_ORDER)
+    found = load_image_folder(pets, on_error="skip")
+    assert names_of(found.data, pets) == IN_ORDER
+
+
+def test_a_damaged_image_shows_when_it_is_read(damaged):
+    """Would catch files that are opened for a list of names, or a reader that passes over them."""
+    found = load_image_folder(damaged, on_error="raise")
+    assert len(found.data) == 7
+    reader = ImageReader(size=(4, 4)).fit(found.data)
+    with pytest.raises(ValueError, match=r"^3 of 7 images cannot be read:\n") as caught:
+        reader.transform(found.data)
+    for name in ("cat/0.png", "dog/0.png", "dog/2.png"):
+        assert f"\n  {str(damaged / name)!r}: " in str(caught.value)
+
+
+def test_listing_opens_no_file(pets, monkeypatch):
+    """Would catch a check of each file, which takes minutes for a million of them."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a file was opened")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
+    assert len(load_image_folder(pets).data) == 4
+
+
+def test_odd_names_are_kept(tmp_path):
+    """Would catch names that NumPy's text arrays or the labels change on the way."""
+    names = ["猫/k ä\n.png", "a b/'\".png", "a b/" + "x" * 200 + ".png"]
+    touch(tmp_path, *names)
+    found = load_image_folder(tmp_path)
+    assert found.target_names == ["a b", "猫"]
+    assert sorted(names_of(found.data, tmp_path)) == sorted(names)
+    assert all(map(os.path.isfile, found.data))
+    frame = load_image_folder(tmp_path, as_frame=True).frame
+    assert frame["path"].tolist() == found.data.tolist()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_can_be_read(tmp_path):
+    """Would catch a list of paths of which some cannot be opened."""
+    draw(tmp_path, "cat/1.png")
+    os.rename(tmp_path / "cat" / "1.png", os.fsencode(tmp_path) + b"/cat/\xe9.png")
+    for as_frame in (False, True):
+        found = load_image_folder(tmp_path, as_frame=as_frame)
+        assert ImageReader(size=(4, 4)).transform(found.data).shape == (1, 4, 4, 3)

@@ -1,0 +1,325 @@
+"""Tables of labels: CSV files as spreadsheets write them, DataFrames, and what is wrong in both."""
+
+import datetime
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from sklearn_cnn.images.labels_table import read_labels_table
+
+PETS = (["1.png", "2.png", "b/3.png"], ["cat", "dog", "cat"])
+"""What most tables of these tests say."""
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    """A function that writes a CSV file, as text or bytes, outside of the folder of the images."""
+
+    def write(content):
+        path = tmp_path / "labels.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def says(text):
+    """The pattern of an error that begins with a text."""
+    return f"^{re.escape(text)}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\n1.png,cat\n2.png,dog\nb/3.png,cat\n",
+        "path,label\n1.png,cat\n2.png,dog\nb/3.png,cat",
+        "path,label\r\n1.png,cat\r\n2.png,dog\r\nb/3.png,cat\r\n",
+        "label,path\ncat,1.png\ndog,2.png\ncat,b/3.png\n",
+        "width,label,path,place\n8,cat,1.png,x\n8,dog,2.png,\n8,cat,b/3.png,\n",
+        " path , label \n1.png, cat\n2.png,dog \nb/3.png,cat\n",
+        '"path","label"\n"1.png","cat"\n"2.png","dog"\n"b/3.png","cat"\n',
+        "file,class\n1.png,cat\n2.png,dog\nb/3.png,cat\n",
+        "1.png,cat\n2.png,dog\nb/3.png,cat\n",
+        "\n\npath,label\n\n1.png,cat\n2.png,dog\n   \nb/3.png,cat\n\n",
+        "path,label\n1.png,cat\n2.png,dog\nb/3.png,cat\n,\n,\n",
+        b"\xef\xbb\xbfpath,label\n1.png,cat\n2.png,dog\nb/3.png,cat\n",
+        b"\xef\xbb\xbf1.png,cat\n2.png,dog\nb/3.png,cat\n",
+        "path,label\n./1.png,cat\nx/../2.png,dog\nb//3.png,cat\n",
+        "path,label\n1.png,cat\n2.png,dog\n1.png,cat\nb/3.png,cat\n./1.png,cat\n",
+    ],
+    ids=[
+        "plain",
+        "no newline at the end",
+        "CRLF",
+        "columns change places",
+        "further columns",
+        "spaces",
+        "quoted",
+        "other names",
+        "no names",
+        "blank lines",
+        "empty rows of a spreadsheet",
+        "BOM",
+        "BOM, no names",
+        "paths not in their plain form",
+        "rows given twice",
+    ],
+)
+def test_csv_files_that_say_the_same(content, csv_file, tmp_path):
+    """Would catch a row that is lost or taken for the line of names, and a path or label that
+    keeps what a spreadsheet put around it."""
+    assert read_labels_table(csv_file(content), str(tmp_path)) == PETS
+    assert read_labels_table(str(csv_file(content)), str(tmp_path)) == PETS
+
+
+def test_commas_quotes_newlines_and_letters_in_fields(csv_file, tmp_path):
+    """Would catch lines that are split at commas, and an encoding that depends on the system."""
+    content = (
+        'path,label\n"cat, black.png","a ""cat"", asleep"\n"two\nlines.png",Kätzchen\n猫.png,猫\n'
+    )
+    names, labels = read_labels_table(csv_file(content), str(tmp_path))
+    assert names == ["cat, black.png", "two\nlines.png", "猫.png"]
+    assert labels == ['a "cat", asleep', "Kätzchen", "猫"]
+
+
+@pytest.mark.parametrize("first", ["1.png", "1.jpeg", "b/1.TIFF", "gone.webp"])
+def test_a_first_line_with_the_name_of_an_image_is_a_row(first, csv_file, tmp_path):
+    """Would catch a missing first file that is taken for a name of a column, and never named."""
+    names, labels = read_labels_table(csv_file(f"{first},cat\n2.png,dog\n"), str(tmp_path))
+    assert (names, labels) == ([first, "2.png"], ["cat", "dog"])
+
+
+def test_a_first_line_with_the_name_of_a_file_there_is_a_row(csv_file, tmp_path):
+    """Would catch a row that is lost since its file has no extension; both sides."""
+    content = "0001,cat\n0002,dog\n"
+    assert read_labels_table(csv_file(content), str(tmp_path))[0] == ["0002"]
+    (tmp_path / "0001").touch()
+    assert read_labels_table(csv_file(content), str(tmp_path))[0] == ["0001", "0002"]
+
+
+def test_columns_named_path_and_label_are_names_whatever_files_there_are(csv_file, tmp_path):
+    """Would catch a file called "path" that makes a row of the line of names."""
+    (tmp_path / "path").touch()
+    assert read_labels_table(csv_file("path,label\n1.png,cat\n"), str(tmp_path))[0] == ["1.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", " has no rows."),
+        ("\n \n,\n", " has no rows."),
+        ("path,label\n", " has no rows."),
+        ("path,label\n1.png,cat\n\n2.png\n", ": line 4 has 1 fields, and the first has 2."),
+        ("path,label\n1.png,cat,8\n", ": line 2 has 3 fields, and the first has 2."),
+        ("1.png,cat\n2.png,cat,\n", ": line 2 has 3 fields, and the first has 2."),
+        ("path,label\n1.png,\n", ", line 2 has no label: path '1.png'."),
+        ('path,label\n1.png,cat\n"\n.png",  \n', ", line 4 has no label: path '\\n.png'."),
+        ("path,label\n,cat\n", ", line 2: path must be a name of a file. Got ''."),
+        (
+            "path,label\n1.png,cat\n2.png,dog\n1.png,dog\n",
+            " has two labels for '1.png': 'cat' and 'dog'.",
+        ),
+        (
+            "file,class,split\n1.png,cat,train\n",
+            " must have the columns 'path' and 'label', or two columns in this order. Got 'file', "
+            "'class', 'split'.",
+        ),
+        (
+            "path,label,label\n1.png,cat,dog\n",
+            " must have the columns 'path' and 'label', or two columns in this order. Got 'path', "
+            "'label', 'label'.",
+        ),
+        (
+            "path;label\n1.png;cat\n",
+            " must have the columns 'path' and 'label', or two columns in this order. Got "
+            "'path;label'.",
+        ),
+        (
+            "path,label\nkätzchen.png,cat\n".encode("latin-1"),
+            " cannot be read: it must be a CSV file in UTF-8, with commas. 'utf-8' codec can't",
+        ),
+        (
+            "path,label\n1.png,cat\n".encode("utf-16"),
+            " cannot be read: it must be a CSV file in UTF-8, with commas. 'utf-8' codec can't",
+        ),
+        (
+            b"path,label\n" + b"a" * 200_000 + b",cat\n",
+            " cannot be read: it must be a CSV file in UTF-8, with commas. field larger than",
+        ),
+    ],
+    ids=lambda value: value.strip(" .:,")[:30] if isinstance(value, str) else "bytes",
+)
+def test_csv_files_with_a_mistake(content, error, csv_file, tmp_path):
+    """Would catch a raw error, or one that does not say in which line of the file to look."""
+    path = csv_file(content)
+    with pytest.raises(ValueError, match=says(f"labels={str(path)!r}{error}")):
+        read_labels_table(path, str(tmp_path))
+
+
+WAYS_OUT = ["../1.png", "b/../../1.png", "..", "/etc/passwd", "//1.png", "./../1.png"]
+
+
+@pytest.mark.parametrize("path", WAYS_OUT)
+def test_paths_that_lead_out_of_the_folder(path, csv_file, tmp_path):
+    """Would catch a table from a stranger that has files read which are none of its business."""
+    table = csv_file(f"path,label\n1.png,cat\n{path},dog\n")
+    text = (
+        f"line 3: path {path!r} is absolute, or leads out of the folder. Paths must be relative to "
+        "container_path, and lie in it."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        read_labels_table(table, str(tmp_path))
+    frame = pd.DataFrame({"path": ["1.png", path], "label": ["cat", "dog"]})
+    with pytest.raises(ValueError, match=re.escape(text.replace("line 3", "labels, row 1"))):
+        read_labels_table(frame, str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["..a.png", "b/..png", "...", "a/../1.png"])
+def test_paths_that_only_look_as_if_they_led_out(path, csv_file, tmp_path):
+    """The other side: two dots in a name are a name."""
+    names, _ = read_labels_table(csv_file(f"path,label\n{path},dog\n"), str(tmp_path))
+    assert names == [path.removeprefix("a/../")]
+
+
+FRAME = pd.DataFrame({"path": PETS[0], "label": PETS[1]})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME,
+        FRAME[["label", "path"]],
+        FRAME.assign(width=8)[["width", "label", "path"]],
+        FRAME.set_axis(["file", "class"], axis=1),
+        FRAME.set_axis([0, 1], axis=1),
+        FRAME.set_axis([7, 7, 7]),
+        FRAME.astype(object),
+        FRAME.astype("category"),
+        FRAME.astype("string"),
+        FRAME.assign(path=FRAME["path"].map(Path)),
+        pl.DataFrame(FRAME.to_dict("list")),
+        pl.DataFrame(FRAME.to_dict("list")).select("label", "path"),
+    ],
+    ids=[
+        "plain",
+        "columns change places",
+        "further columns",
+        "other names",
+        "numbers for names",
+        "index",
+        "object",
+        "category",
+        "string",
+        "Path",
+        "polars",
+        "polars, columns change places",
+    ],
+)
+def test_data_frames_that_say_the_same(frame, tmp_path):
+    """Would catch a row found by its label in the index, or a dtype that keeps NumPy's types."""
+    assert read_labels_table(frame, str(tmp_path)) == PETS
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 1], [0, 1]),
+        (np.array([0, 1], dtype=np.int8), [0, 1]),
+        (pd.array([0, 1], dtype="Int64"), [0, 1]),
+        ([False, True], [False, True]),
+        ([0.5, 1.0], [0.5, 1.0]),
+        (["0", 1], ["0", 1]),
+    ],
+    ids=str,
+)
+def test_labels_of_a_data_frame_stay_what_they_are(labels, expected, tmp_path):
+    """Would catch integers that become text, or NumPy's integers in target_names."""
+    frame = pd.DataFrame({"path": ["1.png", "2.png"], "label": labels})
+    found = read_labels_table(frame, str(tmp_path))[1]
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["cat", None],
+        ["cat", ""],
+        ["cat", " "],
+        ["cat", float("nan")],
+        [1.0, float("nan")],
+        pd.array([1, None], dtype="Int64"),
+        pd.array(["cat", None], dtype="string"),
+        [datetime.datetime(2020, 1, 1), pd.NaT],
+        [True, pd.NA],
+    ],
+    ids=str,
+)
+def test_rows_without_a_label(labels, tmp_path):
+    """Would catch NaN that becomes a class, and NA whose truth cannot be told."""
+    frame = pd.DataFrame({"path": ["1.png", "2.png"], "label": labels})
+    if isinstance(labels, list):
+        frame["label"] = pd.Series(labels, dtype=object)
+    with pytest.raises(ValueError, match=r"^labels, row 1 has no label: path '2.png'\.$"):
+        read_labels_table(frame, str(tmp_path))
+
+
+@pytest.mark.parametrize("missing", [None, "nan"])
+def test_rows_of_polars_without_a_label(missing, tmp_path):
+    """Would catch null, which polars gives where pandas gives NaN."""
+    column = pl.Series([1.0, None if missing is None else float(missing)])
+    frame = pl.DataFrame({"path": ["1.png", "2.png"], "label": column})
+    with pytest.raises(ValueError, match=r"^labels, row 1 has no label: path '2.png'\.$"):
+        read_labels_table(frame, str(tmp_path))
+
+
+@pytest.mark.parametrize("path", [None, float("nan"), 7, "", b"2.png"], ids=repr)
+def test_rows_without_a_path(path, tmp_path):
+    """Would catch a missing path that is looked for as a file called "nan"."""
+    frame = pd.DataFrame({"path": pd.Series(["1.png", path], dtype=object), "label": [0, 1]})
+    text = "labels, row 1: path must be a name of a file. Got "
+    with pytest.raises(ValueError, match=says(text)):
+        read_labels_table(frame, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (FRAME[["label"]], "labels must have the columns 'path' and 'label', or two columns"),
+        (FRAME.set_index("path"), "labels must have the columns 'path' and 'label', or two"),
+        (FRAME[:0], "labels has no rows."),
+        (pd.DataFrame(), "labels must have the columns 'path' and 'label', or two columns"),
+        (
+            pd.DataFrame({"path": ["a.png", "a.png"], "label": [0, 1]}),
+            "labels has two labels for 'a.png': 0 and 1.",
+        ),
+    ],
+    ids=["one column", "path is the index", "no rows", "nothing", "two labels"],
+)
+def test_data_frames_with_a_mistake(frame, error, tmp_path):
+    """Would catch a raw error of pandas' where the message should say what is expected."""
+    with pytest.raises(ValueError, match=says(error)):
+        read_labels_table(frame, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "table", [["cat", "dog"], {"path": ["1.png"], "label": ["cat"]}, FRAME["label"], np.eye(2)]
+)
+def test_what_is_neither_a_path_nor_a_data_frame(table, tmp_path):
+    """Would catch "expected str, bytes or os.PathLike object, not list", which helps nobody."""
+    text = f"or None. Got {type(table).__name__}. Of lists, make a DataFrame: pandas.DataFrame("
+    with pytest.raises(TypeError, match=re.escape(text)):
+        read_labels_table(table, str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["infered", "gone.csv", "."])
+def test_a_path_without_a_file(path, tmp_path, monkeypatch):
+    """Would catch a misspelt word that is told as a missing file, without what may be given."""
+    monkeypatch.chdir(tmp_path)
+    text = f"labels={path!r} is no file. labels must be 'inferred', the path of a CSV file, a Data"
+    with pytest.raises(FileNotFoundError, match=says(text)):
+        read_labels_table(path, str(tmp_path))
