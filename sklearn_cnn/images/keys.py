@@ -12,6 +12,10 @@ KEY_BYTES = 16
 NO_KEY = bytes(KEY_BYTES)
 """The key of what cannot be kept."""
 
+_OF_FILE = blake2b(digest_size=KEY_BYTES, person=b"file")
+_OF_CONTENT = blake2b(digest_size=KEY_BYTES, person=b"content")
+_ROOT = os.fsencode(os.sep)
+
 
 def file_keys(sources: Iterable[Any]) -> np.ndarray:
     """Compute the key of each file: of its path, size and time of modification.
@@ -41,16 +45,22 @@ def as_keys(data: bytes) -> np.ndarray:
 
 def _file_key(source: Any, folder: bytes) -> bytes:
     if isinstance(source, bytes):
-        return blake2b(source, digest_size=KEY_BYTES, person=b"content").digest()
+        return _hash(_OF_CONTENT, source)
     try:
         status = os.stat(source)
     except (OSError, ValueError):  # missing, or no name of a file at all
         return NO_KEY
     path = os.fsencode(source)
-    if not os.path.isabs(path):
-        path = os.path.join(folder, path)
-    identity = b"%d %d %b" % (status.st_size, status.st_mtime_ns, path)
-    return blake2b(identity, digest_size=KEY_BYTES, person=b"file").digest()
+    if not path.startswith(_ROOT):
+        path = os.path.join(folder, path)  # which leaves other absolute paths as they are
+    return _hash(_OF_FILE, b"%d %d %b" % (status.st_size, status.st_mtime_ns, path))
+
+
+def _hash(begun: blake2b, data: bytes) -> bytes:
+    """Go on from a hash begun before; beginning one anew takes longer than a short name."""
+    hashed = begun.copy()
+    hashed.update(data)
+    return hashed.digest()
 
 
 def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -67,10 +77,15 @@ def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         For each wanted key its row among the stored ones, -1 where it is not there.
     """
     rows = np.full(len(wanted), -1)
+    is_key = wanted.any(axis=1)
+    if len(wanted) and is_key.all():
+        for start in np.flatnonzero((stored == wanted[0]).all(axis=1)):
+            if np.array_equal(stored[start : start + len(wanted)], wanted):
+                return np.arange(start, start + len(wanted))  # in the order of an earlier read
     likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))
     likely = likely[np.argsort(stored[likely, 0], kind="stable")]
     places = np.searchsorted(stored[likely, 0], wanted[:, 0])
-    searching = np.flatnonzero(wanted.any(axis=1) & (places < len(likely)))
+    searching = np.flatnonzero(is_key & (places < len(likely)))
     places = places[searching]
     while len(searching):  # once, unless the first halves of different keys are equal
         candidates = likely[places]
