@@ -137,6 +137,8 @@ def _as_array(X: Any) -> Any:
         raise TypeError(_SHOW_PIPELINE.format(what="paths or text", paths="paths"))
     if isinstance(X, dict) and "data" in X:  # a Bunch
         what = f"a {type(X).__name__}"
+        if not _holds_paths(X["data"]):
+            raise TypeError(f"X must hold the pixels of images, not {what}: pass its .data.")
         raise TypeError(_SHOW_PIPELINE.format(what=what, paths="folder.data"))
     if hasattr(X, "detach") and hasattr(X, "cpu"):  # a torch tensor, on whichever device
         X = X.detach().cpu()

@@ -203,7 +203,12 @@ class PixelCache:
         elif self._are_large(n_images):
             pixels = self._view(keys, places, self._gather(places, maps, blank))
         else:
-            pixels = np.concatenate(list(self._gather(places, maps, blank)))
+            pixels = np.empty((n_images, *self.reading.shape), dtype=np.uint8)
+            start = 0
+            for block in self._gather(places, maps, blank):
+                pixels[start : start + len(block)] = block
+                start += len(block)
+            pixels.flags.writeable = False  # as a map is
         for path in places.in_use():  # after its view, which is sooner made again
             _mark_as_used(path)
         return pixels

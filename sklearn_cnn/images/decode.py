@@ -5,6 +5,7 @@ the number of pixels is read from the header and capped before anything is decod
 wrong with a file becomes one error, :class:`UnreadableImage`, with a reason in words.
 """
 
+import errno
 import io
 import os
 import stat
@@ -22,6 +23,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageColor,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -48,13 +50,14 @@ FORMATS = tuple(
 """What is opened, the likeliest first."""
 
 MAX_PIXELS = 89_478_485
-"""Pixels of the largest image that is decoded; where Pillow begins to warn of bombs."""
+"""Pixels that are decoded, at most: where Pillow begins to warn of bombs.
+
+A JPEG file may have twice as many, if it is shrunk below that while it is decoded.
+"""
 
 MAX_FILE_BYTES = 1 << 30
 """Bytes of the largest file that is opened."""
 
-VERSION = f"1, Pillow {PIL.__version__}"
-"""Changes whenever the same file may give other pixels."""
 
 _ORIENTATION = 0x0112
 
@@ -76,6 +79,10 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _sharing = threading.Lock()
 
 
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+"""Errors of the machine, and not of an image."""
+
+
 class UnreadableImage(ValueError):
     """An image that cannot be read; the message is a reason, without the image's name."""
 
@@ -83,6 +90,12 @@ class UnreadableImage(ValueError):
 def is_image(source: Any) -> bool:
     """Whether a source is an image of Pillow's."""
     return isinstance(source, Image.Image)
+
+
+def decoder_version() -> str:
+    """Return what changes whenever the same file may give other pixels."""
+    lenient = ", truncated files" if ImageFile.LOAD_TRUNCATED_IMAGES else ""  # as others may set it
+    return f"1, Pillow {PIL.__version__}{lenient}"
 
 
 def parse_colour(colour: Any) -> tuple[int, int, int]:
@@ -130,26 +143,32 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
     ------
     UnreadableImage
         Whatever is wrong with it.
+    OSError, MemoryError
+        Where the machine has no more memory or file handles, which is no fault of the image.
     """
     try:
         if isinstance(source, np.ndarray):
             image = _wrap(array_to_image(source))
-            _check_pixel_count(image)
+            _check_pixel_count(*image.size)
             return _fill_frame(image, reading)
         if is_image(source):
             with _sharing:  # reading pixels changes the image, and others may hold the same one
-                _check_pixel_count(source)
+                _check_pixel_count(*source.size)
                 copy = source.copy()
             return _finish(copy, reading, _deep_gray(source))
         content = source if isinstance(source, bytes) else _read_file(source)
-        pixels = decode_plain_jpeg(content, partial(_divisor, reading), MAX_PIXELS)
+        pixels = decode_plain_jpeg(content, partial(_divisor, reading))
         if pixels is not None:
             return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
         with _open_image(io.BytesIO(content)) as image:
             return _finish(image, reading, _deep_gray(image))
     except UnreadableImage:
         raise
+    except MemoryError:
+        raise
     except OSError as error:
+        if error.errno in OUT_OF_RESOURCES:
+            raise
         raise UnreadableImage(error.strerror or str(error)) from error
     except Exception as error:  # what decoders raise on damaged files is not documented
         raise UnreadableImage(str(error) or type(error).__name__) from error
@@ -190,19 +209,17 @@ def _open_image(file: BinaryIO) -> Image.Image:
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"its header asks for too many pixels: {error}") from None
-    try:
-        _check_pixel_count(image)
-    except UnreadableImage:
-        image.close()
-        raise
     return image
 
 
-def _check_pixel_count(image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
+def _check_pixel_count(width: int, height: int, divisor: int = 1) -> None:
+    """Refuse an image by its header, before anything is decoded."""
+    limit = MAX_PIXELS * (1 if divisor == 1 else 2)
+    decoded = -(-width // divisor) * -(-height // divisor)
+    if width * height > limit or decoded > MAX_PIXELS:
         raise UnreadableImage(
-            f"it has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read"
+            f"it has {width} x {height} pixels, more than the {limit:,} that are read; make it "
+            "smaller first"
         )
 
 
@@ -219,11 +236,14 @@ def _deep_gray(image: Image.Image) -> tuple[int, bool] | None:
 
 def _finish(image: Image.Image, reading: Reading, deep: tuple[int, bool] | None) -> np.ndarray:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
+    divisor = 1
     if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
+        divisor = _divisor(reading, *image.size, turned=_orientation(image) in _TURNED)
+    else:
+        _check_pixel_count(*image.size)
+    if divisor > 1:
         width, height = image.size
-        divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
-        if divisor > 1:
-            image.draft(None, (width // divisor, height // divisor))
+        image.draft(None, (width // divisor, height // divisor))
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     flat = _flatten(image) if deep is None else _flatten_deep_gray(image, *deep)
@@ -239,9 +259,11 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False) -> int:
-    """Tell by how much a JPEG image may be shrunk while it is decoded."""
+    """Tell by how much a JPEG image is to be shrunk while it is decoded, if it is decoded."""
     frame = (reading.width, reading.height)
-    return shrink_divisor((width, height), frame[::-1] if turned else frame, reading.resize)
+    divisor = shrink_divisor((width, height), frame[::-1] if turned else frame, reading.resize)
+    _check_pixel_count(width, height, divisor)
+    return divisor
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -279,13 +301,10 @@ def _wrap(pixels: np.ndarray) -> Image.Image:
 def _fill_frame(
     image: Image.Image, reading: Reading, upright: Image.Transpose | None = None
 ) -> np.ndarray:
-    """Turn, composite, convert and resize an image of mode L, RGB or RGBA."""
+    """Turn, resize, composite and convert an image of mode L, RGB or RGBA."""
     if upright is not None:
         image = image.transpose(upright)
-    if image.mode == "RGBA" and reading.mode != "RGBA":
-        behind = Image.new("RGBA", image.size, (*reading.background, 255))
-        image = Image.alpha_composite(behind, image)
-    if image.mode != reading.mode:
+    if image.mode != "RGBA" and image.mode != reading.mode:
         image = image.convert(reading.mode)
     frame = (reading.width, reading.height)
     framing = frame_image(image.size, frame, reading.resize)
@@ -297,6 +316,9 @@ def _fill_frame(
             image = image.resize(
                 framing.scaled, Image.Resampling.BILINEAR, framing.box, REDUCING_GAP
             )
+    if image.mode != reading.mode:  # composited when it is small, which takes less memory
+        behind = Image.new("RGBA", image.size, (*reading.background, 255))
+        image = Image.alpha_composite(behind, image).convert(reading.mode)
     if framing.scaled != frame:
         whole = Image.new(reading.mode, frame, _colour_in_mode(reading))
         whole.paste(image, framing.offset)

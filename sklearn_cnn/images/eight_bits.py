@@ -1,6 +1,10 @@
 """Pixels of other types as eight bits: scaled, never clipped or cut off."""
 
+from math import prod
+
 import numpy as np
+
+from sklearn_cnn.images.scale import row_blocks
 
 
 def to_eight_bits(pixels: np.ndarray, largest: int | None = None) -> np.ndarray:
@@ -30,6 +34,25 @@ def to_eight_bits(pixels: np.ndarray, largest: int | None = None) -> np.ndarray:
         return pixels.astype(np.uint8) * np.uint8(255)
     if largest is None and pixels.dtype == np.uint8:
         return pixels
+    largest = check_levels(pixels, largest)
+    if kind == "f":
+        return np.rint(pixels * 255.0).astype(np.uint8)
+    if largest == 255:
+        return pixels.astype(np.uint8)
+    scaled = np.empty(pixels.shape, dtype=np.uint8)
+    for block in row_blocks(len(pixels), prod(pixels.shape[1:])):
+        scaled[block] = (pixels[block].astype(np.uint32) * 255 + largest // 2) // largest
+    return scaled
+
+
+def check_levels(pixels: np.ndarray, largest: int | None = None) -> int:
+    """Return what white is in the pixels of one image or several.
+
+    Parameters and errors are those of ``to_eight_bits``.
+    """
+    kind = pixels.dtype.kind
+    if kind == "b":
+        return 1
     if kind not in "uif":
         raise TypeError(f"its pixels are no real numbers, but of dtype {pixels.dtype}")
     if largest is None:
@@ -42,12 +65,7 @@ def to_eight_bits(pixels: np.ndarray, largest: int | None = None) -> np.ndarray:
             "expected: uint8 takes 0 to 255, uint16 0 to 65535, floating point 0 to 1. Scale or "
             "convert the array"
         )
-    if kind == "f":
-        return np.rint(pixels * 255.0).astype(np.uint8)
-    if largest == 255:
-        return pixels.astype(np.uint8)
-    scaled = (pixels.astype(np.uint32) * 255 + largest // 2) // largest
-    return scaled.astype(np.uint8)
+    return largest
 
 
 def array_to_image(array: np.ndarray) -> np.ndarray:

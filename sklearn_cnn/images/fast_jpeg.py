@@ -23,7 +23,7 @@ def is_available() -> bool:
 
 
 def decode_plain_jpeg(
-    content: bytes, choose_divisor: Callable[[int, int], int], max_pixels: int
+    content: bytes, choose_divisor: Callable[[int, int], int]
 ) -> np.ndarray | None:
     """Decode a JPEG file that needs no further treatment.
 
@@ -32,9 +32,8 @@ def decode_plain_jpeg(
     content : bytes
         The whole file.
     choose_divisor : callable
-        Takes width and height, and returns 1, 2, 4 or 8: by how much to shrink while decoding.
-    max_pixels : int
-        Larger images are left to Pillow, too.
+        Takes width and height, and returns 1, 2, 4 or 8: by how much to shrink while decoding; or
+        raises an error, if they are too large.
 
     Returns
     -------
@@ -47,9 +46,12 @@ def decode_plain_jpeg(
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if height * width > max_pixels or colours not in ("YCbCr", "Gray"):
-            return None
-        divisor = choose_divisor(width, height)
+    except ValueError:  # damaged, or not to its liking
+        return None
+    if colours not in ("YCbCr", "Gray"):
+        return None
+    divisor = choose_divisor(width, height)
+    try:
         shape = (-(-height // divisor), -(-width // divisor), 1 if colours == "Gray" else 3)
         pixels: np.ndarray = simplejpeg.decode_jpeg(
             content, "GRAY" if colours == "Gray" else "RGB", min_height=shape[0], min_width=shape[1]

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 
 from sklearn_cnn._compat import StrOptions, validate_params
 from sklearn_cnn.images.labelling import Labelled, label_by_folder, label_by_table
-from sklearn_cnn.images.walk import EXTENSIONS, Walk, walk_images
+from sklearn_cnn.images.walk import EXTENSIONS, UNREAD_EXTENSIONS, Walk, walk_images
 
 
 @validate_params(
@@ -65,8 +65,8 @@ def load_image_folder(
         "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
         with the columns "path" (relative to ``container_path``) and "label" says which files to
         load, and their labels. None loads all images without labels, to predict them.
-    extensions : str, sequence of str or None, default=(".png", ".jpg", ".jpeg", ".webp", ".bmp", \
-".gif", ".tif", ".tiff")
+    extensions : str, sequence of str or None, default=(".png", ".jpg", ".jpeg", ".jpe", \
+".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
         Endings of the names that are taken, in upper or lower case; None takes all files. Does not
         concern files named in a table.
     recursive : bool, default=True
@@ -111,7 +111,9 @@ def load_image_folder(
     NotADirectoryError
         If ``container_path`` is no folder.
     FileNotFoundError
-        If ``labels`` is a path where there is no file.
+        If there is no ``container_path``, or ``labels`` is a path where there is no file.
+    ImportError
+        If ``as_frame`` is asked for, and pandas is not installed.
     TypeError
         If ``labels`` is none of the kinds above.
 
@@ -140,12 +142,13 @@ def load_image_folder(
     >>> pets.target_names, pets.target.tolist()
     (['cat', 'dog'], [0, 0, 1])
     """
-    folder = os.fspath(container_path)
+    folder = os.path.expanduser(os.fspath(container_path))
     if not os.path.isdir(folder):
-        what = "is no folder" if os.path.exists(folder) else "does not exist"
-        raise NotADirectoryError(
-            f"container_path={folder!r} {what}. It must be the folder that holds a folder of "
-            "images for each class."
+        is_there = os.path.exists(folder)
+        what = "is no folder" if is_there else "does not exist"
+        raise (NotADirectoryError if is_there else FileNotFoundError)(
+            f"container_path={folder!r} {what}. It must be the folder that holds the images, in a "
+            "folder for each class or listed in labels."
         )
     if labels is None and classes is not None:
         raise ValueError("classes says which labels to load, and labels=None loads none. Pass one.")
@@ -164,12 +167,21 @@ def load_image_folder(
         labelled = _leave_out_damaged(labelled)
     if found.links:
         warnings.warn(
-            f"{len(found.links)} symbolic links were not followed, {min(found.links)!r} the first.",
+            f"{len(found.links)} symbolic links were not followed, {min(found.links)!r} the first. "
+            "ImageReader reads the paths that it is given, links among them.",
             UserWarning,
             stacklevel=3,  # beyond the wrapper of validate_params
         )
     if not labelled.files:
-        raise ValueError(_describe_emptiness(folder, endings, labels))
+        raise ValueError(_describe_emptiness(folder, endings, labels, found))
+    missed = {ending: found.others[ending] for ending in UNREAD_EXTENSIONS & set(found.others)}
+    if missed:
+        warnings.warn(
+            f"Image files of formats that are not read are left out: {_count_endings(missed)}. "
+            "Convert them, to PNG for example.",
+            UserWarning,
+            stacklevel=3,
+        )
     return _bundle(labelled, folder, return_X_y=return_X_y, as_frame=as_frame)
 
 
@@ -210,7 +222,7 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
     """Decode every file, and keep those that can be read, with their labels."""
     from sklearn_cnn.images.read import find_damaged
 
-    damaged = find_damaged(labelled.files)
+    damaged = find_damaged(labelled.files) if labelled.files else {}
     if not damaged:
         return labelled
     lines = "\n".join(f"  {labelled.files[i]!r}: {why}" for i, why in damaged.items())
@@ -223,10 +235,24 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
     return labelled.without(damaged)
 
 
-def _describe_emptiness(folder: str, endings: frozenset[str] | None, labels: Any) -> str:
+def _describe_emptiness(
+    folder: str, endings: frozenset[str] | None, labels: Any, found: Walk
+) -> str:
+    if not (labels is None or (isinstance(labels, str) and labels == "inferred")):
+        return (
+            f"container_path={folder!r}: no row of labels names an image that can be read and has "
+            "a label of classes. Labels of a CSV file are strings."
+        )
+    where = "it" if labels is None else "its class folders"
     what = "no files" if endings is None else f"no files ending in {', '.join(sorted(endings))}"
-    where = "its class folders" if isinstance(labels, str) and labels == "inferred" else "it"
-    return f"container_path={folder!r}: there are {what} in {where} that can be read."
+    others = f" Of other files, there are: {_count_endings(found.others)}." if found.others else ""
+    return f"container_path={folder!r}: there are {what} in {where} that can be read.{others}"
+
+
+def _count_endings(endings: Mapping[str, int]) -> str:
+    """Say how many files there are of each ending, the most frequent first."""
+    counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {ending or 'without ending'}" for ending, count in counts)
 
 
 def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:
@@ -235,8 +261,12 @@ def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool
     data: Any = paths
     frame = None
     if as_frame:
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "load_image_folder(as_frame=True) needs pandas: pip install pandas."
+            ) from error
         frame = pd.DataFrame({"path": paths.astype(object)})
         data = frame[["path"]]
         if target is not None:

@@ -18,7 +18,9 @@ _ROOT = os.fsencode(os.sep)
 
 
 def file_keys(sources: Iterable[Any]) -> np.ndarray:
-    """Compute the key of each file: of its path, size and time of modification.
+    """Compute the key of each file: of its path, inode, size and time of modification.
+
+    The inode tells files that were renamed in each other's place.
 
     Parameters
     ----------
@@ -53,7 +55,8 @@ def _file_key(source: Any, folder: bytes) -> bytes:
     path = os.fsencode(source)
     if not path.startswith(_ROOT):
         path = os.path.join(folder, path)  # which leaves other absolute paths as they are
-    return _hash(_OF_FILE, b"%d %d %b" % (status.st_size, status.st_mtime_ns, path))
+    numbers = status.st_ino, status.st_size, status.st_mtime_ns
+    return _hash(_OF_FILE, b"%d %d %d %b" % (*numbers, path))
 
 
 def _hash(begun: blake2b, data: bytes) -> bytes:

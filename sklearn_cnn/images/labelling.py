@@ -1,6 +1,7 @@
 """Which class each image file of a folder belongs to: by its folder, or by a table."""
 
 import os
+import re
 import stat
 import warnings
 from collections.abc import Collection
@@ -13,7 +14,10 @@ from sklearn_cnn.images.walk import Walk, walk_images
 SUBSET_NAMES = frozenset(
     ["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"]
 )
-"""What folders of a part of the data are called, which are taken for classes by mistake."""
+"""What folders of a part of the data are called, which are taken for classes by mistake.
+
+So are names that begin or end with such a word: "training_set", "seg_test", "test1".
+"""
 
 
 @dataclass
@@ -71,7 +75,8 @@ def label_by_folder(
     Raises
     ------
     ValueError
-        If there are no class folders, one is missing, or they are no classes by the look of them.
+        If there are no class folders, none of those wanted, or they are no classes by the look of
+        them.
     """
     beside = Walk()
     class_folders = walk_images(folder, extensions, recursive=False, found=beside)
@@ -82,13 +87,16 @@ def label_by_folder(
         raise ValueError(_describe_missing_folders(folder, beside))
     missing = [name for name in wanted or () if name not in by_name]
     if missing and not beside.unreadable:
-        raise ValueError(
+        problem = (
             f"container_path={folder!r} has no folder for {missing!r} of classes. It has "
             f"{sorted(by_name)!r}.{_describe_links(beside)}"
         )
+        if len(missing) == len(wanted or ()):
+            raise ValueError(problem)
+        warnings.warn(f"{problem} These classes stay empty.", UserWarning, stacklevel=4)
     walks, inner = {}, {}
     for name in wanted if wanted is not None else by_name:
-        walks[name] = Walk(links=found.links)
+        walks[name] = Walk(links=found.links, others=found.others)
         if name in by_name:
             inner[name] = walk_images(
                 by_name[name], extensions, recursive=recursive, found=walks[name]
@@ -146,7 +154,7 @@ def _check_that_these_are_classes(
 ) -> None:
     """Refuse the folder above the one that was meant."""
     filled = [name for name in walks if walks[name].files] or list(walks)
-    if all(name.lower() in SUBSET_NAMES for name in filled):
+    if all(map(_is_name_of_subset, filled)):
         labels = {name: "" if inner[name] else ", labels=..." for name in filled}
         calls = ", ".join(
             f"load_image_folder({os.path.join(folder, name)!r}{labels[name]})" for name in filled
@@ -165,6 +173,11 @@ def _check_that_these_are_classes(
                 f"holds folders itself: load_image_folder({os.path.join(folder, name)!r}) takes "
                 f"those for classes. If {name!r} is a class, pass classes=[{name!r}]."
             )
+
+
+def _is_name_of_subset(name: str) -> bool:
+    words = re.findall("[a-z]+", name.lower())
+    return bool(words) and not SUBSET_NAMES.isdisjoint((words[0], words[-1]))
 
 
 def _warn_of_images_beside(beside: Walk) -> None:
@@ -244,5 +257,6 @@ def _problem_with(folder: str, name: str) -> str | None:
             if stat.S_ISLNK(kind):
                 return "symbolic links are not followed"
     except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
+        return f"{reason}; paths are relative to container_path" if os.path.exists(name) else reason
     return None if stat.S_ISREG(kind) else "it is no regular file"

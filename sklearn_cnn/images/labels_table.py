@@ -34,7 +34,7 @@ def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
     Returns
     -------
     names : list of str
-        Relative paths, each once.
+        Relative paths; a row that is given twice counts twice.
     labels : list
         Strings of a CSV file, else what the DataFrame holds.
 
@@ -62,16 +62,18 @@ def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
         )
     if not rows:
         raise ValueError(f"{origin} has no rows.")
+    names: list[str] = []
     found: dict[str, Any] = {}
     for place, name, label in rows:
         if _is_missing(label):
             raise ValueError(f"{origin}, {place} has no label: path {name!r}.")
-        name = _check_name(name, f"{origin}, {place}")
+        name = _check_name(name, folder, f"{origin}, {place}")
+        names.append(name)
         if found.setdefault(name, label) != label:
             raise ValueError(
                 f"{origin} has two labels for {name!r}: {found[name]!r} and {label!r}."
             )
-    return list(found), list(found.values())
+    return names, [found[name] for name in names]
 
 
 def _read_frame(table: Any) -> list[Row]:
@@ -141,14 +143,18 @@ def _is_missing(label: Any) -> bool:
         return True
 
 
-def _check_name(name: Any, place: str) -> str:
-    """Return a relative path in its plain form, refusing what leads out of the folder."""
+def _check_name(name: Any, folder: str, place: str) -> str:
+    """Return a path relative to the folder in its plain form, refusing what leads out of it."""
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
         raise ValueError(f"{place}: path must be a name of a file. Got {name!r}.")
     plain = os.path.normpath(os.fspath(name))
-    if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
+    if os.path.isabs(plain):
+        parent = os.path.join(os.path.abspath(folder), "")
+        plain = plain.removeprefix(parent)
+    leads_out = plain.split(os.sep)[0] == os.pardir or os.path.splitdrive(plain)[0]
+    if leads_out or plain.startswith(os.sep):
         raise ValueError(
-            f"{place}: path {os.fspath(name)!r} is absolute, or leads out of the folder. Paths "
-            "must be relative to container_path, and lie in it."
+            f"{place}: path {os.fspath(name)!r} leads out of container_path={folder!r}. Paths must "
+            "lie in it; others need no load_image_folder, since ImageReader takes any path."
         )
     return plain

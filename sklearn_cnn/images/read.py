@@ -1,20 +1,20 @@
 """Many images to one array: decoded in threads, through the cache where there is one."""
 
+import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 from sklearn_cnn._progress import tqdm
 from sklearn_cnn.images.cache import PixelCache
-from sklearn_cnn.images.decode import VERSION, UnreadableImage, blank_image, decode
+from sklearn_cnn.images.decode import UnreadableImage, blank_image, decode
 from sklearn_cnn.images.keys import file_keys
 from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.sources import Source, name_source
 
 IMAGES_A_TASK = 32
-"""Images that a thread decodes before it looks for more work."""
+"""Images that a thread decodes before it looks for more work, at most."""
 
 
 class ImageBatch:
@@ -28,12 +28,16 @@ class ImageBatch:
         What shall come out.
     n_jobs : int or None
         Threads, in joblib's sense.
-    bar : tqdm
+    bar : tqdm or None, default=None
         Moves on as images are done.
     """
 
     def __init__(
-        self, sources: Sequence[Source], reading: Reading, n_jobs: int | None, bar: tqdm
+        self,
+        sources: Sequence[Source],
+        reading: Reading,
+        n_jobs: int | None = None,
+        bar: tqdm | None = None,
     ) -> None:
         self.sources = sources
         self.reading = reading
@@ -57,12 +61,14 @@ class ImageBatch:
             Background where an image could not be read.
         """
         pixels = np.empty((len(positions), *self.reading.shape), dtype=np.uint8)
-        starts = range(0, len(positions), IMAGES_A_TASK)
-        Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(self._decode_some)(positions, pixels, slice(start, start + IMAGES_A_TASK))
-            for start in starts
+        threads = effective_n_jobs(self.n_jobs)
+        step = max(1, min(IMAGES_A_TASK, len(positions) // (4 * threads)))
+        # joblib's own, since scikit-learn's sets the warning filters of the process in each task.
+        Parallel(n_jobs=threads, require="sharedmem")(
+            delayed(self._decode_some)(positions, pixels, slice(start, start + step))
+            for start in range(0, len(positions), step)
         )
-        read = np.array([position not in self.problems for position in positions.tolist()])
+        read = np.array([i not in self.problems for i in positions.tolist()], dtype=bool)
         pixels[~read] = blank_image(self.reading)
         return read, pixels
 
@@ -72,7 +78,8 @@ class ImageBatch:
                 image[...] = decode(self.sources[position], self.reading)
             except UnreadableImage as error:
                 self.problems[position] = str(error)
-        self.bar.update(len(positions[part]))
+        if self.bar is not None:
+            self.bar.update(len(positions[part]))
 
     def decode_unchanged(
         self, positions: np.ndarray, keys: np.ndarray
@@ -108,6 +115,12 @@ class ImageBatch:
         count = f"{len(lines)} of {len(self.sources)} images cannot be read{consequence}:"
         return "\n".join([count, *lines])
 
+    def describe_remedy(self) -> str:
+        """Say what to do about files that cannot be read; nothing about images and arrays."""
+        if not any(isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems):
+            return ""
+        return "\nload_image_folder(..., on_error='skip') leaves out files that are damaged."
+
 
 def read_sources(batch: ImageBatch, cache: PixelCache | None, *, skip: bool) -> np.ndarray:
     """Read images into memory, or into the cache.
@@ -133,7 +146,7 @@ def read_sources(batch: ImageBatch, cache: PixelCache | None, *, skip: bool) -> 
 
     def stand_in() -> np.ndarray:
         if not skip:
-            raise ValueError(batch.describe_problems())
+            raise ValueError(batch.describe_problems() + batch.describe_remedy())
         return blank_image(batch.reading)
 
     if cache is None or not all(map(_is_file, batch.sources)):
@@ -143,11 +156,6 @@ def read_sources(batch: ImageBatch, cache: PixelCache | None, *, skip: bool) -> 
         return pixels
     keys = file_keys(batch.sources)
     return cache.fetch(keys, lambda some: batch.decode_unchanged(some, keys), stand_in)
-
-
-def pixel_cache(folder: Any, limit: float, reading: Reading) -> PixelCache:
-    """Return the cache of a folder for one way of reading."""
-    return PixelCache(folder, int(limit), reading, VERSION)
 
 
 def _is_file(source: Source) -> bool:
@@ -167,8 +175,8 @@ def find_damaged(paths: Sequence[str]) -> dict[int, str]:
     dict of int to str
         For each position of a damaged file, what is wrong.
     """
-    tiny = Reading(1, 1, "L", "stretch", (0, 0, 0))
-    with tqdm(disable=True) as bar:
-        batch = ImageBatch(paths, tiny, -1, bar)
-        batch.decode(np.arange(len(paths)))
+    batch = ImageBatch(paths, Reading(1, 1, "L", "stretch", (0, 0, 0)))
+    step = 1 << 20  # of one byte each
+    for start in range(0, len(paths), step):
+        batch.decode(np.arange(start, min(start + step, len(paths))))
     return dict(sorted(batch.problems.items()))

@@ -1,6 +1,7 @@
 """ImageReader: its parameters, and the way from files to an array."""
 
 import os
+import sys
 import warnings
 from numbers import Integral, Real
 from typing import Any
@@ -25,36 +26,41 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
     Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP, GIF
     (its first frame) and TIFF are read, told by content and not by name. EXIF orientation is
-    applied, 16 bits are scaled to 8, and what is transparent shows the background.
+    applied, and 16 bits are scaled to 8.
 
     Parameters
     ----------
     size : int or (height, width), default=(64, 64)
         Size of the images that come out, in pixels.
     mode : {"RGB", "L", "RGBA"}, default="RGB"
-        Colour, gray, or colour with alpha: 3, 1 or 4 channels.
+        Colour, gray, or colour with alpha: 3, 1 or 4 channels. Alpha is composited on the
+        background, but for "RGBA".
     resize : {"fit", "crop", "pad", "stretch"}, default="fit"
         How an image of another size becomes one of this size:
 
-        - "fit" scales it until it covers the size, and cuts evenly what sticks out;
-        - "crop" does not scale it, but takes its middle, with background around a smaller image;
-        - "pad" scales it until it lies within the size, with background beside it;
-        - "stretch" scales height and width each for itself.
+        - "fit" scales it, keeping its aspect ratio, until it covers the size, and center-crops it;
+        - "crop" center-crops it without scaling, with background around a smaller image;
+        - "pad" scales it, keeping its aspect ratio, until it lies within the size, and pads it with
+          background (letterbox);
+        - "stretch" scales it without keeping its aspect ratio.
     background : str, int or (red, green, blue), default="white"
-        Colour behind what is transparent, and around what is smaller: a name, "#rrggbb", a level
-        of gray from 0 to 255, or three levels.
+        Colour behind transparent pixels, and around smaller images: a name, "#rrggbb", a level of
+        gray from 0 to 255, or three levels.
     cache : path, joblib.Memory or None, default=None
-        Folder where decoded pixels are kept, so that folds, candidates and processes decode each
-        file once. The array that comes back is then a memory map wherever it is large. Paths and
-        contents of files are kept, images and arrays are not. A file that was changed is read
-        again.
+        Folder in which decoded pixels are kept, so that folds, candidates and processes decode each
+        file once. A file is known by its path, inode, size and time of modification; one that was
+        changed is decoded again. What comes back is read-only: a memory map, where the images lie
+        in one piece or take more than 64 MB. A list that holds PIL images or arrays is not kept. Of
+        a model that is given away, set it to None.
     cache_limit : float, default=10e9
-        Bytes that the cache may take. What was not used for longest is removed first.
+        Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
+        entries are removed first. Each further list of images that takes more than 64 MB, such as
+        the training part of a fold, takes its size once more.
     n_jobs : int or None, default=None
-        Threads that decode; None is 1, unless within a :func:`joblib.parallel_config`, and -1 all
-        cores. They pay for photographs, not for images of some 32 x 32 pixels.
+        Number of threads that decode; None is 1, unless in a :func:`joblib.parallel_config`, and -1
+        all cores. Threads speed up photographs, and slow down images of some 32 x 32 pixels.
     on_error : {"raise", "skip"}, default="raise"
-        What to do with images that cannot be read. "raise" names all of them in one error; "skip"
+        What to do about images that cannot be read. "raise" names all of them in one error; "skip"
         warns, naming all of them, and gives an image of nothing but background in their place,
         so that rows stay aligned with labels and weights. To leave such files out together with
         their labels, use ``load_image_folder(..., on_error="skip")``.
@@ -68,12 +74,12 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Resizing takes the mean of all pixels that fall into one, bilinearly weighted. Before it, JPEG
+    Images are resized bilinearly, with antialiasing (Pillow's ``BILINEAR``). Before that, JPEG
     files are decoded at a half, a quarter or an eighth of their size, and others are reduced by
     whole numbers, as long as they stay twice as large as needed. Images of more than 89,478,485
-    pixels are refused by their header.
-
-    Colour profiles are not applied.
+    pixels are refused by their header; JPEG files that are shrunk while they are decoded may have
+    twice as many. Gray of 16 bits is scaled by the whole range of 16 bits. Colour profiles are not
+    applied.
 
     Examples
     --------
@@ -95,7 +101,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         "resize": [StrOptions(set(RESIZE_WAYS))],
         "background": [str, Interval(Integral, 0, 255, closed="both"), tuple, list, np.ndarray],
         "cache": [str, os.PathLike, HasMethods(["cache"]), None],
-        "cache_limit": [Interval(Real, 0, None, closed="neither")],
+        "cache_limit": [Interval(Real, 0, None, closed="right")],
         "n_jobs": [Integral, None],
         "on_error": [StrOptions({"raise", "skip"})],
         "verbose": ["verbose"],
@@ -165,14 +171,15 @@ class ImageReader(TransformerMixin, BaseEstimator):
         X : list, tuple, 1-D array, Series or one-column DataFrame
             Of paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays
             of shape (height, width), (height, width, channels) or (channels, height, width), of
-            any sizes: uint8, uint16, or floating point from 0 to 1. An array of shape (n, height,
-            width) or (n, height, width, channels) is a collection too.
+            any sizes: integers from 0 to 255, uint16 from 0 to 65535, floating point from 0 to 1,
+            or booleans. An array of shape (n, height, width) or (n, height, width, channels) is a
+            collection too.
 
         Returns
         -------
         ndarray of shape (n_images, height, width, channels), uint8
-            In the order of X. With a cache, a read-only memory map wherever it is large. After
-            ``set_output(transform="pandas")``, a DataFrame of flattened rows.
+            In the order of X; read-only with a cache. After ``set_output(transform="pandas")``, a
+            DataFrame of flattened rows.
 
         Raises
         ------
@@ -191,15 +198,22 @@ class ImageReader(TransformerMixin, BaseEstimator):
         return pixels
 
     def _read(self, sources: list[Any], reading: Reading) -> np.ndarray:
-        from sklearn_cnn.images.read import ImageBatch, pixel_cache, read_sources
+        from sklearn_cnn.images.decode import OUT_OF_RESOURCES, decoder_version
+        from sklearn_cnn.images.read import ImageBatch, read_sources
 
-        folder = self._cache_folder()
-        cache = None if folder is None else pixel_cache(folder, self.cache_limit, reading)
+        folder, cache = self._cache_folder(), None
+        if folder is not None:
+            from sklearn_cnn.images.cache import PixelCache
+
+            limit = int(min(self.cache_limit, sys.maxsize))
+            cache = PixelCache(folder, limit, reading, decoder_version())
         with tqdm(total=len(sources), unit="image", disable=not self.verbose) as bar:
             batch = ImageBatch(sources, reading, self.n_jobs, bar)
             try:
                 pixels = read_sources(batch, cache, skip=self.on_error == "skip")
-            except OSError as error:  # of the cache, for those of images are told apart
+            except OSError as error:  # of the cache, since those of images are told apart
+                if error.errno in OUT_OF_RESOURCES:
+                    raise
                 reason = error.strerror or str(error)
                 raise OSError(
                     error.errno,
@@ -223,7 +237,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
             warnings.warn(
                 batch.describe_problems(", and are nothing but background in the result"),
                 UserWarning,
-                stacklevel=4,
+                stacklevel=_level_of_caller(),
             )
         return pixels
 
@@ -250,7 +264,23 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
     def _cache_folder(self) -> Any:
         """Return the folder of the cache, or None."""
-        if self.cache is None or isinstance(self.cache, (str, os.PathLike)):
-            return self.cache
+        if isinstance(self.cache, (str, os.PathLike)):
+            if not os.fspath(self.cache):
+                raise ValueError("cache='' is no folder: pass its path, or None for no cache.")
+            return os.path.expanduser(self.cache)
         store = getattr(self.cache, "store_backend", None)
         return None if store is None else os.path.join(store.location, "sklearn_cnn")
+
+
+def _level_of_caller() -> int:
+    """Count the frames up to the first outside of this package and scikit-learn, for a warning.
+
+    Goes when Python 3.12 is the oldest one, whose warnings skip files by their names.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("sklearn_cnn", "sklearn"):
+            break
+        level, frame = level + 1, frame.f_back
+    return level

@@ -87,14 +87,15 @@ class Shelves:
         for path in sizes:
             keyless = path.suffix == ".pixels" and path.with_suffix(".keys") not in sizes
             if keyless or path.suffix == ".tmp":
-                path.unlink(missing_ok=True)
+                with suppress(PermissionError):  # Windows keeps what is mapped
+                    path.unlink(missing_ok=True)
         sizes = self.sizes()
         excess = sum(sizes.values()) + needed - self.limit
         removable = [path for path in sizes if path.suffix in (".keys", ".view")]
         removable.sort(key=lambda path: (path in spare, _last_use(path), path.suffix == ".keys"))
         while excess > 0 and removable and needed <= self.limit:
             path = removable.pop(0)
-            with suppress(PermissionError):  # Windows keeps what is mapped
+            with suppress(PermissionError):
                 path.unlink(missing_ok=True)  # keys go first, so that none is left without pixels
                 path.with_suffix(".pixels").unlink(missing_ok=True)
                 excess -= sizes[path] + sizes.get(path.with_suffix(".pixels"), 0)

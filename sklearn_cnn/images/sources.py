@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from sklearn_cnn.images.eight_bits import check_levels
+
 Source = Any
 """A str, an os.PathLike, bytes, a PIL.Image.Image or an ndarray."""
 
@@ -73,6 +75,8 @@ def _as_items(X: Any) -> Any:
         if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUS":
             return X[:, 0]
         numbers = X.dtype.kind not in "OUS"
+        if numbers and X.ndim in (3, 4):
+            _check_batch(X)
         if X.ndim in ((3, 4) if numbers else (1,)):
             return X
         raise ValueError(
@@ -83,6 +87,20 @@ def _as_items(X: Any) -> Any:
     if not is_sized or isinstance(X, Set):  # a set has no order for labels to follow
         raise TypeError(f"X must be a list or an array of {_ACCEPTED}. Got {type(X).__name__}.")
     return X
+
+
+def _check_batch(X: np.ndarray) -> None:
+    """Refuse one image in the place of several, and pixels that none of the images could have."""
+    if X.ndim == 3 and X.shape[2] in (3, 4) and X.shape[1] > 4:
+        raise ValueError(
+            f"X.shape={X.shape} is the shape of one colour image, and several were expected: pass "
+            "X[np.newaxis]. Of gray images, make a list: list(X)."
+        )
+    if X.dtype != np.uint8:
+        try:
+            check_levels(X)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X cannot be read: {error}.") from None
 
 
 def _only_column(X: Any) -> Any:

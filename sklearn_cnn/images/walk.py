@@ -1,11 +1,20 @@
 """The image files below a folder, in an order that does not depend on the machine."""
 
 import os
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+)  # fmt: skip
 """Endings of names of the formats that are read."""
+
+UNREAD_EXTENSIONS = frozenset([
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".ico", ".svg", ".psd", ".tga", ".ppm",
+    ".pgm", ".pbm", ".pnm", ".dcm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2",
+])  # fmt: skip
+"""Endings of other images, which whoever has such files would miss."""
 
 
 @dataclass
@@ -19,12 +28,15 @@ class Walk:
     links : list of str
         Symbolic links, which are not followed.
     unreadable : dict of str to str
-        Folders that could not be listed, and why.
+        Folders that could not be listed, or files that cannot be taken, and why.
+    others : Counter of str
+        How many files there are of each other ending.
     """
 
     files: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def walk_images(
@@ -82,8 +94,11 @@ def _list_folder(
                     found.links.append(entry.path)
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                elif entry.is_file(follow_symlinks=False) and has_extension(entry.name, extensions):
-                    files.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    if has_extension(entry.name, extensions):
+                        files.append(entry.path)
+                    else:
+                        found.others[os.path.splitext(entry.name)[1].lower()] += 1
     except OSError as error:
         found.unreadable[folder] = error.strerror or str(error)
     return sorted(folders), sorted(files)

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import struct
@@ -582,6 +583,43 @@ def test_the_cap_on_pixels_has_two_sides(monkeypatch):
             read(source, (2, 2))
     with pytest.raises(UnreadableImage, match="it has 13 x 1 pixels, more than the 12 that"):
         read(np.asarray(image), (2, 2))
+
+
+@pytest.mark.parametrize("route", ["simplejpeg", "Pillow"])
+def test_a_jpeg_file_that_is_shrunk_may_be_twice_as_large(monkeypatch, route):
+    """Would catch photographs of large cameras that are refused, and bombs that are not."""
+    if route == "Pillow":
+        monkeypatch.setattr(fast_jpeg, "simplejpeg", None)
+    monkeypatch.setattr(decoder, "MAX_PIXELS", 1000)
+    read(save(Image.new("RGB", (50, 40)), "JPEG"), (4, 4))
+    for size, name, wanted in (
+        ((50, 41), "JPEG", (4, 4)),  # more than twice
+        ((50, 40), "JPEG", (30, 30)),  # not shrunk
+        ((50, 40), "PNG", (4, 4)),
+    ):
+        with pytest.raises(UnreadableImage, match="pixels, more than the"):
+            read(save(Image.new("RGB", size), name), wanted)
+
+
+def test_what_the_machine_lacks_is_not_blamed_on_the_image(monkeypatch, tmp_path):
+    """Would catch good images that are left out while there are too many open files."""
+    path = tmp_path / "good.png"
+    Image.new("RGB", (3, 3)).save(path)
+    real = os.open
+
+    def fail(error):
+        def open_file(*args, **options):
+            raise error
+
+        monkeypatch.setattr(os, "open", open_file)
+        return type(error)
+
+    for error in (OSError(errno.EMFILE, "Too many open files"), MemoryError()):
+        with pytest.raises(fail(error)) as caught:
+            read(path, (2, 2))
+        assert not isinstance(caught.value, UnreadableImage)
+    monkeypatch.setattr(os, "open", real)
+    read(path, (2, 2))
 
 
 def test_pillow_s_settings_are_not_touched(colours):

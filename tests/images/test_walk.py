@@ -106,7 +106,7 @@ def test_extensions(name, extensions, expected):
 
 def test_the_formats_that_are_read_are_the_extensions():
     """Would catch a format whose files are left out without a word."""
-    named = {"jpg": "jpeg", "tif": "tiff"}
+    named = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}
     from sklearn_cnn.images.decode import FORMATS
 
     assert {named.get(ending[1:], ending[1:]) for ending in EXTENSIONS} == {
