@@ -3,7 +3,8 @@
 Run ``python examples/image_folder.py FOLDER``, where FOLDER holds a folder of images for each
 class, or a folder ``train`` and a folder ``test`` that do. Without FOLDER, the example draws 300
 images of its own. Pictures and the model go to ``image_folder_output``, decoded pixels to a folder
-in it, so that all folds and candidates, and the next run, open each file once.
+in it, so that all folds and candidates, and the next run, open each file once. The drawn images
+take about a minute on two cores.
 """
 
 import argparse
@@ -46,12 +47,13 @@ def draw_shapes(folder: Path, n_each: int = 100) -> None:
             Image.fromarray(pixels).save(folder / name / f"{i:03}.{suffix}")
 
 
-def load(folder: Path) -> tuple[Bunch, Bunch]:
+def load(folder: Path, on_error: str) -> tuple[Bunch, Bunch]:
     """List the files to learn from and those to test on, a fifth where they are not apart."""
     if (folder / "train").is_dir() and (folder / "test").is_dir():
-        training = load_image_folder(folder / "train")
-        return training, load_image_folder(folder / "test", classes=training.target_names)
-    images = load_image_folder(folder)
+        training = load_image_folder(folder / "train", on_error=on_error)
+        classes = training.target_names
+        return training, load_image_folder(folder / "test", classes=classes, on_error=on_error)
+    images = load_image_folder(folder, on_error=on_error)
     rows = np.arange(len(images.data))
     parts = train_test_split(rows, test_size=0.2, stratify=images.target, random_state=0)
     training, test = (
@@ -113,14 +115,14 @@ def save_worst_mistakes(test: Bunch, probabilities: np.ndarray, path: Path) -> N
     plt.close(figure)
 
 
-def main(folder: Path | None, size: int, output: Path) -> None:
+def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
     """Run the example."""
     output.mkdir(parents=True, exist_ok=True)
     if folder is None:
         folder = output / "shapes"
         if not folder.exists():
             draw_shapes(folder)
-    training, test = load(folder)
+    training, test = load(folder, on_error)
     print(f"{len(training.data):,} images to learn from, {len(test.data):,} to test on")
     print(f"classes: {', '.join(map(str, training.target_names))}")
 
@@ -146,5 +148,9 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, nargs="?", help="holds a folder for each class")
     parser.add_argument("--size", type=int, default=32, help="height and width to read, in pixels")
     parser.add_argument("--output", type=Path, default=Path("image_folder_output"))
+    parser.add_argument(
+        "--skip-damaged", action="store_true", help="leave out files that cannot be read"
+    )
     arguments = parser.parse_args()
-    main(arguments.folder, arguments.size, arguments.output)
+    on_error = "skip" if arguments.skip_damaged else "raise"
+    main(arguments.folder, arguments.size, arguments.output, on_error)

@@ -23,6 +23,7 @@ from PIL import Image
 from scipy.sparse import csc_matrix, csr_array, dok_array
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.estimator_checks import check_param_validation, estimator_checks_generator
@@ -588,17 +589,20 @@ def test_the_index_is_kept(kind, reader, paths):
 
 
 @pytest.mark.parametrize("output", ["default", "pandas"])
-@pytest.mark.parametrize("method", ["transform", "fit.transform"])
+@pytest.mark.parametrize("method", ["transform", "fit_transform", "a pipeline's fit"])
 def test_the_warning_of_skip_points_at_the_caller(output, method, paths, tmp_path):
     """Catches a warning that points into the package, where nobody can mend anything."""
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     reader = ImageReader(size=(4, 3), on_error="skip").set_output(transform=output)
-    if method == "fit.transform":
-        reader.fit([bad])
+    call = {
+        "transform": reader.transform,
+        "fit_transform": reader.fit_transform,
+        "a pipeline's fit": make_pipeline(reader, FunctionTransformer()).fit_transform,
+    }[method]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = reader.transform([paths[0], bad])
+        found = call([paths[0], bad])
     assert len(found) == 2
     [warning] = caught
     assert warning.filename == __file__

@@ -118,6 +118,41 @@ def test_a_changed_file_is_read_again(files, folder, opened, nanoseconds):
     assert opened == Counter({1: 1})  # what it was before is still known
 
 
+def test_files_renamed_in_each_other_s_place_are_read_again(files, folder):
+    """Would catch the pixels of another file that has the same size and time, as archives leave
+    them."""
+    first, second = files[:2]
+    size = max(Path(path).stat().st_size for path in (first, second))
+    for path in (first, second):
+        Path(path).write_bytes(Path(path).read_bytes().ljust(size, b"\0"))
+        os.utime(path, ns=(10**18, 10**18))
+    before = reader(folder).transform(files)
+    aside = first + ".aside"
+    os.rename(first, aside)
+    os.rename(second, first)
+    os.rename(aside, second)
+    after = reader(folder).transform(files)
+    np.testing.assert_array_equal(after, plain(files))
+    np.testing.assert_array_equal(after[:2], before[1::-1])
+
+
+def test_what_a_cache_gives_is_read_only_in_all_cases(files, folder):
+    """Would catch a step that changes pixels in place, and fails only when the cache is warm."""
+    for names in (files, files, files[::-1], files[:1]):
+        assert not reader(folder).transform(names).flags.writeable
+
+
+def test_folders_and_limits_of_a_cache(files, tmp_path, monkeypatch):
+    """Would catch pixels among the user's files for cache='', a folder named '~', and a limit
+    that cannot be lifted."""
+    with pytest.raises(ValueError, match="cache='' is no folder"):
+        reader("").transform(files)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    pixels = reader("~/pixels").set_params(cache_limit=float("inf")).transform(files)
+    np.testing.assert_array_equal(pixels, plain(files))
+    assert (tmp_path / "home" / "pixels").is_dir()
+
+
 @pytest.fixture
 def changing(files, monkeypatch):
     """File 3 is written anew while it is decoded, once."""

@@ -155,6 +155,8 @@ def test_what_a_folder_gives_is_refused_with_the_attribute_to_pass():
     with pytest.raises(TypeError, match="not a Bunch") as caught:
         read_training_images(CNNClassifier(), Bunch(data=np.array(["a.png"]), target=[0]))
     assert str(caught.value).endswith("    model.fit(folder.data, y)")
+    with pytest.raises(TypeError, match=r"not a Bunch: pass its \.data"):
+        read_training_images(CNNClassifier(), Bunch(data=np.ones((2, 8, 8)), target=[0, 1]))
     for frame in (
         pandas.DataFrame({"path": ["a.png", "b.png"]}),
         pandas.DataFrame({"path": ["a.png", "b.png"], "label": ["cat", "dog"]}),

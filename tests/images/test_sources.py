@@ -150,3 +150,20 @@ def test_names_of_sources():
     assert name_source(b"content", 3) == "X[3] (bytes)"
     assert name_source(IMAGE, 4) == "X[4] (Image)"
     assert name_source(PIXELS, 5) == "X[5] (ndarray)"
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 3), (480, 640, 4)])
+def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
+    """Would catch 480 answers for one photograph; both sides: gray images stay a batch."""
+    with pytest.raises(ValueError, match=r"shape of one colour image.*pass X\[np.newaxis\]"):
+        list_sources(np.zeros(shape, np.uint8))
+    assert len(list_sources(np.zeros((1, *shape), np.uint8))) == 1
+    assert len(list_sources(np.zeros((3, 9, 9), np.uint8))) == 3
+    assert len(list_sources(list(np.zeros(shape, np.uint8)))) == shape[0]
+
+
+def test_pixels_out_of_range_of_a_batch_are_one_error():
+    """Would catch a line for each of 60,000 images."""
+    with pytest.raises(ValueError, match="X cannot be read: its float64 pixels run from 0 to 255"):
+        list_sources(np.linspace(0, 255, 2 * 8 * 8).reshape(2, 8, 8))
+    assert len(list_sources(np.linspace(0, 1, 2 * 8 * 8).reshape(2, 8, 8))) == 2
