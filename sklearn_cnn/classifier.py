@@ -15,6 +15,7 @@ from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS
 from sklearn_cnn.training.examples import divide_examples
+from sklearn_cnn.training.hardware import threads_that_exist
 from sklearn_cnn.training.labels import check_partial_classes
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits
@@ -151,7 +152,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     at fit and at prediction.
 
     On a CPU, training runs in one thread, so that its result does not depend on how many there
-    are; run searches with ``n_jobs``. Prediction uses all threads.
+    are; run searches with ``n_jobs``. Prediction uses all threads, or one in a forked process.
 
     References
     ----------
@@ -277,7 +278,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         KeyboardInterrupt
             On Ctrl-C. In all cases, the estimator is then as it was before.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), threads_that_exist():
             continuing = self.warm_start and hasattr(self, "net_")
             seed = draw_seed(self.random_state)
             examples = read_examples(self, X, y, sample_weight, reset=not continuing)
@@ -332,7 +333,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         AttributeError
             With ``early_stopping=True``, which needs ``fit``.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), threads_that_exist():
             first = not hasattr(self, "net_")
             check_partial_classes(classes, None if first else self.classes_)
             seed = draw_seed(self.random_state)
@@ -437,4 +438,5 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return predict_logits(self.net_.module_, read_pixels(self, X), self._chunk)
+        with threads_that_exist():
+            return predict_logits(self.net_.module_, read_pixels(self, X), self._chunk)

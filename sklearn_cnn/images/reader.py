@@ -273,14 +273,14 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
 
 def _level_of_caller() -> int:
-    """Count the frames up to the first outside of this package and scikit-learn, for a warning.
+    """Count the frames up to whoever called this package or a pipeline, for a warning.
 
     Goes when Python 3.12 is the oldest one, whose warnings skip files by their names.
     """
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None:
         package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("sklearn_cnn", "sklearn"):
+        if package not in ("sklearn_cnn", "sklearn", "joblib"):
             break
         level, frame = level + 1, frame.f_back
     return level

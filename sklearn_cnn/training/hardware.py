@@ -1,5 +1,6 @@
-"""The device, the floating-point type and the threads that a network trains on."""
+"""The device, the floating-point type and the threads that a network computes on."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,6 +14,18 @@ MEMORY_FOR_ACTIVATIONS = 2 << 30
 
 CHUNK = 128
 """Images of one pass at prediction: large enough for the arithmetic, small enough for the cache."""
+
+_forked = False
+"""Whether this process is a forked child of one that had imported this module."""
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
 
@@ -148,6 +161,24 @@ def _one_thread() -> Iterator[None]:
         # a thread that began while another trained has found 1, which is not its own
         torch.set_num_threads(threads if threads > 1 else default)
         _in_new_thread(lambda: torch.set_num_threads(default))
+
+
+@contextmanager
+def threads_that_exist() -> Iterator[None]:
+    """Compute in one thread in a forked child, and put the number of threads back afterwards.
+
+    OpenMP's threads do not survive a fork, and GNU's waits for those of the parent for ever. No
+    result depends on it: that of training never, and that of prediction row by row.
+    """
+    threads = torch.get_num_threads()
+    if not _forked or threads == 1:
+        yield
+        return
+    try:
+        torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
