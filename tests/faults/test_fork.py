@@ -1,0 +1,178 @@
+"""F15: no hang in a forked process whose parent computed in several threads, and the same result.
+
+OpenMP's threads do not survive a fork; torch in the child would wait for them for ever. What runs
+in children has a time limit, which fails where it would hang.
+"""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+from sklearn.pipeline import make_pipeline
+
+from sklearn_cnn import CNNClassifier, ImageReader
+from sklearn_cnn.training import hardware
+from sklearn_cnn.training.hardware import threads_that_exist
+
+SECONDS = 30
+
+# Forking with threads is what the tests are about, and what newer Pythons warn of.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+needs_fork = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="forks"
+)
+
+
+@pytest.fixture
+def threaded():
+    """Torch with two threads, both of which have computed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    pixels = torch.ones(500, 500)
+    pixels @ pixels + pixels
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def images():
+    """40 colour images, large enough that torch shares their arithmetic among threads."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (40, 24, 24, 3), dtype=np.uint8), np.arange(40) % 2
+
+
+@pytest.fixture
+def files(tmp_path, images):
+    """The paths of PNG files with these images."""
+    paths = [str(tmp_path / f"{number}.png") for number in range(len(images[0]))]
+    for path, pixels in zip(paths, images[0], strict=True):
+        Image.fromarray(pixels).save(path)
+    return paths, images[1]
+
+
+def tiny():
+    return CNNClassifier(8, dense_units=16, max_epochs=2, random_state=0)
+
+
+def pipeline():
+    return make_pipeline(ImageReader((8, 8), n_jobs=2), tiny())
+
+
+def fit_and_predict(model, X, y):
+    """The probabilities, and torch's threads before and after."""
+    before = torch.get_num_threads()
+    return model.fit(X, y).predict_proba(X), before, torch.get_num_threads()
+
+
+def predict(model, X, y):
+    before = torch.get_num_threads()
+    return model.predict_proba(X), before, torch.get_num_threads()
+
+
+def fit_in_parts(model, X, y):
+    before = torch.get_num_threads()
+    model.partial_fit(X, y, classes=[0, 1]).partial_fit(X, y)
+    return model.predict_proba(X), before, torch.get_num_threads()
+
+
+def fit_in_two_threads(model, X, y):
+    """Two threads of the child, each with a model of its own."""
+    fits = [threading.Thread(target=tiny().fit, args=(X, y)) for _ in range(2)]
+    for fit in fits:
+        fit.start()
+    done = fit_and_predict(model, X, y)
+    for fit in fits:
+        fit.join()
+    return done
+
+
+def _send(connection, call, arguments):
+    try:
+        connection.send(call(*arguments))
+    except BaseException as error:
+        connection.send(error)
+        raise
+
+
+def in_process(method, call, *arguments):
+    """Call in a new process; a hang is an error, and the process is killed."""
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_send, args=(theirs, call, arguments))
+    process.start()
+    try:
+        if not ours.poll(SECONDS):
+            raise TimeoutError(f"{call.__name__} hangs in a process made by {method}")
+        result = ours.recv()
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+@needs_fork
+@pytest.mark.parametrize("call", [fit_and_predict, fit_in_parts, fit_in_two_threads])
+def test_a_forked_child_fits_as_its_parent(threaded, images, call):
+    """Would catch any step of a fit that leaves one thread: its first weights, the table of its
+    layers, training, prediction; and a child left with another number of threads."""
+    expected = (fit_in_parts if call is fit_in_parts else fit_and_predict)(tiny(), *images)[0]
+    proba, before, after = in_process("fork", call, tiny(), *images)
+    np.testing.assert_array_equal(proba, expected)
+    assert before == after == 2
+
+
+@needs_fork
+def test_a_forked_child_predicts_as_its_parent(threaded, images):
+    """Of a model that the parent fitted, and predicted with in two threads."""
+    model = tiny().fit(*images)
+    expected = model.predict_proba(images[0])
+    proba, before, after = in_process("fork", predict, model, *images)
+    np.testing.assert_array_equal(proba, expected)
+    assert before == after == 2
+
+
+@needs_fork
+def test_a_forked_child_reads_and_fits_as_its_parent(threaded, files):
+    """Would catch threads of the decoding that a child waits for."""
+    expected = fit_and_predict(pipeline(), *files)[0]
+    proba, before, after = in_process("fork", fit_and_predict, pipeline(), *files)
+    np.testing.assert_array_equal(proba, expected)
+    assert before == after == 2
+
+
+def test_a_spawned_process_fits_as_its_parent(threaded, files):
+    """loky's, which searches use: nothing is inherited, and the result is the same."""
+    expected = fit_and_predict(pipeline(), *files)[0]
+    with Parallel(n_jobs=2, backend="loky", timeout=4 * SECONDS) as parallel:
+        for result in parallel(delayed(_fit_there)(*files) for _ in range(2)):
+            np.testing.assert_array_equal(result, expected)
+
+
+def _fit_there(paths, y):
+    reader = ImageReader((8, 8), n_jobs=2)
+    model = CNNClassifier(8, dense_units=16, max_epochs=2, random_state=0)
+    return make_pipeline(reader, model).fit(paths, y).predict_proba(paths)
+
+
+@pytest.mark.parametrize(("forked", "inside"), [(True, 1), (False, 2)])
+def test_threads_are_put_back_after_an_error(threaded, monkeypatch, forked, inside):
+    """Both kinds of process. Would catch one thread in all, or one that stays."""
+    monkeypatch.setattr(hardware, "_forked", forked)
+    counts = []
+
+    def count_and_fail():
+        with threads_that_exist():
+            counts.append(torch.get_num_threads())
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        count_and_fail()
+    assert counts == [inside]
+    assert torch.get_num_threads() == 2
