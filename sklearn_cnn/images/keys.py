@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from hashlib import blake2b
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ NO_KEY = bytes(KEY_BYTES)
 
 _OF_FILE = blake2b(digest_size=KEY_BYTES, person=b"file")
 _OF_CONTENT = blake2b(digest_size=KEY_BYTES, person=b"content")
+_NUMBERS = Struct("<QQq")
 _ROOT = os.fsencode(os.sep)
 
 
@@ -55,8 +57,9 @@ def _file_key(source: Any, folder: bytes) -> bytes:
     path = os.fsencode(source)
     if not path.startswith(_ROOT):
         path = os.path.join(folder, path)  # which leaves other absolute paths as they are
-    numbers = status.st_ino, status.st_size, status.st_mtime_ns
-    return _hash(_OF_FILE, b"%d %d %d %b" % (*numbers, path))
+    inode = status.st_ino & 0xFFFF_FFFF_FFFF_FFFF  # some file systems have longer ones
+    numbers = _NUMBERS.pack(inode, status.st_size, status.st_mtime_ns)
+    return _hash(_OF_FILE, numbers + path)
 
 
 def _hash(begun: blake2b, data: bytes) -> bytes:
