@@ -87,11 +87,6 @@ class UnreadableImage(ValueError):
     """An image that cannot be read; the message is a reason, without the image's name."""
 
 
-def is_image(source: Any) -> bool:
-    """Whether a source is an image of Pillow's."""
-    return isinstance(source, Image.Image)
-
-
 def decoder_version() -> str:
     """Return what changes whenever the same file may give other pixels."""
     lenient = ", truncated files" if ImageFile.LOAD_TRUNCATED_IMAGES else ""  # as others may set it
@@ -151,7 +146,7 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
             image = _wrap(array_to_image(source))
             _check_pixel_count(*image.size)
             return _fill_frame(image, reading)
-        if is_image(source):
+        if isinstance(source, Image.Image):
             with _sharing:  # reading pixels changes the image, and others may hold the same one
                 _check_pixel_count(*source.size)
                 copy = source.copy()

@@ -118,11 +118,9 @@ def _number_classes(walks: dict[str, Walk], *, keep_empty: bool) -> Labelled:
             UserWarning,
             stacklevel=5,
         )
-    labelled = Labelled([], [], classes)
-    for number, name in enumerate(classes):
-        labelled.files.extend(walks[name].files)
-        labelled.target.extend([number] * len(walks[name].files))  # type: ignore[union-attr]
-    return labelled
+    files = [path for name in classes for path in walks[name].files]
+    target = [number for number, name in enumerate(classes) for _ in walks[name].files]
+    return Labelled(files, target, classes)
 
 
 def _describe_missing_folders(folder: str, beside: Walk) -> str:
@@ -233,18 +231,18 @@ def label_by_table(folder: str, table: Any, wanted: list[Any] | None, *, found: 
             stacklevel=4,
         )
     numbers = {name: number for number, name in enumerate(classes)}
-    labelled = Labelled([], [], classes)
+    files, target = [], []
     for name, label in zip(names, labels, strict=True):
         if label not in numbers:
             continue
         path = os.path.join(folder, name)
         problem = _problem_with(folder, name)
         if problem is None:
-            labelled.files.append(path)
-            labelled.target.append(numbers[label])  # type: ignore[union-attr]
+            files.append(path)
+            target.append(numbers[label])
         else:
             found.unreadable[path] = problem
-    return labelled
+    return Labelled(files, target, classes)
 
 
 def _problem_with(folder: str, name: str) -> str | None:
