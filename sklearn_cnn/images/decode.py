@@ -58,7 +58,6 @@ A JPEG file may have twice as many, if it is shrunk below that while it is decod
 MAX_FILE_BYTES = 1 << 30
 """Bytes of the largest file that is opened."""
 
-
 _ORIENTATION = 0x0112
 
 _UPRIGHT = {
@@ -77,7 +76,6 @@ _TURNED = (5, 6, 7, 8)
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _sharing = threading.Lock()
-
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 """Errors of the machine, and not of an image."""
@@ -157,9 +155,7 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
             return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
         with _open_image(io.BytesIO(content)) as image:
             return _finish(image, reading, _deep_gray(image))
-    except UnreadableImage:
-        raise
-    except MemoryError:
+    except (UnreadableImage, MemoryError):
         raise
     except OSError as error:
         if error.errno in OUT_OF_RESOURCES:
@@ -231,14 +227,13 @@ def _deep_gray(image: Image.Image) -> tuple[int, bool] | None:
 
 def _finish(image: Image.Image, reading: Reading, deep: tuple[int, bool] | None) -> np.ndarray:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
-    divisor = 1
+    width, height = image.size
     if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
-        divisor = _divisor(reading, *image.size, turned=_orientation(image) in _TURNED)
+        divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
+        if divisor > 1:
+            image.draft(None, (width // divisor, height // divisor))
     else:
-        _check_pixel_count(*image.size)
-    if divisor > 1:
-        width, height = image.size
-        image.draft(None, (width // divisor, height // divisor))
+        _check_pixel_count(width, height)
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     flat = _flatten(image) if deep is None else _flatten_deep_gray(image, *deep)
@@ -269,7 +264,9 @@ def _flatten(image: Image.Image) -> Image.Image:
         )
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image if image.mode in ("L", "RGB") else image.convert(_opaque_mode(image))
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _flatten_deep_gray(image: Image.Image, largest: int, is_negative: bool) -> Image.Image:
@@ -280,10 +277,6 @@ def _flatten_deep_gray(image: Image.Image, largest: int, is_negative: bool) -> I
     if "transparency" in image.info:
         flat.putalpha(Image.fromarray(to_eight_bits(pixels != image.info["transparency"])))
     return flat if flat.mode == "L" else flat.convert("RGBA")
-
-
-def _opaque_mode(image: Image.Image) -> str:
-    return "L" if image.mode == "1" else "RGB"
 
 
 def _wrap(pixels: np.ndarray) -> Image.Image:

@@ -220,19 +220,13 @@ def _report_unreadable(found: Walk, on_error: str) -> None:
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:
     """Decode every file, and keep those that can be read, with their labels."""
-    from sklearn_cnn.images.read import find_damaged
+    from sklearn_cnn.images.read import check_files
 
-    damaged = find_damaged(labelled.files) if labelled.files else {}
-    if not damaged:
+    batch = check_files(labelled.files)
+    if not batch.problems:
         return labelled
-    lines = "\n".join(f"  {labelled.files[i]!r}: {why}" for i, why in damaged.items())
-    warnings.warn(
-        f"{len(damaged)} of {len(labelled.files)} images cannot be read, and are left out:\n"
-        f"{lines}",
-        UserWarning,
-        stacklevel=4,
-    )
-    return labelled.without(damaged)
+    warnings.warn(batch.describe_problems(", and are left out"), UserWarning, stacklevel=4)
+    return labelled.without(batch.problems)
 
 
 def _describe_emptiness(

@@ -163,8 +163,8 @@ def _is_file(source: Source) -> bool:
     return not isinstance(source, np.ndarray) and not hasattr(source, "getexif")
 
 
-def find_damaged(paths: Sequence[str]) -> dict[int, str]:
-    """Decode files, and tell which of them cannot be read.
+def check_files(paths: Sequence[str]) -> ImageBatch:
+    """Decode files, into a byte each, to learn which of them cannot be read.
 
     Parameters
     ----------
@@ -172,11 +172,9 @@ def find_damaged(paths: Sequence[str]) -> dict[int, str]:
 
     Returns
     -------
-    dict of int to str
-        For each position of a damaged file, what is wrong.
+    ImageBatch
+        Its ``problems`` say what is wrong, and with which.
     """
     batch = ImageBatch(paths, Reading(1, 1, "L", "stretch", (0, 0, 0)))
-    step = 1 << 20  # of one byte each
-    for start in range(0, len(paths), step):
-        batch.decode(np.arange(start, min(start + step, len(paths))))
-    return dict(sorted(batch.problems.items()))
+    batch.decode(np.arange(len(paths)))
+    return batch

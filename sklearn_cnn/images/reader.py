@@ -198,15 +198,10 @@ class ImageReader(TransformerMixin, BaseEstimator):
         return pixels
 
     def _read(self, sources: list[Any], reading: Reading) -> np.ndarray:
-        from sklearn_cnn.images.decode import OUT_OF_RESOURCES, decoder_version
+        from sklearn_cnn.images.decode import OUT_OF_RESOURCES
         from sklearn_cnn.images.read import ImageBatch, read_sources
 
-        folder, cache = self._cache_folder(), None
-        if folder is not None:
-            from sklearn_cnn.images.cache import PixelCache
-
-            limit = int(min(self.cache_limit, sys.maxsize))
-            cache = PixelCache(folder, limit, reading, decoder_version())
+        cache = self._open_cache(reading)
         with tqdm(total=len(sources), unit="image", disable=not self.verbose) as bar:
             batch = ImageBatch(sources, reading, self.n_jobs, bar)
             try:
@@ -261,6 +256,15 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
         height, width = check_size(self.size)
         return Reading(height, width, self.mode, self.resize, parse_colour(self.background))
+
+    def _open_cache(self, reading: Reading) -> Any:
+        """Return the PixelCache for one way of reading, or None."""
+        from sklearn_cnn.images.cache import PixelCache
+        from sklearn_cnn.images.decode import decoder_version
+
+        folder = self._cache_folder()
+        limit = int(min(self.cache_limit, sys.maxsize))
+        return None if folder is None else PixelCache(folder, limit, reading, decoder_version())
 
     def _cache_folder(self) -> Any:
         """Return the folder of the cache, or None."""

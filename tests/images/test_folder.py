@@ -670,16 +670,21 @@ def test_many_classes_take_no_quadratic_time(tmp_path, monkeypatch):
 # What cannot be read.
 
 
-def test_a_folder_that_cannot_be_listed(pets, monkeypatch):
-    """Would catch a class that is empty since its folder belongs to somebody else."""
+def deny(monkeypatch, name):
+    """Let no folder of that name be listed."""
     scandir = os.scandir
 
     def refuse(path):
-        if os.path.basename(path) == "dog":
+        if os.path.basename(path) == name:
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_a_folder_that_cannot_be_listed(pets, monkeypatch):
+    """Would catch a class that is empty since its folder belongs to somebody else."""
+    deny(monkeypatch, "dog")
     line = f"\n  {str(pets / 'dog')!r}: Permission denied"
     text = f"1 files or folders cannot be read:{line}\nPass on_error='skip' to leave them out."
     for labels in ("inferred", None):
@@ -696,14 +701,7 @@ def test_a_folder_that_cannot_be_listed(pets, monkeypatch):
 def test_a_folder_that_cannot_be_listed_is_told_before_anything_else(tmp_path, monkeypatch):
     """Would catch "no images but in the folder dog", since those of cat could not be seen."""
     touch(tmp_path, "cat/1.png", "dog/young/1.png", "dog/old/2.png")
-    scandir = os.scandir
-
-    def refuse(path):
-        if os.path.basename(path) == "cat":
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    deny(monkeypatch, "cat")
     quietly_refuses(f"{str(tmp_path / 'cat')!r}: Permission denied", tmp_path)
 
 
