@@ -15,7 +15,7 @@ from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS
 from sklearn_cnn.training.examples import divide_examples
-from sklearn_cnn.training.hardware import threads_that_exist
+from sklearn_cnn.training.hardware.threads import threads_that_exist
 from sklearn_cnn.training.labels import check_partial_classes
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits

@@ -20,13 +20,13 @@ from sklearn_cnn.network.table import layer_table
 from sklearn_cnn.parameters import check_callbacks
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.examples import Examples, encode_examples
-from sklearn_cnn.training.hardware import name_of_dtype
+from sklearn_cnn.training.hardware.precision import name_of_dtype
 from sklearn_cnn.training.labels import check_labels, check_weights, find_classes
 from sklearn_cnn.training.seeding import derive_seed
 from sklearn_cnn.training.start import (
     adjust_net,
     check_same_network,
-    fit_to_memory,
+    fit_to_machine,
     start_net,
 )
 from sklearn_cnn.training.train import (
@@ -124,7 +124,12 @@ def start(estimator: Any, training: Examples, seed: int) -> None:
     estimator._network = _requested_network(estimator)
     estimator.net_ = start_net(estimator, estimator._network, training, seed)
     estimator.layers_ = layer_table(estimator.net_.module_, estimator.image_shape_)
-    estimator._chunk = fit_to_memory(estimator.net_, estimator.layers_)
+    estimator._chunk = fit_to_machine(
+        estimator.net_,
+        estimator.layers_,
+        estimator.precision,
+        is_described=not callable(estimator._network),
+    )
     estimator._dtype = name_of_dtype(estimator.precision)
 
 

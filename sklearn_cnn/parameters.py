@@ -9,7 +9,7 @@ import torch
 
 from sklearn_cnn._compat import Interval, StrOptions
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
-from sklearn_cnn.training.hardware import DTYPES
+from sklearn_cnn.training.hardware.precision import WEIGHTS
 from sklearn_cnn.training.net import Callback, LRScheduler
 from sklearn_cnn.training.recipe import OPTIMIZERS, SCHEDULES
 
@@ -43,7 +43,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean"],
     "callbacks": [list, tuple, None],
     "device": [str, torch.device],
-    "precision": [StrOptions(set(DTYPES))],
+    "precision": [StrOptions(set(WEIGHTS))],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }

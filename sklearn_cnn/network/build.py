@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
+from sklearn_cnn.network.dropout import Dropout as DropoutModule
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -23,6 +24,7 @@ from sklearn_cnn.network.layers import (
     Pool,
     as_pair,
 )
+from sklearn_cnn.network.max_pool import MaxPool2d
 from sklearn_cnn.network.normalize import Normalize
 from sklearn_cnn.network.same_padding import SamePaddedConv2d
 from sklearn_cnn.network.shapes import Shape, output_shapes
@@ -131,7 +133,7 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
                 options["padding"] = (kernel[0] // 2, kernel[1] // 2)
             return nn.Conv2d(shape[0], layer.channels, kernel, **options)
         case Pool():
-            pool = nn.MaxPool2d if layer.kind == "max" else nn.AvgPool2d
+            pool = MaxPool2d if layer.kind == "max" else nn.AvgPool2d
             window = as_pair(layer.size, "size")
             step = window if layer.stride is None else as_pair(layer.stride, "stride")
             return pool(window, step)
@@ -140,7 +142,7 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
         case Dense():
             return nn.Linear(shape[0], layer.units, dtype=dtype)
         case Dropout():
-            return nn.Dropout(layer.rate)
+            return DropoutModule(layer.rate)
         case BatchNorm():
             norm = BatchNorm2d if len(shape) == 3 else BatchNorm1d
             return norm(shape[0], dtype=dtype)

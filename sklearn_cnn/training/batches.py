@@ -7,8 +7,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from sklearn_cnn.training.hardware.device import send
+from sklearn_cnn.training.hardware.memory import lies_on
+
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 """({"images": (n, channels, height, width), "sample_weight": (n,)}, class numbers (n,))."""
+
+
+ROWS_OF_A_BLOCK = 4096
+"""Images that go to a device at once, where all of them are to lie there."""
 
 
 def as_pixels(images: np.ndarray) -> torch.Tensor:
@@ -58,6 +65,49 @@ class ImageDataset(Dataset):
         return picked, self.targets[index]
 
 
+class ImagesOnDevice(Dataset):
+    """A copy of a data set in the memory of a device, which gathers its batches itself.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+        What to copy, a block at a time.
+    device : torch.device
+        Where to.
+    """
+
+    def __init__(self, dataset: ImageDataset, device: torch.device) -> None:
+        sample = as_pixels(dataset.images[:1])
+        self.pixels = torch.empty(
+            (len(dataset), *sample.shape[1:]),
+            dtype=sample.dtype,
+            device=device,
+            memory_format=torch.channels_last,
+        )
+        for start in range(0, len(dataset), ROWS_OF_A_BLOCK):
+            block = as_pixels(dataset.images[dataset.rows[start : start + ROWS_OF_A_BLOCK]])
+            self.pixels[start : start + len(block)] = send(block, device)
+        self.targets = send(dataset.targets, device)
+        self.weights = send(dataset.weights, device)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: Any) -> Batch:
+        """Gather one image by its number, or a batch by an array or tensor of numbers."""
+        if not isinstance(index, torch.Tensor):
+            index = torch.from_numpy(np.atleast_1d(index))
+        index = send(index, self.targets.device)
+        picked = {"images": self.pixels[index], "sample_weight": self.weights[index]}
+        return picked, self.targets[index]
+
+
+def placed(dataset: ImageDataset, device: torch.device) -> ImageDataset | ImagesOnDevice:
+    """Return a data set in the memory of a device, where it is to lie there; else itself."""
+    n_bytes = len(dataset) * dataset.images[:1].nbytes
+    return ImagesOnDevice(dataset, device) if lies_on(device, n_bytes) else dataset
+
+
 class PlainImages(Dataset):
     """Images without labels, as ``net_.predict_proba(images)`` gets them.
 
@@ -100,7 +150,7 @@ class IndexedBatches:
 
     Parameters
     ----------
-    dataset : ImageDataset or PlainImages
+    dataset : ImageDataset, ImagesOnDevice or PlainImages
         What to iterate.
     batch_size : int
         Images of a batch, at most.
@@ -110,7 +160,7 @@ class IndexedBatches:
 
     def __init__(
         self,
-        dataset: ImageDataset | PlainImages,
+        dataset: ImageDataset | ImagesOnDevice | PlainImages,
         batch_size: int,
         generator: np.random.Generator | None = None,
     ) -> None:

@@ -18,11 +18,15 @@ from torch import nn
 
 from sklearn_cnn.training.batches import (
     ImageDataset,
+    ImagesOnDevice,
     IndexedBatches,
     PlainImages,
     TrainingData,
+    placed,
 )
-from sklearn_cnn.training.hardware import CHUNK, resolve_device, send_pixels
+from sklearn_cnn.training.hardware.device import resolve_device, send
+from sklearn_cnn.training.hardware.memory import CHUNK
+from sklearn_cnn.training.parts import Lanes, add_gradients, images_per_part
 
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
 
@@ -34,9 +38,10 @@ class StopTraining(Exception):
 class ConvNet(NeuralNet):
     """A :class:`skorch.NeuralNet` that trains on indexed batches of weighted images.
 
-    It differs from its parent in five ways: batches are gathered by index; the loss is weighted; a
-    batch too large for the memory is computed in pieces; :class:`StopTraining` ends training and
-    Ctrl-C is passed on; predictions are class numbers.
+    It differs from its parent in six ways: batches are gathered by index; the loss is weighted; a
+    batch is computed in parts, side by side or in turn; the losses of batches stay on the device
+    until the epoch ends; :class:`StopTraining` ends training and Ctrl-C is passed on; predictions
+    are class numbers.
 
     Parameters
     ----------
@@ -53,9 +58,16 @@ class ConvNet(NeuralNet):
     """
 
     images_per_pass = CHUNK
-    """Images that go through the network at once; ``fit_to_memory`` sets it."""
+    """Images that go through the network at once; ``fit_to_machine`` sets it, and the next two."""
+
+    is_cut = False
+    """Whether a batch is cut into parts that threads compute side by side."""
+
+    in_bfloat16 = False
+    """Whether convolutions and dense layers multiply bfloat16 in training."""
 
     shuffler_: np.random.Generator | None = None
+    lanes_: Lanes | None = None
     optimizer: Any
 
     def __init__(
@@ -82,7 +94,9 @@ class ConvNet(NeuralNet):
         self.optimizer_ = self.optimizer(self.get_all_learnable_params())
         return self
 
-    def train(self, data: TrainingData, callbacks: list[Any], epochs: int, seed: int) -> None:
+    def train(
+        self, data: TrainingData, callbacks: list[Any], epochs: int, seed: int, n_threads: int = 1
+    ) -> None:
         """Run epochs, from the weights as they are.
 
         Parameters
@@ -95,11 +109,16 @@ class ConvNet(NeuralNet):
             How many, unless a callback stops.
         seed : int
             Seed of the order of the images.
+        n_threads : int, default=1
+            Threads that may compute parts of a batch side by side; the result is the same.
         """
         self.callbacks = callbacks
         self._initialize_callbacks()
         self.shuffler_ = np.random.default_rng(seed)
         self.notify("on_train_begin", X=data.training, y=None)
+        if self.is_cut and images_per_part(self.images_per_pass):
+            largest = min(self.batch_size, len(data.training))
+            self.lanes_ = Lanes(self.module_, largest, self.images_per_pass, n_threads, seed)
         try:
             self.fit_loop(data, epochs=epochs)
         except StopTraining:
@@ -112,6 +131,10 @@ class ConvNet(NeuralNet):
                     "monitor 'train_loss'."
                 ) from error
             raise
+        finally:
+            if self.lanes_ is not None:
+                self.lanes_.close()
+                self.lanes_ = None
         self.notify("on_train_end", X=data.training, y=None)
 
     def notify(self, method_name: str, **arguments: Any) -> None:
@@ -138,48 +161,97 @@ class ConvNet(NeuralNet):
         """Wrap an array of images (n, height, width, channels); a data set stays as it is."""
         return PlainImages(X) if isinstance(X, np.ndarray) else X
 
-    def get_split_datasets(
-        self, X: TrainingData, y: Any = None, **_: Any
-    ) -> tuple[ImageDataset, ImageDataset | None]:
-        """Hand out the two sets, which were split before."""
-        return X.training, X.validation
+    def get_split_datasets(self, X: TrainingData, y: Any = None, **_: Any) -> tuple[Any, Any]:
+        """Hand out the two sets, which were split before, and lie on the device if they may."""
+        held_out = None if X.validation is None else placed(X.validation, self.device)
+        return placed(X.training, self.device), held_out
 
     def get_iterator(
-        self, dataset: ImageDataset | PlainImages, training: bool = False
+        self, dataset: ImageDataset | ImagesOnDevice | PlainImages, training: bool = False
     ) -> IndexedBatches:
         """Iterate in batches: shuffled to train, in order to validate and predict."""
         if training:
             return IndexedBatches(dataset, self.batch_size, self.shuffler_)
         return IndexedBatches(dataset, min(CHUNK, self.images_per_pass))
 
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **_: Any
+    ) -> None:
+        """Take a step a batch, and read the losses when all are queued.
+
+        Reading a number waits until the device has computed it, so nothing is read in between.
+        """
+        if iterator is None:
+            return
+        losses = []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch)
+            losses.append(step["loss"].detach())
+            self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        rows = self.history[-1]["batches"][-len(losses) :]
+        for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
+            row[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", len(losses))
+        if training and self.lanes_ is not None:
+            self.lanes_.merge_statistics()
+
     def infer(self, x: dict[str, torch.Tensor], **_: Any) -> torch.Tensor:
         """Compute logits of shape (n, n_classes)."""
-        logits: torch.Tensor = self.module_(send_pixels(x["images"], torch.device(self.device)))
+        logits: torch.Tensor = self.module_(send(x["images"], self.device))
         return logits
 
     def get_loss(
         self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
     ) -> torch.Tensor:
         """Mean of weight * cross-entropy; the weights of a data set have a mean of 1."""
-        losses: torch.Tensor = self.criterion_(y_pred, y_true.to(y_pred.device))
-        weights = X["sample_weight"].to(losses.dtype).to(losses.device)
+        losses: torch.Tensor = self.criterion_(y_pred, send(y_true, y_pred.device))
+        weights = send(X["sample_weight"], losses.device).to(losses.dtype)
         return torch.mean(weights * losses)
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
-        """Compute loss and gradients of a batch, in pieces that fit in memory."""
+        """Compute loss and gradients of a batch, in parts that fit in memory."""
         self._set_training(True)
         inputs, targets = unpack_data(batch)
-        losses, logits = [], []
-        for start in range(0, len(targets), self.images_per_pass):
-            piece = slice(start, start + self.images_per_pass)
-            part = {name: values[piece] for name, values in inputs.items()}
-            y_pred = self.infer(part)
+        inputs = {**inputs, "images": send(inputs["images"], self.device)}
+
+        def compute(network: nn.Module, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            part = {name: values[rows] for name, values in inputs.items()}
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.in_bfloat16, cache_enabled=False
+            ):
+                y_pred = network(part["images"])
+            if self.in_bfloat16:
+                y_pred = y_pred.float()
             share = len(y_pred) / len(targets)
-            loss = self.get_loss(y_pred, targets[piece], X=part, training=True) * share
-            torch.autograd.backward(loss)
-            losses.append(loss.detach())
-            logits.append(y_pred.detach())
+            return self.get_loss(y_pred, targets[rows], X=part, training=True) * share, y_pred
+
+        run = self._in_turn if self.lanes_ is None else self._side_by_side
+        losses, logits = zip(*run(compute, len(targets)), strict=True)
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(logits)}
+
+    def _in_turn(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Compute as many images at once as fit in memory; the gradients add up in the weights."""
+        results = []
+        for start in range(0, n_images, self.images_per_pass):
+            loss, y_pred = compute(self.module_, slice(start, start + self.images_per_pass))
+            torch.autograd.backward(loss)
+            results.append((loss.detach(), y_pred.detach()))
+        return results
+
+    def _side_by_side(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Compute the parts in the threads there are, and add their gradients in fixed order."""
+        weights = [weight for weight in self.module_.parameters() if weight.requires_grad]
+
+        def differentiate(network: nn.Module, rows: slice) -> tuple[Any, ...]:
+            loss, y_pred = compute(network, rows)
+            return loss.detach(), y_pred.detach(), torch.autograd.grad(loss, weights)
+
+        assert self.lanes_ is not None
+        results = self.lanes_.run(differentiate, n_images)
+        add_gradients(weights, [gradients for _, _, gradients in results])
+        return [(loss, y_pred) for loss, y_pred, _ in results]
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class numbers, so that skorch's scoring callbacks can compare them."""

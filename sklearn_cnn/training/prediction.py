@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from sklearn_cnn.training.batches import as_pixels
-from sklearn_cnn.training.hardware import ordinary_modes, send_pixels
+from sklearn_cnn.training.hardware.device import send
+from sklearn_cnn.training.hardware.modes import ordinary_modes
 
 
 def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.ndarray:
@@ -22,7 +23,7 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
     images : ndarray of shape (n, height, width, channels), any real dtype
         Read chunk by chunk, never written to.
     chunk : int
-        Images of a chunk.
+        Images of a chunk; it is halved where the memory of a GPU does not hold it.
 
     Returns
     -------
@@ -32,22 +33,24 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
     ------
     ValueError
         If the network gives a value that is not finite.
+    torch.OutOfMemoryError
+        If a GPU cannot hold a single image.
     """
     device = next(network.buffers()).device
     if network.training:
         network.eval()
-    logits = []
+    start, logits = 0, []
     with ordinary_modes(device), torch.inference_mode():
-        for start in range(0, len(images), chunk):
-            block = np.array(images[start : start + chunk], order="C")
-            filled = len(block)
-            if filled < chunk:
-                block = np.concatenate(
-                    [block, np.zeros((chunk - filled, *block.shape[1:]), block.dtype)]
-                )
-            outputs = network(send_pixels(as_pixels(block), device))
-            logits.append(outputs[:filled].to("cpu").numpy().astype(np.float64))
-    result = np.concatenate(logits)
+        while start < len(images):
+            try:
+                logits.append(_chunk_logits(network, images[start : start + chunk], chunk, device))
+            except torch.OutOfMemoryError:
+                if chunk == 1:
+                    raise
+                chunk = -(-chunk // 2)
+                continue
+            start += chunk
+        result = torch.cat(logits).to("cpu").numpy().astype(np.float64)
     broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
     if len(broken):
         raise ValueError(
@@ -56,3 +59,15 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
             "fit: scale them likewise."
         )
     return result
+
+
+def _chunk_logits(
+    network: nn.Module, images: np.ndarray, chunk: int, device: torch.device
+) -> torch.Tensor:
+    """Compute the logits of one chunk, on the device."""
+    block = np.array(images, order="C")
+    filled = len(block)
+    if filled < chunk:
+        block = np.concatenate([block, np.zeros((chunk - filled, *block.shape[1:]), block.dtype)])
+    logits: torch.Tensor = network(send(as_pixels(block), device))
+    return logits[:filled]

@@ -12,12 +12,13 @@ from sklearn_cnn.images.statistics import channel_statistics
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.examples import Examples
-from sklearn_cnn.training.hardware import (
-    CHUNK,
-    images_per_pass,
-    ordinary_modes,
-    resolve_device,
-    resolve_dtype,
+from sklearn_cnn.training.hardware.device import resolve_device
+from sklearn_cnn.training.hardware.memory import images_per_chunk, images_per_pass
+from sklearn_cnn.training.hardware.modes import ordinary_modes
+from sklearn_cnn.training.hardware.precision import (
+    WORTH_IT,
+    trains_in_bfloat16,
+    weights_dtype,
 )
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.recipe import make_optimizer
@@ -49,7 +50,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
         If the layers do not fit the images, or the device is not there.
     """
     device = resolve_device(estimator.device)
-    dtype = resolve_dtype(estimator.precision, device)
+    dtype = weights_dtype(estimator.precision, device)
     mean, std = channel_statistics(training.images, training.rows, training.sample_weight)
     build = partial(
         build_network,
@@ -78,25 +79,35 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     return net
 
 
-def fit_to_memory(net: ConvNet, layers: tuple[LayerRow, ...]) -> int:
-    """Fit the pieces of a batch, and the chunks of prediction, to the memory.
+def fit_to_machine(
+    net: ConvNet, layers: tuple[LayerRow, ...], precision: str, *, is_described: bool
+) -> int:
+    """Fit the arithmetic and the parts of a batch to the machine, and the chunks of prediction.
 
     Parameters
     ----------
     net : ConvNet
         An initialized one.
     layers : tuple of LayerRow
-        Its layers, whose outputs take the memory.
+        Its layers, whose outputs take the memory, and whose parameters multiply.
+    precision : str
+        The estimator's parameter.
+    is_described : bool
+        Whether the network is built of descriptions; a module of the user's may not bear replicas.
 
     Returns
     -------
     int
         Images of a chunk of prediction.
     """
+    network, device = net.module_, torch.device(net.device)
     values_per_image = sum(prod(layer.output_shape) for layer in layers)
-    dtype = next(net.module_.buffers()).dtype
+    dtype = next(network.buffers()).dtype
     net.images_per_pass = images_per_pass(values_per_image, dtype, passes=3)
-    return min(CHUNK, images_per_pass(values_per_image, dtype))
+    multiplications = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
+    net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications)
+    net.is_cut = device.type == "cpu" and is_described and multiplications >= WORTH_IT
+    return images_per_chunk(values_per_image, dtype, device)
 
 
 def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:

@@ -33,7 +33,7 @@ class ValidationScore(Callback):
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
         """Begin an epoch's counts."""
-        self.right_ = self.total_ = 0.0
+        self.right_ = self.total_ = torch.zeros((), dtype=torch.float64)
 
     def on_batch_end(
         self, net: Any, batch: Any = None, training: Any = None, y_pred: Any = None, **_: Any
@@ -41,16 +41,17 @@ class ValidationScore(Callback):
         """Count the right predictions of a validation batch, by weight."""
         if not training:
             inputs, targets = batch
-            right = y_pred.argmax(dim=1).cpu() == targets
-            self.right_ += float((right * inputs["sample_weight"]).sum())
-            self.total_ += float(inputs["sample_weight"].sum())
+            right = y_pred.argmax(dim=1).to(targets.device) == targets
+            self.right_ = self.right_.to(targets.device) + (right * inputs["sample_weight"]).sum()
+            self.total_ = self.total_.to(targets.device) + inputs["sample_weight"].sum()
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
         """Record the score, keep the weights of the best, and stop after ``patience`` misses.
 
         Few images give few different scores: of equal ones, the lower validation loss is better.
         """
-        score = self.right_ / self.total_
+        score = float(self.right_ / self.total_)
+        del self.right_, self.total_
         net.history.record("validation_score", score)
         epoch = (score, -net.history[-1]["valid_loss"])
         if epoch > self.best_epoch_:

@@ -9,7 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.hardware import ordinary_modes, reproducible_arithmetic
+from sklearn_cnn.training.hardware.modes import ordinary_modes, reproducible_arithmetic
 from sklearn_cnn.training.net import Callback, ConvNet
 from sklearn_cnn.training.progress import Progress
 from sklearn_cnn.training.recipe import LearningRateSchedule
@@ -84,10 +84,10 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
         callbacks.append(progress)
     callbacks += deepcopy(plan.callbacks)
     net.verbose = plan.verbose
-    device = torch.device(net.device)
+    device, n_threads = torch.device(net.device), torch.get_num_threads()
     try:
         with isolated_rng(seed, device), reproducible_arithmetic(device), ordinary_modes(device):
-            net.train(data, callbacks, plan.epochs, seed)
+            net.train(data, callbacks, plan.epochs, seed, n_threads)
     finally:
         progress.close()
     net.module_.eval()

@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import CNNClassifier, ImageReader
-from sklearn_cnn.training import hardware
-from sklearn_cnn.training.hardware import threads_that_exist
+from sklearn_cnn.training.hardware import threads as thread_settings
+from sklearn_cnn.training.hardware.threads import threads_that_exist
 
 SECONDS = 30
 
@@ -164,7 +164,7 @@ def _fit_there(paths, y):
 @pytest.mark.parametrize(("forked", "inside"), [(True, 1), (False, 2)])
 def test_threads_are_put_back_after_an_error(threaded, monkeypatch, forked, inside):
     """Both kinds of process. Would catch one thread in all, or one that stays."""
-    monkeypatch.setattr(hardware, "_forked", forked)
+    monkeypatch.setattr(thread_settings, "_forked", forked)
     counts = []
 
     def count_and_fail():

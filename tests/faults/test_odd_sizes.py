@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.training import hardware
+from sklearn_cnn.training.hardware import memory
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_batch_of_one_tiny_image(small):
 
 def test_huge_images_go_through_in_pieces(small, monkeypatch):
     """A batch that would not fit in the memory is cut; without the cut this takes 1.3 GB more."""
-    monkeypatch.setattr(hardware, "MEMORY_FOR_ACTIVATIONS", 100 << 20)
+    monkeypatch.setattr(memory, "MEMORY_FOR_ACTIVATIONS", 100 << 20)
     X = np.random.default_rng(0).integers(0, 256, (32, 512, 512), dtype=np.uint8)
     model = small(conv_channels=[4], dense_units=(), max_epochs=1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

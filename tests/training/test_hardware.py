@@ -8,15 +8,12 @@ from skorch.callbacks import Callback
 from torch.backends import cudnn
 
 from sklearn_cnn.network.table import LayerRow
-from sklearn_cnn.training import hardware
-from sklearn_cnn.training.hardware import (
-    CHUNK,
-    images_per_pass,
-    reproducible_arithmetic,
-    resolve_device,
-    resolve_dtype,
-)
-from sklearn_cnn.training.start import fit_to_memory
+from sklearn_cnn.training.hardware import memory
+from sklearn_cnn.training.hardware.device import resolve_device
+from sklearn_cnn.training.hardware.memory import CHUNK, images_per_pass
+from sklearn_cnn.training.hardware.modes import reproducible_arithmetic
+from sklearn_cnn.training.hardware.precision import weights_dtype
+from sklearn_cnn.training.start import fit_to_machine
 
 CPU = torch.device("cpu")
 
@@ -84,11 +81,11 @@ def test_names_that_torch_knows_but_nothing_can_train_on(small, bars, device):
 
 
 def test_precision():
-    assert resolve_dtype("auto", CPU) == resolve_dtype("float32", CPU) == torch.float32
-    assert resolve_dtype("float64", CPU) == torch.float64
-    assert resolve_dtype("float32", torch.device("mps")) == torch.float32
+    assert weights_dtype("auto", CPU) == weights_dtype("float32", CPU) == torch.float32
+    assert weights_dtype("float64", CPU) == torch.float64
+    assert weights_dtype("float32", torch.device("mps")) == torch.float32
     with pytest.raises(ValueError, match=r"precision='float64' was .* MPS .* device='cpu'"):
-        resolve_dtype("float64", torch.device("mps"))
+        weights_dtype("float64", torch.device("mps"))
 
 
 @pytest.mark.parametrize(
@@ -109,12 +106,12 @@ def test_images_of_a_pass_by_hand(values, dtype, passes, n_images):
     assert images_per_pass(values, dtype, passes) == n_images
 
 
-@pytest.mark.parametrize(("values", "chunk"), [(2**22, 128), (2**22 + 1, 127), (2**30, 1)])
+@pytest.mark.parametrize(("values", "chunk"), [(2**23, 64), (2**23 + 1, 63), (2**30, 1)])
 def test_chunks_of_prediction_shrink_for_large_maps(values, chunk):
-    """2**31 / 4 / 2**22 = 128, which is the largest. Catches maps counted one layer at a time."""
-    net = SimpleNamespace(module_=torch.nn.BatchNorm1d(1))  # float32: 4 bytes a value
+    """2**31 / 4 / 2**23 = 64, which is the largest. Catches maps counted one layer at a time."""
+    net = SimpleNamespace(module_=torch.nn.BatchNorm1d(1), device=CPU)  # float32: 4 bytes a value
     layers = (LayerRow("a", "Conv2d", (1, 1, 1), 0), LayerRow("b", "Linear", (values - 1,), 0))
-    assert fit_to_memory(net, layers) == chunk <= CHUNK
+    assert fit_to_machine(net, layers, "float32", is_described=True) == chunk <= CHUNK
     assert net.images_per_pass == max(1, 2**31 // (4 * values * 3))
 
 
@@ -197,4 +194,4 @@ def test_only_the_cpu_is_held_to_one_thread(three_threads, kind):
 
 def test_the_memory_is_two_gibibytes():
     """The numbers above rest on it."""
-    assert hardware.MEMORY_FOR_ACTIVATIONS == 2**31
+    assert memory.MEMORY_FOR_ACTIVATIONS == 2**31

@@ -1,0 +1,142 @@
+"""A batch cut into parts, computed side by side where there are threads, or in turn.
+
+The cut depends on the batch alone. Each part is computed in one thread, and the gradients are
+added in the order of the parts, so the result is equal bit for bit for any number of threads.
+
+Batch normalisation takes the statistics of each part, as in "ghost batch normalisation" (Hoffer,
+Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklearn_cnn.network.dropout import Dropout
+from sklearn_cnn.training.seeding import derive_seed
+
+PART = 32
+"""Images of a part: many enough for the arithmetic, few enough for the cache."""
+
+LANES = 8
+"""Replicas of the network, and so threads, at most."""
+
+
+def images_per_part(images_per_pass: int) -> int:
+    """Return how many images a part holds, so that two at once fit in memory; 0 if none do."""
+    return min(PART, images_per_pass // 2)
+
+
+class Lanes:
+    """Replicas of a network that share its weights, each with its own share of a batch's parts.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network, of layer descriptions.
+    largest_batch : int
+        Images of the largest batch.
+    images_per_pass : int
+        Images that fit in memory at once.
+    n_threads : int
+        Threads there are.
+    seed : int
+        Seed of the replicas' dropout.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        largest_batch: int,
+        images_per_pass: int,
+        n_threads: int,
+        seed: int,
+    ) -> None:
+        size = images_per_part(images_per_pass)
+        self.network = network
+        self.n_parts = -(-largest_batch // size)
+        n_lanes = min(LANES, self.n_parts)
+        weights = {id(weight): weight for weight in network.parameters()}
+        self.replicas = [deepcopy(network, dict(weights)).train() for _ in range(n_lanes)]
+        for lane, replica in enumerate(self.replicas):
+            _seed_dropout(replica, derive_seed(seed, lane))
+        self.n_threads = max(1, min(n_threads, n_lanes, images_per_pass // size))
+        self.pool = ThreadPoolExecutor(
+            max(1, self.n_threads - 1), initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def run(self, compute: Callable[[nn.Module, slice], Any], n_images: int) -> list[Any]:
+        """Compute all parts of a batch.
+
+        Parameters
+        ----------
+        compute : callable (replica, rows) -> result
+            Computes one part.
+        n_images : int
+            Images of the batch.
+
+        Returns
+        -------
+        list
+            The results, in the order of the parts.
+        """
+        edges = [n_images * part // self.n_parts for part in range(self.n_parts + 1)]
+        results: list[Any] = [None] * self.n_parts
+
+        def run_thread(thread: int) -> None:
+            for lane in range(thread, len(self.replicas), self.n_threads):
+                for part in range(lane, self.n_parts, len(self.replicas)):
+                    rows = slice(edges[part], edges[part + 1])
+                    if rows.start < rows.stop:
+                        results[part] = compute(self.replicas[lane], rows)
+
+        others = [self.pool.submit(run_thread, thread) for thread in range(1, self.n_threads)]
+        try:
+            run_thread(0)
+        finally:
+            wait(others)  # nothing computes on behind the back of an error
+        for other in others:
+            other.result()
+        return [result for result in results if result is not None]
+
+    def merge_statistics(self) -> None:
+        """Give the network, and every replica, the mean of the replicas' running statistics.
+
+        They are linear in those of the batches, so the mean of the replicas' is what one network
+        would have that averaged the statistics of a batch's parts.
+        """
+        norms = [_norms(replica) for replica in self.replicas]
+        for mine, *theirs in zip(_norms(self.network), *norms, strict=True):
+            for name, value in mine.named_buffers():
+                stacked = torch.stack([norm.get_buffer(name) for norm in theirs])
+                merged = stacked.mean(dim=0) if value.is_floating_point() else stacked[0]
+                for norm in (mine, *theirs):
+                    norm.get_buffer(name).copy_(merged)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self.pool.shutdown()
+
+
+def add_gradients(weights: list[nn.Parameter], parts: list[tuple[torch.Tensor, ...]]) -> None:
+    """Set the gradient of each weight to the sum over the parts, added in their order."""
+    for weight, first, *others in zip(weights, *parts, strict=True):
+        total = first
+        for other in others:
+            total = total + other
+        weight.grad = total
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def _seed_dropout(network: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generator = generator
