@@ -65,6 +65,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
         Where the channels of 4-D arrays, and of flattened rows, stand. "auto" looks for the axis
         of length 1 to 4, and takes flattened rows for channels last.
+    augment : augmentation, callable, sequence of these or None, default=None
+        How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
+        A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
+        dtype of ``X``; transforms of torchvision and kornia are such. Images held out for
+        validation, and images to predict, stay as they are.
     optimizer : {"adamw", "sgd"} or class, default="adamw"
         What updates the weights; a class is a subclass of :class:`torch.optim.Optimizer`. "sgd"
         has a Nesterov momentum of 0.9, and wants a larger ``learning_rate``.
@@ -104,11 +109,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         ``verbose=1``.
     device : str or torch.device, default="auto"
         Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU.
-    precision : {"auto", "float32", "float64"}, default="auto"
-        Floating-point type of the network; "auto" is float32.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Floating-point type of the network. "bfloat16" multiplies in it while training, and keeps
+        float32 for weights, norms, loss and prediction; "auto" does so where the device is fast at
+        it and the network large enough to gain, and is "float32" elsewhere.
     random_state : int, RandomState instance or None, default=None
-        Seed of the first weights, the order of the images, dropout and the split of early
-        stopping. None draws a new seed from the operating system; global random states are
+        Seed of the first weights, the order of the images, augmentation, dropout and the split of
+        early stopping. None draws a new seed from the operating system; global random states are
         neither read nor changed.
     verbose : {0, 1}, default=0
         1 shows a progress bar with the loss and the time left.
@@ -151,8 +158,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     standard deviation of each channel, so images need no scaling; they must come in the same range
     at fit and at prediction.
 
-    On a CPU, training runs in one thread, so that its result does not depend on how many there
-    are; run searches with ``n_jobs``. Prediction uses all threads, or one in a forked process.
+    On a CPU, a batch of a network of some size is trained in parts of up to 32 images, side by side
+    in up to 8 threads; its result does not depend on how many there are, nor on ``n_jobs``. Batch
+    normalisation takes the statistics of each part. Small networks, and modules of your own, train
+    in one thread. Prediction uses all threads, or one in a forked process.
 
     References
     ----------
@@ -199,6 +208,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         layers: Any = None,
         image_shape: Any = None,
         data_format: str = "auto",
+        augment: Any = None,
         optimizer: Any = "adamw",
         learning_rate: float = 0.004,
         weight_decay: float = 0.01,
@@ -229,6 +239,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.layers = layers
         self.image_shape = image_shape
         self.data_format = data_format
+        self.augment = augment
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay

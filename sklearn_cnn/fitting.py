@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_cnn.images.arrays import read_images, read_training_images
+from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.scale import (
     PixelScale,
     check_representable,
@@ -190,6 +191,7 @@ def train(
         estimator.n_iter_no_change,
         estimator.tol,
         check_callbacks(estimator.callbacks, schedule),
+        check_augment(estimator.augment),
         estimator.verbose,
     )
     n_before = len(net.history)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sklearn_cnn._compat import Interval, StrOptions
+from sklearn_cnn.images.augment import AUGMENTATIONS
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
 from sklearn_cnn.training.hardware.precision import WEIGHTS
 from sklearn_cnn.training.net import Callback, LRScheduler
@@ -27,6 +28,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "dropout": [_SHARE],
     "layers": [list, tuple, callable, None],
     "image_shape": [tuple, list, np.ndarray, None],
+    "augment": [list, tuple, *AUGMENTATIONS, callable, None],
     "data_format": [StrOptions({"auto", "channels_last", "channels_first"})],
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],

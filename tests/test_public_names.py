@@ -14,6 +14,12 @@ def test_public_names():
         "Flatten",
         "ImageReader",
         "Pool",
+        "RandomErasing",
+        "RandomFlip",
+        "RandomRotation",
+        "RandomShear",
+        "RandomShift",
+        "RandomZoom",
         "__version__",
         "load_image_folder",
     ]
@@ -24,6 +30,7 @@ def test_public_names():
 def test_parameters_of_the_classifier():
     assert list(sklearn_cnn.CNNClassifier().get_params()) == [
         "activation",
+        "augment",
         "batch_norm",
         "batch_size",
         "callbacks",

@@ -16,6 +16,7 @@ from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from torch import nn
 
+from sklearn_cnn.training.augmentation import BatchAugmentation
 from sklearn_cnn.training.batches import (
     ImageDataset,
     ImagesOnDevice,
@@ -68,6 +69,7 @@ class ConvNet(NeuralNet):
 
     shuffler_: np.random.Generator | None = None
     lanes_: Lanes | None = None
+    augmentation_: BatchAugmentation | None = None
     optimizer: Any
 
     def __init__(
@@ -95,7 +97,14 @@ class ConvNet(NeuralNet):
         return self
 
     def train(
-        self, data: TrainingData, callbacks: list[Any], epochs: int, seed: int, n_threads: int = 1
+        self,
+        data: TrainingData,
+        callbacks: list[Any],
+        epochs: int,
+        seed: int,
+        *,
+        augmentation: BatchAugmentation | None = None,
+        n_threads: int = 1,
     ) -> None:
         """Run epochs, from the weights as they are.
 
@@ -109,12 +118,15 @@ class ConvNet(NeuralNet):
             How many, unless a callback stops.
         seed : int
             Seed of the order of the images.
+        augmentation : BatchAugmentation or None, default=None
+            What changes the training images.
         n_threads : int, default=1
             Threads that may compute parts of a batch side by side; the result is the same.
         """
         self.callbacks = callbacks
         self._initialize_callbacks()
         self.shuffler_ = np.random.default_rng(seed)
+        self.augmentation_ = augmentation
         self.notify("on_train_begin", X=data.training, y=None)
         if self.is_cut and images_per_part(self.images_per_pass):
             largest = min(self.batch_size, len(data.training))
@@ -134,7 +146,7 @@ class ConvNet(NeuralNet):
         finally:
             if self.lanes_ is not None:
                 self.lanes_.close()
-                self.lanes_ = None
+            self.lanes_ = self.augmentation_ = None
         self.notify("on_train_end", X=data.training, y=None)
 
     def notify(self, method_name: str, **arguments: Any) -> None:
@@ -214,14 +226,17 @@ class ConvNet(NeuralNet):
         """Compute loss and gradients of a batch, in parts that fit in memory."""
         self._set_training(True)
         inputs, targets = unpack_data(batch)
-        inputs = {**inputs, "images": send(inputs["images"], self.device)}
+        pixels, drawn = send(inputs["images"], self.device), []
+        if self.augmentation_ is not None:
+            pixels, drawn = self.augmentation_.start(pixels)
 
         def compute(network: nn.Module, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
             part = {name: values[rows] for name, values in inputs.items()}
+            images = BatchAugmentation.finish(pixels[rows], drawn, rows)
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.in_bfloat16, cache_enabled=False
             ):
-                y_pred = network(part["images"])
+                y_pred = network(images)
             if self.in_bfloat16:
                 y_pred = y_pred.float()
             share = len(y_pred) / len(targets)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_cnn.images.augment import Step
+from sklearn_cnn.training.augmentation import BatchAugmentation
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.hardware.modes import ordinary_modes, reproducible_arithmetic
 from sklearn_cnn.training.net import Callback, ConvNet
@@ -37,6 +39,8 @@ class TrainingPlan(NamedTuple):
         What counts as better.
     callbacks : list
         Those of the user.
+    augment : tuple
+        Steps that change the training images.
     verbose : int
         0 for silence, 1 for a progress bar.
     """
@@ -47,6 +51,7 @@ class TrainingPlan(NamedTuple):
     patience: int
     tol: float
     callbacks: list[Any]
+    augment: tuple[Step, ...]
     verbose: int
 
 
@@ -62,7 +67,7 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     plan : TrainingPlan
         What to do.
     seed : int
-        Seed of the order of the images, and of dropout.
+        Seed of the order of the images, of augmentation and of dropout.
 
     Raises
     ------
@@ -87,7 +92,17 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     device, n_threads = torch.device(net.device), torch.get_num_threads()
     try:
         with isolated_rng(seed, device), reproducible_arithmetic(device), ordinary_modes(device):
-            net.train(data, callbacks, plan.epochs, seed, n_threads)
+            augmentation = None
+            if plan.augment:
+                augmentation = BatchAugmentation(plan.augment, seed, device)
+            net.train(
+                data,
+                callbacks,
+                plan.epochs,
+                seed,
+                augmentation=augmentation,
+                n_threads=n_threads,
+            )
     finally:
         progress.close()
     net.module_.eval()
