@@ -55,15 +55,13 @@ class AffineMaps(NamedTuple):
         return _copy(pixels, self) if self.is_whole else _interpolate(pixels, self)
 
 
-def draw_maps(
-    step: Geometric, shape: tuple[int, int, int, int], generator: torch.Generator
-) -> AffineMaps:
+def draw_maps(step: Geometric, shape: torch.Size, generator: torch.Generator) -> AffineMaps:
     """Draw one map for each image.
 
     Parameters
     ----------
     step : RandomFlip, RandomShift, RandomZoom, RandomRotation or RandomShear
-    shape : tuple of int
+    shape : torch.Size
         (n, channels, height, width).
     generator : torch.Generator
         Its device is that of the maps.

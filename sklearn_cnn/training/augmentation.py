@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sklearn_cnn.images.augment import AUGMENTATIONS, RandomErasing, Step
+from sklearn_cnn.images.augment import Geometric, RandomErasing, Step
 from sklearn_cnn.training.affine import AffineMaps, draw_maps
 
 
@@ -82,15 +82,17 @@ class BatchAugmentation:
         """
         drawn: list[Drawn] = []
         for position, step in enumerate(self.steps):
-            if not isinstance(step, AUGMENTATIONS):
+            if isinstance(step, RandomErasing):
+                drawn.append(_draw_boxes(step, pixels.shape, self.generator))
+            elif isinstance(step, Geometric):
+                maps = draw_maps(step, pixels.shape, self.generator)
+                if drawn and isinstance(before := drawn[-1], AffineMaps):
+                    drawn[-1] = before.then(maps)
+                else:
+                    drawn.append(maps)
+            else:
                 pixels, drawn = self.finish(pixels, drawn), []
                 pixels = _checked(step(pixels), pixels, f"augment[{position}]")
-            elif isinstance(step, RandomErasing):
-                drawn.append(_draw_boxes(step, pixels.shape, self.generator))
-            else:
-                maps = draw_maps(step, pixels.shape, self.generator)
-                before = drawn.pop() if drawn and isinstance(drawn[-1], AffineMaps) else None
-                drawn.append(maps if before is None else before.then(maps))
         return pixels, drawn
 
     @staticmethod
@@ -111,7 +113,7 @@ class BatchAugmentation:
         return pixels
 
 
-def _draw_boxes(step: RandomErasing, shape: Any, generator: torch.Generator) -> Boxes:
+def _draw_boxes(step: RandomErasing, shape: torch.Size, generator: torch.Generator) -> Boxes:
     """Draw whether, how large, how tall and where, for each image."""
     n, _, height, width = shape
     draws = torch.rand((5, n), generator=generator, device=generator.device)

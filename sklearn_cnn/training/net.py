@@ -16,7 +16,7 @@ from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from torch import nn
 
-from sklearn_cnn.training.augmentation import BatchAugmentation
+from sklearn_cnn.training.augmentation import BatchAugmentation, Drawn
 from sklearn_cnn.training.batches import (
     ImageDataset,
     ImagesOnDevice,
@@ -226,7 +226,7 @@ class ConvNet(NeuralNet):
         """Compute loss and gradients of a batch, in parts that fit in memory."""
         self._set_training(True)
         inputs, targets = unpack_data(batch)
-        pixels, drawn = send(inputs["images"], self.device), []
+        pixels, drawn = send(inputs["images"], self.device), list[Drawn]()
         if self.augmentation_ is not None:
             pixels, drawn = self.augmentation_.start(pixels)
 

@@ -9,11 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import (
+    CNNClassifier,
+    RandomErasing,
+    RandomFlip,
+    RandomRotation,
+    RandomShear,
+    RandomShift,
+    RandomZoom,
+)
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, Activation, Conv, Dense, Flatten, Pool
 
 SIZES = st.integers(1, 12) | st.tuples(st.integers(1, 12), st.integers(1, 12))
 COUNTS = st.integers(1, 9) | st.lists(st.integers(1, 9), max_size=3)
+
+SHARES = st.floats(0, 1)
+AUGMENTATION = st.one_of(
+    st.builds(RandomFlip, st.sampled_from(["horizontal", "vertical", "both"])),
+    st.builds(RandomShift, SHARES | st.tuples(SHARES, SHARES)),
+    st.builds(RandomZoom, st.floats(0, 0.9)),
+    st.builds(RandomRotation, st.floats(0, 180)),
+    st.builds(RandomShear, SHARES),
+    st.builds(RandomErasing, SHARES, st.tuples(SHARES, SHARES).map(sorted)),
+    st.just(torch.flip).map(lambda flip: lambda batch: flip(batch, dims=(2,))),
+)
 
 ALLOWED = {
     "conv_channels": st.just("auto") | COUNTS,
@@ -36,6 +55,7 @@ ALLOWED = {
     ),
     "image_shape": st.sampled_from([None, (6, 7), [6, 7, 1], np.array([6, 7])]),
     "data_format": st.sampled_from(["auto", "channels_last"]),
+    "augment": st.none() | AUGMENTATION | st.lists(AUGMENTATION, max_size=4),
     "optimizer": st.sampled_from(["adamw", "sgd", torch.optim.RMSprop, torch.optim.Adam]),
     "learning_rate": st.floats(1e-6, 1e-2),
     "weight_decay": st.floats(0, 1),
@@ -48,7 +68,7 @@ ALLOWED = {
     "n_iter_no_change": st.integers(1, 3),
     "tol": st.floats(0, 1),
     "class_weight": st.sampled_from([None, "balanced", {"a": 5}, {"a": 0.0, "b": 1.0, "c": 2}]),
-    "precision": st.sampled_from(["auto", "float32", "float64"]),
+    "precision": st.sampled_from(["auto", "float32", "bfloat16", "float64"]),
     "device": st.sampled_from(["auto", "cpu", torch.device("cpu")]),
 }
 
