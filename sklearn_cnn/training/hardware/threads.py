@@ -53,6 +53,17 @@ def threads_that_exist() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def this_many_threads(n_threads: int) -> Iterator[None]:
+    """Have torch compute in some threads of its own, and put the number back afterwards."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(n_threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _in_new_thread(call: Callable[[], Any]) -> Any:
     """Call in a thread that has no setting of its own, so that it reads or sets the default."""
     with ThreadPoolExecutor(max_workers=1) as pool:
