@@ -450,4 +450,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         with threads_that_exist():
-            return predict_logits(self.net_.module_, read_pixels(self, X), self._chunk)
+            images, net = read_pixels(self, X), self.net_
+            n_at_once = net.images_per_pass // self._chunk if net.is_described else 1
+            return predict_logits(net.module_, images, self._chunk, n_at_once)

@@ -9,6 +9,7 @@ import torch
 
 from sklearn_cnn.images.augment import Geometric, RandomErasing, Step
 from sklearn_cnn.training.affine import AffineMaps, draw_maps
+from sklearn_cnn.training.seeding import derive_seed
 
 
 class Boxes(NamedTuple):
@@ -35,7 +36,8 @@ class Boxes(NamedTuple):
         x = torch.arange(pixels.shape[3], device=pixels.device)[None, None, :]
         top, bottom, left, right = (edge[:, None, None] for edge in self)
         inside = (top <= y) & (y < bottom) & (left <= x) & (x < right)
-        wide = pixels if pixels.dtype == torch.float64 else pixels.float()
+        is_exact = pixels.dtype in (torch.uint8, torch.bool, torch.float32, torch.float16)
+        wide = pixels.float() if is_exact else pixels.double()
         colour = wide.mean(dim=(2, 3), keepdim=True)
         if not pixels.is_floating_point():
             colour = colour.round()
@@ -43,6 +45,9 @@ class Boxes(NamedTuple):
 
 
 Drawn = AffineMaps | Boxes
+
+STREAM = 1000
+"""Tells the draws of augmentation from all others that one seed gives."""
 
 
 class BatchAugmentation:
@@ -60,7 +65,7 @@ class BatchAugmentation:
 
     def __init__(self, steps: Sequence[Step], seed: int, device: torch.device) -> None:
         self.steps = deepcopy(tuple(steps))
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(derive_seed(seed, STREAM))
 
     def start(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[Drawn]]:
         """Do what needs the whole batch, and draw what can be done part by part.

@@ -4,7 +4,7 @@ This is the only file that imports skorch.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -27,7 +27,6 @@ from sklearn_cnn.training.batches import (
 )
 from sklearn_cnn.training.hardware.device import resolve_device, send
 from sklearn_cnn.training.hardware.memory import CHUNK
-from sklearn_cnn.training.hardware.threads import this_many_threads
 from sklearn_cnn.training.parts import Lanes, add_gradients, images_per_part
 
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
@@ -60,7 +59,10 @@ class ConvNet(NeuralNet):
     """
 
     images_per_pass = CHUNK
-    """Images that go through the network at once; ``fit_to_machine`` sets it, and the next two."""
+    """Images that go through the network at once. ``fit_to_machine`` sets it, and what follows."""
+
+    is_described = False
+    """Whether the network is built of descriptions, so that threads may compute it at once."""
 
     is_cut = False
     """Whether a batch is cut into parts that threads compute side by side."""
@@ -71,7 +73,6 @@ class ConvNet(NeuralNet):
     shuffler_: np.random.Generator | None = None
     lanes_: Lanes | None = None
     augmentation_: BatchAugmentation | None = None
-    n_threads_ = 1
     optimizer: Any
 
     def __init__(
@@ -129,7 +130,6 @@ class ConvNet(NeuralNet):
         self._initialize_callbacks()
         self.shuffler_ = np.random.default_rng(seed)
         self.augmentation_ = augmentation
-        self.n_threads_ = n_threads
         self.notify("on_train_begin", X=data.training, y=None)
         if self.is_cut and images_per_part(self.images_per_pass):
             largest = min(self.batch_size, len(data.training))
@@ -198,19 +198,6 @@ class ConvNet(NeuralNet):
         """
         if iterator is None:
             return
-        # a forward pass is equal for any number of threads, so validation may use them all
-        with nullcontext() if training else this_many_threads(self.n_threads_):
-            losses = self._take_steps(iterator, training, prefix, step_fn)
-        rows = self.history[-1]["batches"][-len(losses) :]
-        for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
-            row[f"{prefix}_loss"] = loss
-        self.history.record(f"{prefix}_batch_count", len(losses))
-        if training and self.lanes_ is not None:
-            self.lanes_.merge_statistics()
-
-    def _take_steps(
-        self, iterator: Any, training: bool, prefix: str, step_fn: Any
-    ) -> list[torch.Tensor]:
         losses = []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -218,7 +205,12 @@ class ConvNet(NeuralNet):
             losses.append(step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        return losses
+        rows = self.history[-1]["batches"][-len(losses) :]
+        for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
+            row[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", len(losses))
+        if training and self.lanes_ is not None:
+            self.lanes_.merge_statistics()
 
     def infer(self, x: dict[str, torch.Tensor], **_: Any) -> torch.Tensor:
         """Compute logits of shape (n, n_classes)."""

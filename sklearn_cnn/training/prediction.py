@@ -4,6 +4,8 @@ The arithmetic of a matrix product may round differently for another number of r
 therefore has the same number of them: the last is filled up with zeros, which are then dropped.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from torch import nn
@@ -11,9 +13,12 @@ from torch import nn
 from sklearn_cnn.training.batches import as_pixels
 from sklearn_cnn.training.hardware.device import send
 from sklearn_cnn.training.hardware.modes import ordinary_modes
+from sklearn_cnn.training.hardware.threads import one_thread
 
 
-def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.ndarray:
+def predict_logits(
+    network: nn.Module, images: np.ndarray, chunk: int, n_at_once: int = 1
+) -> np.ndarray:
     """Compute the logits of images.
 
     Parameters
@@ -24,6 +29,10 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
         Read chunk by chunk, never written to.
     chunk : int
         Images of a chunk; it is halved where the memory of a GPU does not hold it.
+    n_at_once : int, default=1
+        Chunks that may be computed side by side on a CPU, each in one thread, if there are as many
+        threads. Threads that share a chunk wait for each other after each layer, which takes long
+        where other work keeps one of them from running.
 
     Returns
     -------
@@ -39,6 +48,40 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
     device = next(network.buffers()).device
     if network.training:
         network.eval()
+    n_threads = min(n_at_once, torch.get_num_threads(), -(-len(images) // chunk))
+    if device.type == "cpu" and n_threads > 1:
+        result = _side_by_side(network, images, chunk, n_threads)
+    else:
+        result = _in_turn(network, images, chunk, device)
+    broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"The network gives values that are not finite for {len(broken)} of {len(images)} "
+            f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen at "
+            "fit: scale them likewise."
+        )
+    return result
+
+
+def _side_by_side(network: nn.Module, images: np.ndarray, chunk: int, n_threads: int) -> np.ndarray:
+    cpu = torch.device("cpu")
+
+    def compute(start: int) -> np.ndarray:
+        with ordinary_modes(cpu), torch.inference_mode():
+            return _chunk_logits(network, images[start : start + chunk], chunk, cpu).numpy()
+
+    with one_thread():
+        pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            chunks = list(pool.map(compute, range(0, len(images), chunk)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return np.concatenate(chunks).astype(np.float64)
+
+
+def _in_turn(
+    network: nn.Module, images: np.ndarray, chunk: int, device: torch.device
+) -> np.ndarray:
     start, logits = 0, []
     with ordinary_modes(device), torch.inference_mode():
         while start < len(images):
@@ -50,15 +93,7 @@ def predict_logits(network: nn.Module, images: np.ndarray, chunk: int) -> np.nda
                 chunk = -(-chunk // 2)
                 continue
             start += chunk
-        result = torch.cat(logits).to("cpu").numpy().astype(np.float64)
-    broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"The network gives values that are not finite for {len(broken)} of {len(images)} "
-            f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen at "
-            "fit: scale them likewise."
-        )
-    return result
+        return torch.cat(logits).to("cpu").numpy().astype(np.float64)
 
 
 def _chunk_logits(

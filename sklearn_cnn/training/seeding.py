@@ -42,9 +42,9 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def derive_seed(seed: int, n_epochs: int) -> int:
-    """Return the seed of a training that starts after ``n_epochs`` others."""
-    return int(np.random.SeedSequence([seed, n_epochs]).generate_state(1)[0])
+def derive_seed(seed: int, number: int) -> int:
+    """Return one of many seeds that a seed gives, such as that of the training after n epochs."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 @contextmanager

@@ -106,6 +106,7 @@ def fit_to_machine(
     net.images_per_pass = images_per_pass(values_per_image, dtype, passes=3)
     multiplications = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
     net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications)
+    net.is_described = is_described
     net.is_cut = device.type == "cpu" and is_described and multiplications >= WORTH_IT
     return images_per_chunk(values_per_image, dtype, device)
 
