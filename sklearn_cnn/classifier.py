@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._compat import _fit_context
 from sklearn_cnn.fitting import read_examples, read_pixels, start, train
+from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.layout import Layout
 from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
@@ -87,7 +88,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Images of a training step, at most. An epoch's batches are of nearly equal size.
     max_epochs : "auto" or int, default="auto"
         Passes over the training images, at most. "auto" makes it 100 for a single batch, fewer as
-        there are more, and never under 5.
+        there are more, and never under 8; twice as many with ``augment``.
     early_stopping : bool, default=False
         Whether to hold out images, score them after each epoch, stop when the score stalls, and
         keep the weights of the best epoch.
@@ -297,7 +298,12 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             training, data = divide_examples(examples, fraction, seed, self)
             if not continuing:
                 start(self, training, seed)
-            epochs = resolve_max_epochs(self.max_epochs, len(training.rows), self.batch_size)
+            epochs = resolve_max_epochs(
+                self.max_epochs,
+                len(training.rows),
+                self.batch_size,
+                is_augmented=bool(check_augment(self.augment)),
+            )
             train(self, data, epochs, self.schedule, seed, new_optimizer=continuing)
         return self
 

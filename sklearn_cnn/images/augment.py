@@ -6,7 +6,6 @@ class as it is. Each image gets draws of its own. Predictions see the images as 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -15,7 +14,7 @@ DIRECTIONS: tuple[str, ...] = get_args(Direction)
 
 
 def _check_number(value: Any, name: str, lowest: float, highest: float, what: str) -> None:
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not lowest <= value <= highest:
         raise ValueError(
             f"{name} must be {what}, from {lowest:g} to {highest:g}. Got {name}={value!r}."

@@ -97,7 +97,8 @@ class BatchAugmentation:
                     drawn.append(maps)
             else:
                 pixels, drawn = self.finish(pixels, drawn), []
-                pixels = _checked(step(pixels), pixels, f"augment[{position}]")
+                name = f"augment[{position}]" if len(self.steps) > 1 else "augment"
+                pixels = _checked(step(pixels), pixels, name)
         return pixels, drawn
 
     @staticmethod

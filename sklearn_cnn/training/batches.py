@@ -77,7 +77,7 @@ class ImagesOnDevice(Dataset):
     """
 
     def __init__(self, dataset: ImageDataset, device: torch.device) -> None:
-        sample = as_pixels(dataset.images[:1])
+        sample = as_pixels(dataset.images[:1].copy())
         self.pixels = torch.empty(
             (len(dataset), *sample.shape[1:]),
             dtype=sample.dtype,

@@ -27,7 +27,7 @@ from sklearn_cnn.training.batches import (
 )
 from sklearn_cnn.training.hardware.device import resolve_device, send
 from sklearn_cnn.training.hardware.memory import CHUNK
-from sklearn_cnn.training.parts import Lanes, add_gradients, images_per_part
+from sklearn_cnn.training.parts import Lanes, images_per_part
 
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
 
@@ -132,7 +132,8 @@ class ConvNet(NeuralNet):
         self.augmentation_ = augmentation
         self.notify("on_train_begin", X=data.training, y=None)
         if self.is_cut and images_per_part(self.images_per_pass):
-            largest = min(self.batch_size, len(data.training))
+            n_images, n_batches = len(data.training), -(-len(data.training) // self.batch_size)
+            largest = -(-n_images // n_batches)
             self.lanes_ = Lanes(self.module_, largest, self.images_per_pass, n_threads, seed)
         try:
             self.fit_loop(data, epochs=epochs)
@@ -262,18 +263,23 @@ class ConvNet(NeuralNet):
         """Compute the parts in the threads there are, and add their gradients in fixed order."""
         weights = [weight for weight in self.module_.parameters() if weight.requires_grad]
 
-        def differentiate(network: nn.Module, rows: slice) -> tuple[Any, ...]:
+        def differentiate(network: nn.Module, rows: slice) -> tuple[Any, tuple[Any, ...]]:
             loss, y_pred = compute(network, rows)
-            return loss.detach(), y_pred.detach(), torch.autograd.grad(loss, weights)
+            return (loss.detach(), y_pred.detach()), torch.autograd.grad(loss, weights)
 
         assert self.lanes_ is not None
-        results = self.lanes_.run(differentiate, n_images)
-        add_gradients(weights, [gradients for _, _, gradients in results])
-        return [(loss, y_pred) for loss, y_pred, _ in results]
+        results, gradients = self.lanes_.run(differentiate, n_images)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        return results
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class numbers, so that skorch's scoring callbacks can compare them."""
         return np.asarray(self.predict_proba(X).argmax(axis=1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what lives for one training only, so that a callback may pickle the net."""
+        return {**super().__getstate__(), "lanes_": None, "augmentation_": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle onto the device of before, or onto the CPU where that is not."""

@@ -1,7 +1,7 @@
 """A batch cut into parts, computed side by side where there are threads, or in turn.
 
 The cut depends on the batch alone. Each part is computed in one thread, and the gradients are
-added in the order of the parts, so the result is equal bit for bit for any number of threads.
+added in a fixed order, so the result is equal bit for bit for any number of threads.
 
 Batch normalisation takes the statistics of each part, as in "ghost batch normalisation" (Hoffer,
 Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
@@ -10,7 +10,8 @@ Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from copy import deepcopy
-from typing import Any
+from functools import reduce
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -29,6 +30,10 @@ LANES = 8
 def images_per_part(images_per_pass: int) -> int:
     """Return how many images a part holds, so that two at once fit in memory; 0 if none do."""
     return min(PART, images_per_pass // 2)
+
+
+Result = TypeVar("Result")
+Gradients = tuple[torch.Tensor, ...]
 
 
 class Lanes:
@@ -64,35 +69,43 @@ class Lanes:
         self.replicas = [deepcopy(network, dict(weights)).train() for _ in range(n_lanes)]
         for lane, replica in enumerate(self.replicas):
             _seed_dropout(replica, derive_seed(seed, lane))
+        self.has_seen = [False] * n_lanes
         self.n_threads = max(1, min(n_threads, n_lanes, images_per_pass // size))
         self.pool = ThreadPoolExecutor(
             max(1, self.n_threads - 1), initializer=torch.set_num_threads, initargs=(1,)
         )
 
-    def run(self, compute: Callable[[nn.Module, slice], Any], n_images: int) -> list[Any]:
+    def run(
+        self, differentiate: Callable[[nn.Module, slice], tuple[Result, Gradients]], n_images: int
+    ) -> tuple[list[Result], Gradients]:
         """Compute all parts of a batch.
 
         Parameters
         ----------
-        compute : callable (replica, rows) -> result
+        differentiate : callable (replica, rows) -> (result, gradients)
             Computes one part.
         n_images : int
             Images of the batch.
 
         Returns
         -------
-        list
-            The results, in the order of the parts.
+        results : list
+            In the order of the parts.
+        gradients : tuple of tensor
+            Their sums: over the parts of each lane, then over the lanes.
         """
-        edges = [n_images * part // self.n_parts for part in range(self.n_parts + 1)]
-        results: list[Any] = [None] * self.n_parts
+        n_parts, n_lanes = min(self.n_parts, n_images), len(self.replicas)
+        edges = [n_images * part // n_parts for part in range(n_parts + 1)]
+        results: list[Any] = [None] * n_parts
+        sums: list[Gradients] = [()] * n_lanes
 
         def run_thread(thread: int) -> None:
-            for lane in range(thread, len(self.replicas), self.n_threads):
-                for part in range(lane, self.n_parts, len(self.replicas)):
+            for lane in range(thread, n_lanes, self.n_threads):
+                for part in range(lane, n_parts, n_lanes):
                     rows = slice(edges[part], edges[part + 1])
-                    if rows.start < rows.stop:
-                        results[part] = compute(self.replicas[lane], rows)
+                    results[part], gradients = differentiate(self.replicas[lane], rows)
+                    sums[lane] = _added(sums[lane], gradients)
+                    self.has_seen[lane] = True
 
         others = [self.pool.submit(run_thread, thread) for thread in range(1, self.n_threads)]
         try:
@@ -101,34 +114,34 @@ class Lanes:
             wait(others)  # nothing computes on behind the back of an error
         for other in others:
             other.result()
-        return [result for result in results if result is not None]
+        return results, reduce(_added, sums)
 
     def merge_statistics(self) -> None:
         """Give the network, and every replica, the mean of the replicas' running statistics.
 
-        They are linear in those of the batches, so the mean of the replicas' is what one network
-        would have that averaged the statistics of a batch's parts.
+        They are linear in those of the batches, so the mean over lanes of as many parts is what one
+        network would have that averaged the statistics of a batch's parts.
         """
+        seen = [lane for lane, has_seen in enumerate(self.has_seen) if has_seen]
         norms = [_norms(replica) for replica in self.replicas]
-        for mine, *theirs in zip(_norms(self.network), *norms, strict=True):
+        for mine, *replicas in zip(_norms(self.network), *norms, strict=True):
             for name, value in mine.named_buffers():
-                stacked = torch.stack([norm.get_buffer(name) for norm in theirs])
-                merged = stacked.mean(dim=0) if value.is_floating_point() else stacked[0]
-                for norm in (mine, *theirs):
+                stacked = torch.stack([replicas[lane].get_buffer(name) for lane in seen])
+                merged = stacked.mean(dim=0) if value.is_floating_point() else stacked.amax(dim=0)
+                for norm in (mine, *replicas):
                     norm.get_buffer(name).copy_(merged)
+        self.has_seen = [False] * len(self.replicas)
 
     def close(self) -> None:
         """Let the threads go."""
         self.pool.shutdown()
 
 
-def add_gradients(weights: list[nn.Parameter], parts: list[tuple[torch.Tensor, ...]]) -> None:
-    """Set the gradient of each weight to the sum over the parts, added in their order."""
-    for weight, first, *others in zip(weights, *parts, strict=True):
-        total = first
-        for other in others:
-            total = total + other
-        weight.grad = total
+def _added(total: Gradients, more: Gradients) -> Gradients:
+    """Add gradients to a sum; either may be empty."""
+    if not total or not more:
+        return total or more
+    return tuple(one + other for one, other in zip(total, more, strict=True))
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

@@ -13,6 +13,9 @@ OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     "sgd": (optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
 }
 
+FEWEST_EPOCHS = 8
+"""What "auto" gives the largest data."""
+
 WARM_UP = 0.3
 """Share of the one-cycle schedule that the learning rate climbs."""
 
@@ -41,7 +44,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def resolve_max_epochs(max_epochs: Any, n_images: int, batch_size: int) -> int:
+def resolve_max_epochs(
+    max_epochs: Any, n_images: int, batch_size: int, *, is_augmented: bool
+) -> int:
     """Return the number of epochs; "auto" gives small data more passes and large data fewer.
 
     Parameters
@@ -50,16 +55,20 @@ def resolve_max_epochs(max_epochs: Any, n_images: int, batch_size: int) -> int:
         What the user asked for.
     n_images, batch_size : int
         Size of the training set, and of a batch.
+    is_augmented : bool
+        Whether no image comes twice as it was, so that more passes do not wear the images out.
 
     Returns
     -------
     int
-        With "auto", from 100 epochs for a single batch down to 5 for many.
+        With "auto", from 100 epochs for a single batch down to 8 for many; twice as many with
+        augmentation.
     """
     if max_epochs != "auto":
         return int(max_epochs)
     n_batches = -(-n_images // batch_size)
-    return max(5, round(100 / sqrt(n_batches)))
+    epochs = max(FEWEST_EPOCHS, round(100 / sqrt(n_batches)))
+    return 2 * epochs if is_augmented else epochs
 
 
 def make_optimizer(

@@ -69,21 +69,22 @@ def test_constant_is_constant(progress):
         (256, 128, 71),
         (257, 128, 58),  # 100 / sqrt(3) = 57.7
         (100, 1, 10),
-        (330, 1, 6),  # 5.5048
-        (331, 1, 5),  # 5.4965
-        (400, 1, 5),
-        (401, 1, 5),  # 4.99, and 5 is the least
-        (10**9, 1, 5),
+        (138, 1, 9),  # 8.51
+        (139, 1, 8),  # 8.48
+        (157, 1, 8),  # 7.98, and 8 is the least
+        (10**9, 1, 8),
     ],
 )
 def test_auto_epochs_by_hand(n_images, batch_size, epochs):
     """Both sides of a whole number of batches, and of the least number of epochs."""
-    assert resolve_max_epochs("auto", n_images, batch_size) == epochs
+    options = {"n_images": n_images, "batch_size": batch_size}
+    assert resolve_max_epochs("auto", **options, is_augmented=False) == epochs
+    assert resolve_max_epochs("auto", **options, is_augmented=True) == 2 * epochs
 
 
 @pytest.mark.parametrize("max_epochs", [1, 7, np.int64(1000)])
 def test_a_number_of_epochs_is_taken_as_it_is(max_epochs):
-    epochs = resolve_max_epochs(max_epochs, 10, 1)
+    epochs = resolve_max_epochs(max_epochs, 10, 1, is_augmented=True)
     assert epochs == max_epochs
     assert type(epochs) is int
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch.backends import cuda, cudnn
@@ -25,14 +26,25 @@ def ordinary_modes(device: torch.device) -> Iterator[None]:
         yield
 
 
+def _settings_of_float32() -> list[tuple[Any, str, Any]]:
+    """Return where torch keeps them, by what name, and what they must be."""
+    if hasattr(cudnn, "conv"):  # since torch 2.9, which refuses a mix of these and the older ones
+        holders = (cuda.matmul, cudnn.conv, cudnn.rnn)
+        return [(holder, "fp32_precision", "ieee") for holder in holders]
+    return [(cuda.matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+
+
 @contextmanager
 def _whole_float32() -> Iterator[None]:
-    settings = cudnn.allow_tf32, cuda.matmul.allow_tf32
+    settings = _settings_of_float32()
+    before = [getattr(holder, name) for holder, name, _ in settings]
     try:
-        cudnn.allow_tf32 = cuda.matmul.allow_tf32 = False
+        for holder, name, value in settings:
+            setattr(holder, name, value)
         yield
     finally:
-        cudnn.allow_tf32, cuda.matmul.allow_tf32 = settings
+        for (holder, name, _), value in zip(settings, before, strict=True):
+            setattr(holder, name, value)
 
 
 def reproducible_arithmetic(device: torch.device) -> AbstractContextManager[None]:
