@@ -1,73 +1,76 @@
-"""One fit against a raw PyTorch loop with the same layers, batches, optimizer and thread.
+"""One fit against a raw PyTorch loop with the same layers and the same tricks.
 
-What lies between the two is the price of skorch's history and callbacks and of our own checks.
-
-Run ``python benchmarks/raw_loop.py [ROUNDS]``: both sides in one run, interleaved, median ratio.
+Run ``python benchmarks/raw_loop.py [ROUNDS] [--fashion FOLDER]``. What lies between the two is the
+price of skorch's history and callbacks and of our own checks. On the 28 x 28 pixels of
+Fashion-MNIST, CNNClassifier cuts a batch into parts that threads compute side by side, so there are
+two raw loops: one that does the same, and one whose operations torch splits among as many threads.
+On digits of 8 x 8, where overhead shows most, both compute in one thread, in float32.
 """
 
-import statistics
-import sys
-import time
+from typing import Any
 
-import numpy as np
-import torch
-from sklearn.datasets import load_digits
-
-from sklearn_cnn import CNNClassifier
-from sklearn_cnn.training.recipe import make_optimizer, one_cycle
-
-EPOCHS, BATCH = 10, 128
+from measuring.data import Images
+from measuring.results import Row, answer, ask, end_without, ratio_row
+from measuring.sides import Side, fit, warm_up
 
 
-def raw_loop(network: torch.nn.Module, X: np.ndarray, y: np.ndarray) -> None:
-    """Train a network the way one writes it by hand, in one thread."""
-    rng = np.random.default_rng(0)
-    optimizer = make_optimizer(
-        "adamw", network.named_parameters(), learning_rate=4e-3, weight_decay=0.01
-    )
-    criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-    n_batches, step = -(-len(X) // BATCH), 0
-    network.train()
-    for _ in range(EPOCHS):
-        for index in np.array_split(rng.permutation(len(X)), n_batches):
-            for group in optimizer.param_groups:
-                group["lr"] = 4e-3 * one_cycle((step + 0.5) / (EPOCHS * n_batches))
-            optimizer.zero_grad()
-            pixels = torch.from_numpy(X[index]).permute(0, 3, 1, 2)
-            loss = criterion(network(pixels), torch.from_numpy(y[index]))
-            loss.backward()
-            optimizer.step()
-            step += 1
+def compare(
+    number: str,
+    what: str,
+    images: Images,
+    epochs: int,
+    rounds: int,
+    raw_loops: dict[str, dict[str, Any]],
+) -> list[Row]:
+    """Compare with each raw loop; the first of them has a target."""
+    ours, raw = Side("ours"), Side("raw_torch")
+    ours(warm_up, images, max_epochs=1)
+    for options in raw_loops.values():
+        raw(warm_up, images, epochs=1, **options)
+    times: dict[str, list[float]] = {}
+    for seed in range(rounds):
+        turn = {"ours": ours(fit, images, max_epochs=epochs, random_state=seed)}
+        for name, options in raw_loops.items():
+            turn[name] = raw(fit, images, epochs=epochs, seed=seed, **options)
+        for name, done in turn.items():
+            times.setdefault(name, []).append(done.seconds)
+    ours.close()
+    raw.close()
+    targets = [1.05] + [None] * (len(raw_loops) - 1)
+    return [
+        ratio_row(
+            number, f"{what}, against a raw loop {name}", times["ours"], times[name], at_most=most
+        )
+        if most
+        else ratio_row(number, f"{what}, a raw loop {name} / ours", times["ours"], times[name])
+        for name, most in zip(raw_loops, targets, strict=True)
+    ]
 
 
-def seconds(run: object) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def main() -> None:
+    """Compare on tiny images first, which are always there."""
+    arguments = ask(__doc__, rounds=5)
+    digits = Images(None, 1_797, 300)
+    one_thread = {
+        "shape": (8, 8, 1),
+        "widths": (32,),
+        "mean": 4.9,
+        "std": 6.0,
+        "bfloat16": False,
+        "in_parts": False,
+        "n_threads": 1,
+    }
+    epochs = 5 if arguments.quick else 20
+    what = f"the same layers and tricks, digits of 8 x 8, {epochs} epochs"
+    loops = {"in one thread": one_thread}
+    answer(arguments, compare("3", what, digits, epochs, arguments.rounds, loops))
 
-
-def compare(name: str, X: np.ndarray, y: np.ndarray, rounds: int) -> None:
-    """Print the median ratio of the two sides' times."""
-    torch.set_num_threads(1)
-    classifier = CNNClassifier(max_epochs=EPOCHS, batch_size=BATCH, random_state=0)
-    network = CNNClassifier(max_epochs=1, random_state=0).fit(X[:50], y[:50]).net_.module_
-    ratios = []
-    for _ in range(rounds):
-        ours = seconds(lambda: classifier.fit(X, y))
-        ratios.append(ours / seconds(lambda: raw_loop(network, X, y)))
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"{name:<28}{statistics.median(ratios):>6.2f} times the raw loop ({spread})")
-
-
-def main(rounds: int) -> None:
-    """Compare on tiny images, where overhead shows most, and on larger ones."""
-    digits = load_digits()
-    X = digits.images.astype(np.uint8)[..., np.newaxis]
-    compare("digits, 1,797 of 8 x 8", X, digits.target, rounds)
-    larger = np.repeat(np.repeat(X[:512], 4, axis=1), 4, axis=2)
-    compare("digits, 512 of 32 x 32", larger, digits.target[:512], rounds)
+    end_without("fashion", arguments)
+    images = Images(arguments.fashion, 6_000 if arguments.quick else 60_000, 1_000)
+    what = f"the same layers and tricks, {images.n_train:,} of 28 x 28, 1 epoch"
+    loops = {"in parts": {}, "without parts, as many threads": {"in_parts": False}}
+    answer(arguments, compare("3", what, images, 1, min(arguments.rounds, 3), loops))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main()

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "images": {"_compat", "_counts", "_progress", "images"},
     "network": {"_counts", "network"},
     "training": {"_compat", "_progress", "images", "network", "training"},
-    "parameters": {"_compat", "network", "training"},
+    "parameters": {"_compat", "images", "network", "training"},
     "fitting": {"images", "network", "training", "parameters"},
     "classifier": {"_compat", "images", "network", "training", "parameters", "fitting"},
     "__init__": {"classifier", "images", "network"},

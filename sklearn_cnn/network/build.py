@@ -13,6 +13,7 @@ from torch import nn
 
 from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
 from sklearn_cnn.network.dropout import Dropout as DropoutModule
+from sklearn_cnn.network.flatten import Flatten as FlattenModule
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -138,7 +139,7 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
             step = window if layer.stride is None else as_pair(layer.stride, "stride")
             return pool(window, step)
         case Flatten():
-            return nn.Flatten()
+            return FlattenModule()
         case Dense():
             return nn.Linear(shape[0], layer.units, dtype=dtype)
         case Dropout():

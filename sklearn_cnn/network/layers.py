@@ -150,10 +150,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Flatten:
-    """Flattening: makes one vector of the feature maps, channel by channel, row by row.
+    """Flattening: makes one vector of the feature maps, row by row, pixel by pixel.
 
-    Value (channel, row, column) of maps of shape (channels, height, width) stands at
-    ``(channel * height + row) * width + column``, as in :class:`torch.nn.Flatten`.
+    Value (row, column, channel) of maps of shape (height, width, channels) stands at
+    ``(row * width + column) * channels + channel``, as with ``numpy.reshape`` and in Keras. A
+    :class:`torch.nn.Flatten` goes channel by channel.
 
     Examples
     --------

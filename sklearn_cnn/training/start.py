@@ -101,14 +101,14 @@ def fit_to_machine(
         Images of a chunk of prediction.
     """
     network, device = net.module_, torch.device(net.device)
-    values_per_image = sum(prod(layer.output_shape) for layer in layers)
+    values_of_maps = [prod(layer.output_shape) for layer in layers]
     dtype = next(network.buffers()).dtype
-    net.images_per_pass = images_per_pass(values_per_image, dtype, passes=3)
+    net.images_per_pass = images_per_pass(sum(values_of_maps), dtype, passes=3)
     multiplications = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
     net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications)
     net.is_described = is_described
     net.is_cut = device.type == "cpu" and is_described and multiplications >= WORTH_IT
-    return images_per_chunk(values_per_image, dtype, device)
+    return images_per_chunk(values_of_maps, dtype, device)
 
 
 def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:

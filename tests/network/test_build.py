@@ -90,13 +90,13 @@ def test_pooling_by_hand(layer, expected):
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_flattening_goes_channel_by_channel_row_by_row(memory_format):
+def test_flattening_goes_row_by_row_pixel_by_pixel(memory_format):
     """Would catch an order that follows the memory in place of the documented one."""
     channels, height, width = 3, 4, 5
     maps = torch.randn(2, channels, height, width).contiguous(memory_format=memory_format)
     vector = built([Flatten()], (height, width, channels)).flatten(maps)
     for c, row, column in np.ndindex(channels, height, width):
-        index = (c * height + row) * width + column
+        index = (row * width + column) * channels + c
         assert torch.equal(vector[:, index], maps[:, c, row, column])
 
 
@@ -153,7 +153,7 @@ def test_a_network_equals_plain_torch():
     x = functional.conv2d(x, weights["conv1.weight"], weights["conv1.bias"], padding=1)
     x = functional.avg_pool2d(x, 2)
     x = functional.batch_norm(x, None, None, training=True)
-    x = functional.gelu(x).flatten(1)
+    x = functional.gelu(x).permute(0, 2, 3, 1).flatten(1)
     x = functional.linear(x, weights["dense1.weight"], weights["dense1.bias"])
     x = functional.linear(x, weights["output.weight"], weights["output.bias"])
     torch.testing.assert_close(network(pixels), x)

@@ -10,7 +10,7 @@ from torch.backends import cudnn
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.hardware import memory
 from sklearn_cnn.training.hardware.device import resolve_device
-from sklearn_cnn.training.hardware.memory import CHUNK, images_per_pass
+from sklearn_cnn.training.hardware.memory import images_per_pass
 from sklearn_cnn.training.hardware.modes import reproducible_arithmetic
 from sklearn_cnn.training.hardware.precision import weights_dtype
 from sklearn_cnn.training.start import fit_to_machine
@@ -106,13 +106,16 @@ def test_images_of_a_pass_by_hand(values, dtype, passes, n_images):
     assert images_per_pass(values, dtype, passes) == n_images
 
 
-@pytest.mark.parametrize(("values", "chunk"), [(2**23, 64), (2**23 + 1, 63), (2**30, 1)])
-def test_chunks_of_prediction_shrink_for_large_maps(values, chunk):
-    """2**31 / 4 / 2**23 = 64, which is the largest. Catches maps counted one layer at a time."""
+def test_chunks_and_passes_follow_the_maps():
+    """Catches a pass that counts one layer only, and a chunk that counts all of them."""
     net = SimpleNamespace(module_=torch.nn.BatchNorm1d(1), device=CPU)  # float32: 4 bytes a value
-    layers = (LayerRow("a", "Conv2d", (1, 1, 1), 0), LayerRow("b", "Linear", (values - 1,), 0))
-    assert fit_to_machine(net, layers, "float32", is_described=True) == chunk <= CHUNK
-    assert net.images_per_pass == max(1, 2**31 // (4 * values * 3))
+    layers = (
+        LayerRow("a", "Conv2d", (4, 64, 256), 0),
+        LayerRow("b", "MaxPool2d", (4, 32, 128), 0),
+        LayerRow("c", "Linear", (2**16 - 2**14,), 0),
+    )
+    assert fit_to_machine(net, layers, "float32", is_described=True) == 2**23 // 4 // 2**16
+    assert net.images_per_pass == 2**31 // (4 * 2**17 * 3)
 
 
 @pytest.fixture

@@ -23,6 +23,13 @@ ORDER_SEED = int(np.random.SeedSequence([FIRST_SEED, 0]).generate_state(1)[0])
 """Derived from it and the number of epochs before: the seed of the order of the images."""
 
 
+class PixelByPixel(nn.Module):
+    """Flatten in the documented order."""
+
+    def forward(self, maps):
+        return torch.stack([image.permute(1, 2, 0).reshape(-1) for image in maps])
+
+
 def plain_network(dtype):
     """The network of ``small`` without batch normalisation, for images of 8 x 6 and 2 classes."""
     torch_state = torch.get_rng_state()
@@ -31,7 +38,7 @@ def plain_network(dtype):
         nn.Conv2d(1, 8, 3, padding=1, dtype=dtype),
         nn.MaxPool2d(2),
         nn.ReLU(),
-        nn.Flatten(),
+        PixelByPixel(),
         nn.Linear(8 * 4 * 3, 16, dtype=dtype),
         nn.ReLU(),
         nn.Linear(16, 2, dtype=dtype),

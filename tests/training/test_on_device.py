@@ -150,17 +150,20 @@ def test_what_is_counted_is_the_rows_that_are_used(monkeypatch):
 @pytest.mark.parametrize(
     ("device", "values", "chunk"),
     [
-        ("cpu", 1000, CHUNK),
-        ("cuda", 1000, CHUNK_ON_A_GPU),
-        ("mps", 1000, CHUNK_ON_A_GPU),
-        ("cuda", 2**19, 1024),  # 2**31 / 4 / 2**19 = 1024
-        ("cuda", 2**19 + 1, 1023),
-        ("cpu", 2**19 + 1, CHUNK),
-        ("cuda", 2**40, 1),
+        ("cpu", [1000, 10], CHUNK),
+        ("cpu", [2**15, 2**15], 64),  # 2**23 / 4 / 2**15 = 64
+        ("cpu", [10, 2**15 + 1], 63),
+        ("cpu", [2**19, 2**20], 2),
+        ("cpu", [2**40], 1),
+        ("cuda", [1000], CHUNK_ON_A_GPU),
+        ("mps", [1000], CHUNK_ON_A_GPU),
+        ("cuda", [2**18, 2**18], 1024),  # 2**31 / 4 / 2**19 = 1024
+        ("cuda", [2**19, 1], 1023),
+        ("cuda", [2**40], 1),
     ],
 )
 def test_chunks_of_a_device(device, values, chunk):
-    """A GPU takes more at once, as long as its maps fit. Both sides of it."""
+    """The largest maps fill a cache of a CPU, and all of them the memory of a GPU."""
     assert images_per_chunk(values, torch.float32, torch.device(device)) == chunk
 
 

@@ -177,9 +177,9 @@ def test_every_step_has_the_rate_of_its_middle(small, bars, schedule):
 
 def test_last_step_of_cosine_by_hand(small, bars):
     """5 steps: the last is at 9/10 of the way. Catches a rate of zero, a step for nothing."""
-    classifier = small(schedule="cosine", max_epochs=5, learning_rate=1e-3, batch_size=200)
+    classifier = small(schedule="cosine", max_epochs=5, learning_rate=1e-2, batch_size=200)
     rate = classifier.fit(*bars).history_[-1, "learning_rate"]
-    assert rate == pytest.approx(1e-3 * (1 + cos(0.9 * pi)) / 2)
+    assert rate == pytest.approx(1e-2 * (1 + cos(0.9 * pi)) / 2)
 
 
 def test_the_schedule_starts_over_when_initialized():

@@ -6,7 +6,10 @@ MEMORY_FOR_ACTIVATIONS = 2 << 30
 """Bytes that the feature maps of one pass through the network may take."""
 
 CHUNK = 64
-"""Images of one pass at prediction: large enough for the arithmetic, small enough for the cache."""
+"""Images of one pass at prediction, at most: enough for the arithmetic to be at its best."""
+
+LARGEST_MAPS = 8 << 20
+"""Bytes of the largest feature maps of a chunk on a CPU, so that a cache may hold them."""
 
 CHUNK_ON_A_GPU = 1024
 """The same on a GPU, which has no cache to stay in and many more units to keep busy."""
@@ -31,10 +34,21 @@ def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) 
     return max(1, MEMORY_FOR_ACTIVATIONS // (values_per_image * dtype.itemsize * passes))
 
 
-def images_per_chunk(values_per_image: int, dtype: torch.dtype, device: torch.device) -> int:
-    """Return how many images a chunk of prediction holds on a device, at least one."""
-    most = CHUNK if device.type == "cpu" else CHUNK_ON_A_GPU
-    return min(most, images_per_pass(values_per_image, dtype))
+def images_per_chunk(values_of_maps: list[int], dtype: torch.dtype, device: torch.device) -> int:
+    """Return how many images a chunk of prediction holds on a device, at least one.
+
+    Parameters
+    ----------
+    values_of_maps : list of int
+        Values in the feature maps of one image, layer by layer.
+    dtype : torch.dtype
+        Type of a value.
+    device : torch.device
+        Where to compute.
+    """
+    if device.type != "cpu":
+        return min(CHUNK_ON_A_GPU, images_per_pass(sum(values_of_maps), dtype))
+    return max(1, min(CHUNK, LARGEST_MAPS // (max(values_of_maps) * dtype.itemsize)))
 
 
 def lies_on(device: torch.device, n_bytes: int) -> bool:
