@@ -1,0 +1,146 @@
+"""Each default of CNNClassifier against its neighbours, on three data sets and several seeds.
+
+Run ``python benchmarks/ablation.py [SEEDS] --fashion FOLDER --cifar FOLDER``. A row changes one
+parameter and keeps all others. Accuracies do not depend on the load of the machine, so it may run
+beside other work. It writes ``benchmarks/ABLATION.md`` anew after each row.
+
+- digits: all 1,797 images in 5 shuffled folds, with ``max_epochs`` as it is by default;
+- Fashion-MNIST: the first 6,000 training images, all 10,000 test images, 10 epochs;
+- CIFAR-10: a folder of 10,000 training and 2,000 test images, flips and shifts, 8 epochs.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring.data import Images, load
+from measuring.results import ask
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+from sklearn_cnn import CNNClassifier, ImageReader, RandomFlip, RandomShift, load_image_folder
+
+ROWS: list[dict[str, Any]] = [
+    {},
+    {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.0005},
+    {"learning_rate": 0.002},
+    {"learning_rate": 0.008},
+    {"weight_decay": 0.0},
+    {"weight_decay": 0.05},
+    {"label_smoothing": 0.0},
+    {"label_smoothing": 0.2},
+    {"schedule": "cosine"},
+    {"schedule": "constant"},
+    {"batch_size": 64},
+    {"batch_size": 256},
+    {"batch_norm": False},
+    {"activation": "silu"},
+    {"pooling": "mean"},
+    {"dropout": 0.3},
+    {"dense_units": ()},
+    {"dense_units": (256,)},
+    {"kernel_size": 5},
+    {"conv_channels": "half"},
+    {"conv_channels": "double"},
+    {"conv_channels": "one block less"},
+    {"precision": "float32"},
+]
+"""The defaults, then what each row has in place of one of them."""
+
+WIDTHS = {"half": (16, 32, 64), "double": (64, 128, 256), "one block less": (32, 64, 128)}
+"""Of up to three blocks, as "auto" gives sides of 28 and 32; digits of 8 x 8 have one."""
+
+Fit = Callable[..., float]
+
+
+def digits() -> Fit:
+    """Return what scores one seed on the digits, in 5 folds."""
+    split = load(Images(None, 1797, 1797))
+
+    def score(seed: int, **parameters: Any) -> float:
+        folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+        model = CNNClassifier(random_state=seed, **_for_blocks(parameters, 1))
+        return float(cross_val_score(model, split.X, split.y, cv=folds).mean())
+
+    return score
+
+
+def fashion(folder: str) -> Fit:
+    """Return what scores one seed on Fashion-MNIST."""
+    split = load(Images(folder, 6000, 10000))
+
+    def score(seed: int, **parameters: Any) -> float:
+        options = {"max_epochs": 10, "random_state": seed, **_for_blocks(parameters, 3)}
+        return CNNClassifier(**options).fit(split.X, split.y).score(split.X_test, split.y_test)
+
+    return score
+
+
+def cifar(folder: str) -> Fit:
+    """Return what scores one seed on the folder of colour images."""
+    training = load_image_folder(Path(folder) / "train")
+    test = load_image_folder(Path(folder) / "test", classes=training.target_names)
+    reader = ImageReader(size=(32, 32))
+    X, X_test = reader.fit_transform(training.data), reader.fit_transform(test.data)
+
+    def score(seed: int, **parameters: Any) -> float:
+        options: dict[str, Any] = {"max_epochs": 8, "augment": (RandomFlip(), RandomShift())}
+        options |= {"random_state": seed, **_for_blocks(parameters, 3)}
+        return CNNClassifier(**options).fit(X, training.target).score(X_test, test.target)
+
+    return score
+
+
+def _for_blocks(parameters: dict[str, Any], n_blocks: int) -> dict[str, Any]:
+    """Put numbers in place of the words for widths."""
+    word = parameters.get("conv_channels", "")
+    if word not in WIDTHS:
+        return parameters
+    n_blocks -= word == "one block less"
+    return parameters | {"conv_channels": WIDTHS[word][:n_blocks]}
+
+
+def write(table: list[str], seeds: int, path: Path) -> None:
+    """Write the rows that are there."""
+    heading = (
+        "# What each default is worth\n\nTest accuracy in percent: mean over "
+        f"{seeds} seeds, and the standard deviation between them. Differences of less than that "
+        "say nothing. A row changes what it names; what is measured on, and how long, the command "
+        "says.\n\n`python benchmarks/ablation.py --fashion FOLDER --cifar FOLDER`\n\n"
+    )
+    path.write_text(heading + "\n".join(table) + "\n")
+
+
+def rows(sets: dict[str, Fit], seeds: int) -> Iterator[str]:
+    """Compute the table, line by line."""
+    yield "| changed | " + " | ".join(sets) + " |"
+    yield "| --- |" + " --- |" * len(sets)
+    for changed in ROWS:
+        name = ", ".join(f"{key}={value!r}" for key, value in changed.items()) or "the defaults"
+        cells = []
+        for score in sets.values():
+            scores = [100 * score(seed, **changed) for seed in range(seeds)]
+            spread = statistics.stdev(scores) if seeds > 1 else np.nan
+            cells.append(f"{statistics.mean(scores):.2f} +- {spread:.2f}")
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Print and write one line after another."""
+    asked = ask(__doc__ or "", rounds=3)
+    sets = {"digits": digits()}
+    if asked.fashion:
+        sets["Fashion-MNIST"] = fashion(asked.fashion)
+    if asked.cifar:
+        sets["CIFAR-10"] = cifar(asked.cifar)
+    table: list[str] = []
+    for line in rows(sets, asked.rounds):
+        print(line, flush=True)
+        table.append(line)
+        write(table, asked.rounds, Path(__file__).with_name("ABLATION.md"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
