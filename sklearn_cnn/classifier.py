@@ -36,7 +36,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     ----------
     conv_channels : "auto", int or sequence of int, default="auto"
         Feature maps of each convolution, and so the number of blocks. "auto" adds blocks of 32,
-        64, 128, 256, 256, ... maps until they are about 4 x 4 pixels.
+        64, 128, 256, 256, ... maps until they are about 4 x 4 pixels; the last
+        of several blocks does not pool to less.
     kernel_size : int or (height, width), default=3
         Size of the convolution kernels, in pixels.
     pooling : {"max", "mean"}, default="max"

@@ -38,17 +38,16 @@ class PixelByPixel(nn.Module):
 
 
 def build(shape: tuple[int, int, int], widths: tuple[int, ...], mean: float, std: float) -> Any:
-    """Return a network of a block for each width, and two dense layers."""
+    """Return a network of a block for each width, pooled to 4 x 4 at least, and dense layers."""
     height, width, channels = shape
     layers: list[nn.Module] = [Standardise(mean, std)]
     for maps in widths:
-        layers += [
-            nn.Conv2d(channels, maps, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),
-            nn.BatchNorm2d(maps),
-            nn.ReLU(),
-        ]
-        height, width, channels = height // 2, width // 2, maps
+        layers.append(nn.Conv2d(channels, maps, 3, padding=1, bias=False))
+        if min(height, width) >= 8:
+            layers.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
+        layers += [nn.BatchNorm2d(maps), nn.ReLU()]
+        channels = maps
     layers += [
         PixelByPixel(),
         nn.Linear(height * width * channels, 128),

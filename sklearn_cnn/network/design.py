@@ -24,7 +24,7 @@ WIDTHS = (32, 64, 128, 256)
 """Channels of the first blocks of "auto"; further blocks keep the last width."""
 
 FINAL_SIDE = 4
-"""The side, in pixels, that "auto" shrinks the maps to, as near as halving comes."""
+"""The side, in pixels, that "auto" shrinks the maps to; it pools none to less."""
 
 
 def design_network(
@@ -49,7 +49,8 @@ def design_network(
     image_shape : tuple of int
         Height, width, channels.
     conv_channels : "auto", int or sequence of int
-        Feature maps of each block.
+        Feature maps of each block. "auto" makes as many blocks as halving takes to come near to
+        maps of 4 x 4, and the last of them does not pool where that would leave less.
     kernel_size, pool_size : int or (height, width)
         Sizes of the kernel and of the pooling window.
     pooling : {"max", "mean"}
@@ -90,13 +91,17 @@ def design_network(
     kernel = as_pair(kernel_size, "kernel_size")
     pool = as_pair(pool_size, "pool_size")
     layers: list[Layer] = []
-    for channels in _block_channels(conv_channels, max(height, width), max(pool)):
+    blocks = _block_channels(conv_channels, max(height, width), max(pool))
+    for block, channels in enumerate(blocks, start=1):
         reach = (min(kernel[0], 2 * height - 1), min(kernel[1], 2 * width - 1))
         layers.append(Conv(channels, reach, bias=not batch_norm))
         window = (
             pool[0] if pool[0] <= height else 1,
             pool[1] if pool[1] <= width else 1,
         )
+        if isinstance(conv_channels, str) and 1 < block == len(blocks):
+            left = max(height // window[0], width // window[1])
+            window = window if left >= FINAL_SIDE else (1, 1)
         if window != (1, 1):
             layers.append(Pool(pooling, window))
             height, width = height // window[0], width // window[1]

@@ -40,25 +40,34 @@ def last_maps(layers, image_shape):
         (8, 1, 4),
         (10, 1, 5),
         (11, 1, 5),
-        (12, 2, 3),
+        (12, 2, 6),
         (16, 2, 4),
         (22, 2, 5),
-        (23, 3, 2),
-        (28, 3, 3),
+        (23, 3, 5),
+        (24, 3, 6),
+        (28, 3, 7),
+        (31, 3, 7),
         (32, 3, 4),
         (64, 4, 4),
-        (224, 6, 3),
+        (63, 4, 7),
+        (224, 6, 7),
     ],
 )
-def test_auto_halves_down_to_about_four_pixels(side, n_blocks, final_side):
-    """Would catch a depth that is off by one, or that shrinks the maps to nothing."""
+def test_auto_halves_down_to_four_pixels_and_not_below(side, n_blocks, final_side):
+    """Would catch a depth that is off by one, or a last pool to maps of less than 4 x 4."""
     layers = design_network((side, side, 3))
     assert channels_of(layers) == [32, 64, 128, 256, 256, 256][:n_blocks]
     assert last_maps(layers, (side, side, 3)) == (final_side, final_side)
 
 
+def test_every_block_pools_where_the_channels_are_given():
+    """28 -> 14 -> 7 -> 3. Catches the rule of "auto" where the user says what there is."""
+    layers = design_network((28, 28, 1), conv_channels=(32, 64, 128))
+    assert last_maps(layers, (28, 28, 1)) == (3, 3)
+
+
 @pytest.mark.parametrize(
-    ("width", "n_blocks", "final_width"), [(1, 1, 1), (7, 1, 3), (28, 3, 3), (64, 4, 4)]
+    ("width", "n_blocks", "final_width"), [(1, 1, 1), (7, 1, 3), (28, 3, 7), (64, 4, 4)]
 )
 def test_images_of_one_row_or_column(width, n_blocks, final_width):
     """Would catch signals that stop at the first pool since their height is 1."""
