@@ -2,8 +2,8 @@
 
 Run ``python benchmarks/search.py [ROUNDS] --fashion FOLDER``. Both search two learning rates and
 two widths of the dense layer on 6,000 images with ``n_jobs=2``, and fit the best candidate again.
-Plain skorch takes five epochs a fit, and searches around its usual learning rate; CNNClassifier, as wide,
-takes two, which bring it further, and searches around its own.
+Plain skorch takes five epochs a fit, and searches around its usual learning rate; CNNClassifier,
+with as many maps, takes two, which bring it further, and searches around its own.
 """
 
 import gc
