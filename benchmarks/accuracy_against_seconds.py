@@ -38,7 +38,7 @@ def fit_raw_loops(images: Images, quick: bool) -> list[Fit]:
     """Fit the raw loop for a few numbers of epochs."""
     side = Side("raw_torch")
     side(warm_up, images, epochs=1)
-    fits = [side(fit, images, epochs=epochs) for epochs in ((1,) if quick else (1, 5))]
+    fits = [side(fit, images, epochs=epochs) for epochs in ((1,) if quick else (1, 3, 7))]
     side.close()
     return fits
 

@@ -77,7 +77,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         has a Nesterov momentum of 0.9, and wants a larger ``learning_rate``.
     learning_rate : float, default=0.004
         Highest learning rate of the schedule.
-    weight_decay : float, default=0.01
+    weight_decay : float, default=0.1
         Weight decay of kernels and dense weights; biases and norms have none.
     label_smoothing : float, default=0.1
         Share of each label's probability that training spreads over all classes; at least 0,
@@ -213,7 +213,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         augment: Any = None,
         optimizer: Any = "adamw",
         learning_rate: float = 0.004,
-        weight_decay: float = 0.01,
+        weight_decay: float = 0.1,
         label_smoothing: float = 0.1,
         schedule: str = "one_cycle",
         batch_size: int = 128,

@@ -96,7 +96,7 @@ class RawLoop:
         self.parameters = list(self.network.parameters())
         optimizer = torch.optim.AdamW(
             [
-                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": 0.01},
+                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": 0.1},
                 {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
             ],
             fused=True,

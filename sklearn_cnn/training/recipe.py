@@ -13,7 +13,7 @@ OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     "sgd": (optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
 }
 
-FEWEST_EPOCHS = 8
+FEWEST_EPOCHS = 7
 """What "auto" gives the largest data."""
 
 WARM_UP = 0.3
@@ -61,7 +61,7 @@ def resolve_max_epochs(
     Returns
     -------
     int
-        With "auto", from 100 epochs for a single batch down to 8 for many; twice as many with
+        With "auto", from 100 epochs for a single batch down to 7 for many; twice as many with
         augmentation.
     """
     if max_epochs != "auto":

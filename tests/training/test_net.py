@@ -104,6 +104,7 @@ def test_equals_a_plain_loop(small, bars, optimizer, schedule, precision, weight
         optimizer=optimizer,
         schedule=schedule,
         learning_rate=rate,
+        weight_decay=0.01,
         batch_size=64,
         precision=precision,
     ).fit(images, target, sample_weight=weights)
