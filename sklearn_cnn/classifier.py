@@ -70,7 +70,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     augment : augmentation, callable, sequence of these or None, default=None
         How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
         A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
-        dtype of ``X``; transforms of torchvision and kornia are such. Images held out for
+        dtype of ``X`` (float32 behind a zoom, rotation or shear), and keeps the range of its
+        values; what it draws from torch's own generators is seeded. Images held out for
         validation, and images to predict, stay as they are.
     optimizer : {"adamw", "sgd"} or class, default="adamw"
         What updates the weights; a class is a subclass of :class:`torch.optim.Optimizer`. "sgd"
@@ -89,7 +90,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Images of a training step, at most. An epoch's batches are of nearly equal size.
     max_epochs : "auto" or int, default="auto"
         Passes over the training images, at most. "auto" makes it 100 for a single batch, fewer as
-        there are more, and never under 8; twice as many with ``augment``.
+        there are more, and never under 7; twice as many with ``augment``.
     early_stopping : bool, default=False
         Whether to hold out images, score them after each epoch, stop when the score stalls, and
         keep the weights of the best epoch.

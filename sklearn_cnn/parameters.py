@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from sklearn_cnn._compat import Interval, StrOptions
-from sklearn_cnn.images.augment import AUGMENTATIONS
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
 from sklearn_cnn.training.hardware.precision import WEIGHTS
 from sklearn_cnn.training.net import Callback, LRScheduler
@@ -17,7 +16,7 @@ from sklearn_cnn.training.recipe import OPTIMIZERS, SCHEDULES
 _COUNT = Interval(Integral, 1, None, closed="left")
 _SHARE = Interval(Real, 0, 1, closed="left")
 
-PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "conv_channels": [StrOptions({"auto"}), _COUNT, tuple, list, np.ndarray],
     "kernel_size": [_COUNT, tuple, list],
     "pooling": [StrOptions(set(POOL_KINDS))],
@@ -28,7 +27,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "dropout": [_SHARE],
     "layers": [list, tuple, callable, None],
     "image_shape": [tuple, list, np.ndarray, None],
-    "augment": [list, tuple, *AUGMENTATIONS, callable, None],
+    "augment": "no_validation",  # check_augment says it better
     "data_format": [StrOptions({"auto", "channels_last", "channels_first"})],
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],

@@ -13,12 +13,14 @@ Direction = Literal["horizontal", "vertical", "both"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
 
 
-def _check_number(value: Any, name: str, lowest: float, highest: float, what: str) -> None:
+def _lies_in(value: Any, lowest: float, highest: float) -> bool:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not lowest <= value <= highest:
-        raise ValueError(
-            f"{name} must be {what}, from {lowest:g} to {highest:g}. Got {name}={value!r}."
-        )
+    return is_number and lowest <= value <= highest
+
+
+def _check_number(value: Any, name: str, highest: float, what: str) -> None:
+    if not _lies_in(value, 0, highest):
+        raise ValueError(f"{name} must be {what}, from 0 to {highest:g}. Got {name}={value!r}.")
 
 
 def _check_pair(augmentation: Any, name: str, highest: float, what: str) -> None:
@@ -26,8 +28,8 @@ def _check_pair(augmentation: Any, name: str, highest: float, what: str) -> None
     value = getattr(augmentation, name)
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"{name} must be a pair of numbers, {what}. Got {name}={value!r}.")
-    for number in value:
-        _check_number(number, name, 0, highest, what)
+    if not all(_lies_in(number, 0, highest) for number in value):
+        raise ValueError(f"{name} must be {what}, from 0 to {highest:g}. Got {name}={value!r}.")
     object.__setattr__(augmentation, name, tuple(value))
 
 
@@ -69,7 +71,7 @@ class RandomShift:
     Parameters
     ----------
     size : float or (height, width), default=0.1
-        How far at most, as a share of the height and of the width, from 0 to 1. It is rounded to
+        How far at most, as a share of the height and of the width, from 0 to 0.9. It is rounded to
         whole pixels, and up to one pixel. Every distance is as likely, there and back.
 
     Raises
@@ -87,11 +89,11 @@ class RandomShift:
     size: float | tuple[float, float] = 0.1
 
     def __post_init__(self) -> None:
-        what = "a share of the height and width"
+        what = "a share of the height and width (for pixels, divide by them)"
         if isinstance(self.size, tuple | list):
-            _check_pair(self, "size", 1, what)
+            _check_pair(self, "size", 0.9, what)
         else:
-            _check_number(self.size, "size", 0, 1, what)
+            _check_number(self.size, "size", 0.9, what)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class RandomZoom:
     factor: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_number(self.factor, "factor", 0, 0.9, "a share of the image's size")
+        what = "one number, a share of the image's size (0.2 means 0.8 to 1.2 times)"
+        _check_number(self.factor, "factor", 0.9, what)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ class RandomRotation:
     degrees: float = 15
 
     def __post_init__(self) -> None:
-        _check_number(self.degrees, "degrees", 0, 180, "an angle in degrees")
+        what = "one number, an angle in degrees (15 means -15 to 15)"
+        _check_number(self.degrees, "degrees", 180, what)
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ class RandomShear:
     factor: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_number(self.factor, "factor", 0, 1, "sideways pixels for each pixel of height")
+        _check_number(self.factor, "factor", 1, "sideways pixels for each pixel of height")
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class RandomErasing:
     size: tuple[float, float] = (0.02, 0.33)
 
     def __post_init__(self) -> None:
-        _check_number(self.probability, "probability", 0, 1, "a share of the images")
+        _check_number(self.probability, "probability", 1, "a share of the images")
         _check_pair(self, "size", 1, "shares of the image's area, smallest and largest")
         if self.size[0] > self.size[1]:
             raise ValueError(

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from math import log
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from sklearn_cnn.images.augment import Geometric, RandomErasing, Step
+from sklearn_cnn.images.augment import Augmentation, Geometric, RandomErasing, Step
 from sklearn_cnn.training.affine import AffineMaps, draw_maps
+from sklearn_cnn.training.batch_function import BatchFunction
 from sklearn_cnn.training.seeding import derive_seed
 
 
@@ -64,7 +65,12 @@ class BatchAugmentation:
     """
 
     def __init__(self, steps: Sequence[Step], seed: int, device: torch.device) -> None:
-        self.steps = deepcopy(tuple(steps))
+        self.steps = [
+            step
+            if isinstance(step, Augmentation)
+            else BatchFunction(deepcopy(step), f"augment[{i}]" if len(steps) > 1 else "augment")
+            for i, step in enumerate(steps)
+        ]
         self.generator = torch.Generator(device).manual_seed(derive_seed(seed, STREAM))
 
     def start(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[Drawn]]:
@@ -83,10 +89,10 @@ class BatchAugmentation:
         Raises
         ------
         TypeError, ValueError
-            If a callable returns something else than a batch of the same shape.
+            If a callable returns something else than a batch of the same shape and range.
         """
         drawn: list[Drawn] = []
-        for position, step in enumerate(self.steps):
+        for step in self.steps:
             if isinstance(step, RandomErasing):
                 drawn.append(_draw_boxes(step, pixels.shape, self.generator))
             elif isinstance(step, Geometric):
@@ -96,9 +102,7 @@ class BatchAugmentation:
                 else:
                     drawn.append(maps)
             else:
-                pixels, drawn = self.finish(pixels, drawn), []
-                name = f"augment[{position}]" if len(self.steps) > 1 else "augment"
-                pixels = _checked(step(pixels), pixels, name)
+                pixels, drawn = step(self.finish(pixels, drawn)), []
         return pixels, drawn
 
     @staticmethod
@@ -131,17 +135,3 @@ def _draw_boxes(step: RandomErasing, shape: torch.Size, generator: torch.Generat
     top = torch.floor(draws[3] * (height - tall + 1))
     left = torch.floor(draws[4] * (width - wide + 1))
     return Boxes(top, top + tall, left, left + wide)
-
-
-def _checked(result: Any, pixels: torch.Tensor, name: str) -> torch.Tensor:
-    if not isinstance(result, torch.Tensor):
-        raise TypeError(
-            f"{name} must return a tensor of shape {tuple(pixels.shape)} (n, channels, height, "
-            f"width), like the one it gets. Got {type(result).__name__}."
-        )
-    if result.shape != pixels.shape:
-        raise ValueError(
-            f"{name} must return images of the shape it gets, {tuple(pixels.shape)} (n, channels, "
-            f"height, width). Got {tuple(result.shape)}."
-        )
-    return result

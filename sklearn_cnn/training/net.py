@@ -228,7 +228,8 @@ class ConvNet(NeuralNet):
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         """Compute loss and gradients of a batch, in parts that fit in memory."""
-        self._set_training(True)
+        if not self.module_.training:  # setting it takes as long as a layer of a small network
+            self._set_training(True)
         inputs, targets = unpack_data(batch)
         pixels, drawn = send(inputs["images"], self.device), list[Drawn]()
         if self.augmentation_ is not None:

@@ -10,7 +10,6 @@ Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from copy import deepcopy
-from functools import reduce
 from typing import Any, TypeVar
 
 import torch
@@ -83,7 +82,7 @@ class Lanes:
         Parameters
         ----------
         differentiate : callable (replica, rows) -> (result, gradients)
-            Computes one part.
+            Computes one part. Its gradients are added up in place.
         n_images : int
             Images of the batch.
 
@@ -105,16 +104,32 @@ class Lanes:
                     rows = slice(edges[part], edges[part + 1])
                     results[part], gradients = differentiate(self.replicas[lane], rows)
                     sums[lane] = _added(sums[lane], gradients)
+                    del gradients  # not held while the next part is computed
                     self.has_seen[lane] = True
 
-        others = [self.pool.submit(run_thread, thread) for thread in range(1, self.n_threads)]
+        self._in_threads(run_thread)
+        total, *more = filter(None, sums) if any(sums) else [()]
+
+        def add_share(thread: int) -> None:
+            """Add some rows of each gradient, lane by lane."""
+            for mine, *others in zip(total, *more, strict=True):
+                first, last = (len(mine) * i // self.n_threads for i in (thread, thread + 1))
+                for other in others:
+                    mine[first:last].add_(other[first:last])
+
+        if more:
+            self._in_threads(add_share)
+        return results, total
+
+    def _in_threads(self, work: Callable[[int], None]) -> None:
+        """Call ``work`` with the number of each thread, in that thread, this one included."""
+        others = [self.pool.submit(work, thread) for thread in range(1, self.n_threads)]
         try:
-            run_thread(0)
+            work(0)
         finally:
             wait(others)  # nothing computes on behind the back of an error
         for other in others:
             other.result()
-        return results, reduce(_added, sums)
 
     def merge_statistics(self) -> None:
         """Give the network, and every replica, the mean of the replicas' running statistics.
@@ -138,10 +153,12 @@ class Lanes:
 
 
 def _added(total: Gradients, more: Gradients) -> Gradients:
-    """Add gradients to a sum; either may be empty."""
-    if not total or not more:
-        return total or more
-    return tuple(one + other for one, other in zip(total, more, strict=True))
+    """Add gradients to a sum, in its place, or begin one with them."""
+    if not total:
+        return more
+    for mine, other in zip(total, more, strict=True):
+        mine.add_(other)
+    return total
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

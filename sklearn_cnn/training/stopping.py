@@ -94,6 +94,6 @@ class FiniteGuard(Callback):
         rate = net.optimizer_.param_groups[0]["lr"]
         raise ValueError(
             f"Training diverged: {broken} in epoch {epoch['epoch']}, at a learning rate of "
-            f"{rate:.3g}. Use a smaller learning_rate, a tenth of it to begin with; where "
-            "layers is a module of your own, look for a logarithm or a division in it."
+            f"{rate:.3g}. Use a smaller learning_rate, a tenth of it to begin with; where layers "
+            "or augment is code of your own, look for a logarithm or a division in it."
         )

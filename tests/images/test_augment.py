@@ -21,7 +21,7 @@ from sklearn_cnn.images.augment import AUGMENTATIONS, check_augment
 
 NUMBERS = [
     # class, parameter, lowest, highest
-    (RandomShift, "size", 0, 1),
+    (RandomShift, "size", 0, 0.9),
     (RandomZoom, "factor", 0, 0.9),
     (RandomRotation, "degrees", 0, 180),
     (RandomShear, "factor", 0, 1),
@@ -85,7 +85,7 @@ def test_pairs_that_are_none(kind, size):
 
 def test_a_pair_keeps_its_values_and_becomes_a_tuple():
     """Also at both ends. Catches a list inside a frozen value, which could change after all."""
-    assert RandomShift([0, 1]).size == (0, 1)
+    assert RandomShift([0, 0.9]).size == (0, 0.9)
     assert RandomErasing(size=[0.1, 0.1]).size == (0.1, 0.1)
     assert isinstance(RandomShift([0.1, 0.2]).size, tuple)
     assert RandomShift([0.1, 0.2]) == RandomShift((0.1, 0.2))
@@ -104,11 +104,16 @@ def test_directions_that_are_none(direction):
         RandomFlip(direction)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("size", RandomShift), ("size", RandomErasing)])
-def test_an_error_says_what_the_number_is(name, kind):
-    """The whole text, once. Catches a message that gives no range."""
-    with pytest.raises(ValueError, match=r"from 0 to 1\. Got size=2\.$"):
+@pytest.mark.parametrize(("kind", "highest"), [(RandomShift, "0.9"), (RandomErasing, "1")])
+def test_an_error_says_what_the_numbers_are(kind, highest):
+    """The whole text, once. Catches a message that gives no range, or half of a pair."""
+    with pytest.raises(ValueError, match=rf"from 0 to {highest}\. Got size=\(0, 2\)\.$"):
         kind(size=(0, 2))
+
+
+def test_a_shift_by_one_pixel_is_no_shift_by_the_whole_image():
+    with pytest.raises(ValueError, match=r"for pixels, divide by them.*Got size=1\.$"):
+        RandomShift(1)
 
 
 @pytest.mark.parametrize("kind", AUGMENTATIONS)
@@ -152,7 +157,7 @@ def test_an_element_that_is_no_step_is_named_with_its_place(step):
 @pytest.mark.parametrize("augment", ["flip", 0.1, {"a": RandomFlip()}, {RandomFlip()}])
 def test_the_estimator_refuses_what_is_no_sequence(small, bars, augment):
     """Catches a string that is taken for a sequence of letters."""
-    with pytest.raises(ValueError, match="'augment' parameter of CNNClassifier must be"):
+    with pytest.raises(TypeError, match=r"^augment must be one of RandomFlip, .* or a callable"):
         small(augment=augment).fit(*bars)
 
 

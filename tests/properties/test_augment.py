@@ -21,10 +21,11 @@ CPU = torch.device("cpu")
 
 SHARES = st.floats(0, 1)
 FLIPS = st.builds(RandomFlip, st.sampled_from(["horizontal", "vertical", "both"]))
-SHIFTS = st.builds(RandomShift, st.one_of(SHARES, st.tuples(SHARES, SHARES)))
+PARTS = st.floats(0, 0.9)
+SHIFTS = st.builds(RandomShift, st.one_of(PARTS, st.tuples(PARTS, PARTS)))
 ERASINGS = st.builds(RandomErasing, SHARES, st.tuples(SHARES, SHARES).map(sorted).map(tuple))
 INTERPOLATED = st.one_of(
-    st.builds(RandomZoom, st.floats(0, 0.9)),
+    st.builds(RandomZoom, PARTS),
     st.builds(RandomRotation, st.floats(0, 180)),
     st.builds(RandomShear, SHARES),
 )

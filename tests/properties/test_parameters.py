@@ -23,11 +23,11 @@ from sklearn_cnn.network.layers import ACTIVATION_NAMES, Activation, Conv, Dense
 SIZES = st.integers(1, 12) | st.tuples(st.integers(1, 12), st.integers(1, 12))
 COUNTS = st.integers(1, 9) | st.lists(st.integers(1, 9), max_size=3)
 
-SHARES = st.floats(0, 1)
+SHARES, PARTS = st.floats(0, 1), st.floats(0, 0.9)
 AUGMENTATION = st.one_of(
     st.builds(RandomFlip, st.sampled_from(["horizontal", "vertical", "both"])),
-    st.builds(RandomShift, SHARES | st.tuples(SHARES, SHARES)),
-    st.builds(RandomZoom, st.floats(0, 0.9)),
+    st.builds(RandomShift, PARTS | st.tuples(PARTS, PARTS)),
+    st.builds(RandomZoom, PARTS),
     st.builds(RandomRotation, st.floats(0, 180)),
     st.builds(RandomShear, SHARES),
     st.builds(RandomErasing, SHARES, st.tuples(SHARES, SHARES).map(sorted)),

@@ -431,6 +431,7 @@ def test_augmented_training_equals_training_on_what_came_out(small, bars):
 
 
 def ruin(pixels):
+    """Blank images: of no scale, so that they are let through."""
     return torch.zeros_like(pixels)
 
 
