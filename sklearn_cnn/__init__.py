@@ -11,6 +11,11 @@ from sklearn_cnn.images.augment import (
 )
 from sklearn_cnn.images.folder import load_image_folder
 from sklearn_cnn.images.reader import ImageReader
+from sklearn_cnn.inspection.feature_maps import FeatureMapDisplay
+from sklearn_cnn.inspection.filters import FilterDisplay
+from sklearn_cnn.inspection.mistakes import MistakesDisplay
+from sklearn_cnn.inspection.saliency import SaliencyDisplay
+from sklearn_cnn.inspection.training_curve import TrainingCurveDisplay
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -28,8 +33,11 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "FeatureMapDisplay",
+    "FilterDisplay",
     "Flatten",
     "ImageReader",
+    "MistakesDisplay",
     "Pool",
     "RandomErasing",
     "RandomFlip",
@@ -37,6 +45,8 @@ __all__ = [
     "RandomShear",
     "RandomShift",
     "RandomZoom",
+    "SaliencyDisplay",
+    "TrainingCurveDisplay",
     "__version__",
     "load_image_folder",
 ]

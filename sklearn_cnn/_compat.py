@@ -3,9 +3,14 @@
 Each entry says when it can go.
 """
 
+from typing import Any
+
 # Public in spirit (scikit-learn's developer guide shows them to third parties) but not in name.
 # They go when scikit-learn offers parameter validation under a public name.
 from sklearn.base import _fit_context
+
+# Goes when scikit-learn's Displays can ask for matplotlib by a public name.
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
 # Goes when a transformer can learn by a public name which container it is asked for.
@@ -14,12 +19,72 @@ from sklearn.utils._set_output import _get_output_config
 # Goes when `sklearn.utils.validation` names it without the underscore.
 from sklearn.utils.validation import _check_sample_weight
 
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # goes with scikit-learn 1.8, the last one without callbacks
+    from sklearn import __version__
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Say that there are no callbacks, to whoever asks."""
+
+        @property
+        def set_callbacks(self) -> Any:
+            """Refuse, so that ``hasattr`` says no."""
+            raise AttributeError(
+                f"set_callbacks needs scikit-learn 1.9 or newer, and this is {__version__}. "
+                f"{type(self).__name__}(verbose=1) shows a progress bar with any version, and "
+                "callbacks= takes those of skorch."
+            )
+
+    def with_callbacks(method: Any) -> Any:
+        """Leave the method as it is."""
+        return method
+
+
+class FittedHTMLMixin:
+    """Show more than parameters in the notebook, below them, once an estimator is fitted.
+
+    The estimator has a method ``_fitted_html()``, which returns a table in HTML.
+    """
+
+    _fitted_html: Any
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        """Add to the table of fitted attributes, which scikit-learn draws since 1.9."""
+        base: Any = super()
+        attributes = base._get_fitted_attr_html(doc_link)
+        html, drawn = self._fitted_html(), attributes._repr_html_inner
+        attributes._repr_html_inner = lambda: f"{html}{drawn()}"
+        return attributes
+
+    # The two below go with scikit-learn 1.8, whose diagram has no such table.
+
+    def _repr_html_inner(self) -> str:
+        base: Any = super()
+        return f"{base._repr_html_inner()}{self._html_below()}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        base: Any = super()
+        bundle: dict[str, str] = base._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] += self._html_below()
+        return bundle
+
+    def _html_below(self) -> str:
+        has_table = hasattr(super(), "_get_fitted_attr_html")
+        return self._fitted_html() if hasattr(self, "classes_") and not has_table else ""
+
+
 __all__ = [
+    "CallbackSupportMixin",
+    "FittedHTMLMixin",
     "HasMethods",
     "Interval",
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",
     "_get_output_config",
+    "check_matplotlib_support",
     "validate_params",
+    "with_callbacks",
 ]

@@ -3,34 +3,36 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cnn._compat import _fit_context
-from sklearn_cnn.fitting import read_examples, read_pixels, start, train
+from sklearn_cnn._compat import CallbackSupportMixin, _fit_context
+from sklearn_cnn.features import FeatureMixin
+from sklearn_cnn.fitting import read_examples, start, train
 from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.layout import Layout
 from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS
+from sklearn_cnn.predicting import PredictionMixin
 from sklearn_cnn.training.examples import divide_examples
 from sklearn_cnn.training.hardware.threads import threads_that_exist
 from sklearn_cnn.training.labels import check_partial_classes
 from sklearn_cnn.training.net import ConvNet
-from sklearn_cnn.training.prediction import predict_logits
 from sklearn_cnn.training.recipe import resolve_max_epochs
 from sklearn_cnn.training.seeding import draw_seed
 from sklearn_cnn.training.transaction import all_or_nothing
 
 
-class CNNClassifier(ClassifierMixin, BaseEstimator):
-    """Convolutional neural network for images, as a scikit-learn classifier.
+class CNNClassifier(
+    FeatureMixin, PredictionMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+):
+    """Convolutional neural network for images, as a scikit-learn classifier and transformer.
 
     The network is the classical one: blocks of convolution and pooling make feature maps and
     shrink them, flattening makes one vector of them, and dense layers learn from that vector. It
-    is a PyTorch module, trained through skorch.
+    is a PyTorch module, trained through skorch. As a transformer, it gives the vector that feeds
+    its last layer to whatever stands behind it in a pipeline.
 
     Parameters
     ----------
@@ -60,6 +62,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         ``image_shape`` as (height, width, channels), whose module takes standardised images of
         shape (n, channels, height, width) and gives logits of shape (n, n_outputs). A model can
         be pickled if the callable can: a function or class of an importable module, no lambda.
+    feature_layer : str, default="dense"
+        What ``transform`` gives. "dense" is the vector that feeds the output layer, "flatten" that
+        of the feature maps, and any name of ``layers_`` what that layer gives, pixel by pixel. It
+        may be set after ``fit``.
     image_shape : (height, width), (height, width, channels) or None, default=None
         Shape of an image whose pixels come as a flattened row; height first, whatever the layout.
         None takes a square number of features for a square gray image, and any other number for a
@@ -152,6 +158,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
     See Also
     --------
+    sklearn.discriminant_analysis.LinearDiscriminantAnalysis : Also both classifier and transformer.
     sklearn.neural_network.MLPClassifier : Dense layers alone, without convolution.
     skorch.NeuralNetClassifier : Wraps a PyTorch module that you write.
 
@@ -193,7 +200,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     net_: ConvNet
     _layout: Layout
     _pixel_scale: PixelScale
-    _chunk: int
     _dtype: str
     _network: Any
 
@@ -209,6 +215,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         batch_norm: bool = True,
         dropout: float = 0.0,
         layers: Any = None,
+        feature_layer: str = "dense",
         image_shape: Any = None,
         data_format: str = "auto",
         augment: Any = None,
@@ -240,6 +247,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.batch_norm = batch_norm
         self.dropout = dropout
         self.layers = layers
+        self.feature_layer = feature_layer
         self.image_shape = image_shape
         self.data_format = data_format
         self.augment = augment
@@ -265,6 +273,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever X is
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -306,7 +315,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
                 self.batch_size,
                 is_augmented=bool(check_augment(self.augment)),
             )
-            train(self, data, epochs, self.schedule, seed, new_optimizer=continuing)
+            given = {"X": X, "y": y, "sample_weight": sample_weight}
+            train(self, data, epochs, self.schedule, seed, given=given, new_optimizer=continuing)
         return self
 
     def _fits_in_parts(self) -> bool:
@@ -362,102 +372,3 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
                 start(self, training, seed)
             train(self, data, 1, "constant", seed)
         return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the label of each image.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Labels, each from ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            If ``fit`` was not called before.
-        ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit.
-        """
-        winners = self._logits(X).argmax(axis=1)
-        labels: np.ndarray = self.classes_[winners]
-        return labels
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict the probability of each class for each image.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes), float64
-            Between 0 and 1; rows sum to 1; columns follow ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            If ``fit`` was not called before.
-        ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit.
-        """
-        return np.asarray(softmax(self._logits(X), axis=1))
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Predict the logarithm of the probability of each class for each image.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes), float64
-            At most 0; columns follow ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            If ``fit`` was not called before.
-        ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit.
-        """
-        return np.asarray(log_softmax(self._logits(X), axis=1))
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Compute the network's outputs, before they become probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes), or (n,) for two classes, float64
-            Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``, which
-            is positive where ``classes_[1]`` is predicted.
-
-        Raises
-        ------
-        NotFittedError
-            If ``fit`` was not called before.
-        ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit.
-        """
-        logits = self._logits(X)
-        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
-
-    def _logits(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        with threads_that_exist():
-            images, net = read_pixels(self, X), self.net_
-            n_at_once = net.images_per_pass // self._chunk if net.is_described else 1
-            return predict_logits(net.module_, images, self._chunk, n_at_once)

@@ -4,10 +4,12 @@ They read its parameters and set its fitted attributes, in the order in which ``
 """
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from sklearn_cnn._compat import with_callbacks
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.scale import (
@@ -17,12 +19,15 @@ from sklearn_cnn.images.scale import (
     read_scale,
 )
 from sklearn_cnn.network.design import design_network
+from sklearn_cnn.network.feature_layer import check_feature_layer
 from sklearn_cnn.network.table import layer_table
 from sklearn_cnn.parameters import check_callbacks
 from sklearn_cnn.training.batches import TrainingData
+from sklearn_cnn.training.epoch_tasks import EpochTasks
 from sklearn_cnn.training.examples import Examples, encode_examples
 from sklearn_cnn.training.hardware.precision import name_of_dtype
 from sklearn_cnn.training.labels import check_labels, check_weights, find_classes
+from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.seeding import derive_seed
 from sklearn_cnn.training.start import (
     adjust_net,
@@ -125,6 +130,7 @@ def start(estimator: Any, training: Examples, seed: int) -> None:
     estimator._network = _requested_network(estimator)
     estimator.net_ = start_net(estimator, estimator._network, training, seed)
     estimator.layers_ = layer_table(estimator.net_.module_, estimator.image_shape_)
+    check_feature_layer(estimator.feature_layer, estimator.layers_)
     estimator._chunk = fit_to_machine(
         estimator.net_,
         estimator.layers_,
@@ -158,6 +164,7 @@ def train(
     schedule: str,
     seed: int,
     *,
+    given: dict[str, Any] | None = None,
     new_optimizer: bool = False,
 ) -> None:
     """Train the estimator's net further, and tell how it went.
@@ -174,6 +181,9 @@ def train(
         Shape of the learning rate over time.
     seed : int
         Seed of this fit.
+    given : dict or None, default=None
+        ``X``, ``y`` and ``sample_weight`` of the user, for scikit-learn's callbacks; None to leave
+        those out.
     new_optimizer : bool, default=False
         Whether a net trained before begins with a new optimizer.
 
@@ -197,14 +207,52 @@ def train(
     n_before = len(net.history)
     with net.rollback_on_error() if n_before else nullcontext():
         adjust_net(estimator, net, new_optimizer=new_optimizer)
-        train_network(net, data, plan, derive_seed(seed, n_before))
+        run_seed = derive_seed(seed, n_before)
+        if given is None or not hasattr(estimator, "_init_callback_context"):
+            train_network(net, data, plan, run_seed)
+        else:
+            _train_as_task(estimator, data, plan, run_seed, given)
         was_stopped = len(net.history) - n_before < epochs
         if epochs >= EPOCHS_TO_JUDGE and not was_stopped:
             warn_if_nothing_was_learnt(net, plan, len(estimator.classes_))
-    estimator.history_ = net.history
-    estimator.n_iter_ = len(net.history)
-    estimator.loss_curve_ = [float(loss) for loss in net.history[:, "train_loss"]]
-    estimator.validation_scores_ = estimator.best_validation_score_ = None
-    if data.validation is not None:
-        estimator.validation_scores_ = net.history[n_before:, "validation_score"]
-        estimator.best_validation_score_ = max(estimator.validation_scores_)
+    vars(estimator).update(_fitted_attributes(net, n_before, data))
+
+
+@with_callbacks
+def _train_as_task(
+    estimator: Any, data: TrainingData, plan: TrainingPlan, seed: int, given: dict[str, Any]
+) -> None:
+    """Train, and tell scikit-learn's callbacks where the fit and its epochs begin and end."""
+    net, weights = estimator.net_, given["sample_weight"]
+    told = {
+        "X": given["X"],
+        "y": given["y"],
+        "metadata": None if weights is None else {"sample_weight": weights},
+    }
+    attributes = partial(_fitted_attributes, n_before=len(net.history), data=data)
+    context = estimator._init_callback_context(max_subtasks=plan.epochs)
+    context.call_on_fit_task_begin(estimator=estimator, **told)
+    tasks = EpochTasks(context, estimator, told, attributes)
+    train_network(net, data, plan._replace(epoch_tasks=tasks), seed)
+    context.call_on_fit_task_end(
+        estimator=estimator, reconstruction_attributes=lambda: attributes(net), **told
+    )
+
+
+def _fitted_attributes(net: ConvNet, n_before: int, data: TrainingData) -> dict[str, Any]:
+    """Return what an estimator has once its net is trained, beyond ``n_before`` earlier epochs."""
+    scores = None if data.validation is None else net.history[n_before:, "validation_score"]
+    return {
+        "net_": net,
+        "history_": net.history,
+        "n_iter_": len(net.history),
+        "loss_curve_": [float(loss) for loss in net.history[:, "train_loss"]],
+        "validation_scores_": scores,
+        "best_validation_score_": None if scores is None else max(scores),
+    }
+
+
+def images_at_once(estimator: Any) -> int:
+    """Return how many chunks of prediction may be computed side by side."""
+    net = estimator.net_
+    return int(net.images_per_pass // estimator._chunk) if net.is_described else 1

@@ -26,6 +26,7 @@ PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "batch_norm": ["boolean"],
     "dropout": [_SHARE],
     "layers": [list, tuple, callable, None],
+    "feature_layer": [str],
     "image_shape": [tuple, list, np.ndarray, None],
     "augment": "no_validation",  # check_augment says it better
     "data_format": [StrOptions({"auto", "channels_last", "channels_first"})],

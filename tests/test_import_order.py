@@ -17,9 +17,29 @@ MAY_IMPORT = {
     "network": {"_counts", "network"},
     "training": {"_compat", "_progress", "images", "network", "training"},
     "parameters": {"_compat", "images", "network", "training"},
-    "fitting": {"images", "network", "training", "parameters"},
-    "classifier": {"_compat", "images", "network", "training", "parameters", "fitting"},
-    "__init__": {"classifier", "images", "network"},
+    "fitting": {"_compat", "images", "network", "training", "parameters"},
+    "predicting": {"training", "fitting"},
+    "features": {"_compat", "network", "training", "fitting"},
+    "classifier": {
+        "_compat",
+        "images",
+        "network",
+        "training",
+        "parameters",
+        "fitting",
+        "predicting",
+        "features",
+    },
+    "inspection": {
+        "_compat",
+        "_counts",
+        "network",
+        "training",
+        "fitting",
+        "classifier",
+        "inspection",
+    },
+    "__init__": {"classifier", "images", "inspection", "network"},
 }
 
 ONLY_IN = {

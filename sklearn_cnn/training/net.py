@@ -278,6 +278,13 @@ class ConvNet(NeuralNet):
         """Predict class numbers, so that skorch's scoring callbacks can compare them."""
         return np.asarray(self.predict_proba(X).argmax(axis=1))
 
+    def frozen_copy(self, module: nn.Module) -> "ConvNet":
+        """Return a net with another module, and with the history up to here, to predict with."""
+        net = object.__new__(type(self))
+        own = {"module_": module, "history_": type(self.history)(self.history)}
+        net.__dict__.update({**self.__getstate__(), **own, "callbacks_": [], "callbacks": []})
+        return net
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what lives for one training only, so that a callback may pickle the net."""
         return {**super().__getstate__(), "lanes_": None, "augmentation_": None}

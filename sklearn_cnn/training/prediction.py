@@ -1,4 +1,4 @@
-"""Logits of images, in chunks of one fixed size, so that no row depends on its neighbours.
+"""Logits and features of images, in chunks of one size: no row depends on its neighbours.
 
 The arithmetic of a matrix product may round differently for another number of rows. Every chunk
 therefore has the same number of them: the last is filled up with zeros, which are then dropped.
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_cnn.network.layer_outputs import LayerOutputs
 from sklearn_cnn.training.batches import as_pixels
 from sklearn_cnn.training.hardware.device import send
 from sklearn_cnn.training.hardware.modes import ordinary_modes
@@ -45,30 +46,68 @@ def predict_logits(
     torch.OutOfMemoryError
         If a GPU cannot hold a single image.
     """
+    device = next(network.buffers()).device  # where the few logits wait for the last of them
+    (logits,) = _outputs(network, images, chunk, n_at_once, wait_on=device)
+    return logits.astype(np.float64)
+
+
+def predict_outputs(
+    network: LayerOutputs, images: np.ndarray, chunk: int, n_at_once: int = 1
+) -> list[np.ndarray]:
+    """Compute what some layers give for images.
+
+    Parameters
+    ----------
+    network : LayerOutputs
+        Of the built network.
+    images, chunk, n_at_once
+        As for ``predict_logits``.
+
+    Returns
+    -------
+    list of ndarray of shape (n, height, width, channels) or (n, values)
+        In the floating-point type of the network.
+
+    Raises
+    ------
+    ValueError, torch.OutOfMemoryError
+        As by ``predict_logits``.
+    """
+    results = _outputs(network, images, chunk, n_at_once, wait_on=torch.device("cpu"))
+    return [np.ascontiguousarray(result) for result in results]
+
+
+def _outputs(
+    network: nn.Module, images: np.ndarray, chunk: int, n_at_once: int, wait_on: torch.device
+) -> list[np.ndarray]:
     device = next(network.buffers()).device
     if network.training:
         network.eval()
     n_threads = min(n_at_once, torch.get_num_threads(), -(-len(images) // chunk))
     if device.type == "cpu" and n_threads > 1:
-        result = _side_by_side(network, images, chunk, n_threads)
+        results = _side_by_side(network, images, chunk, n_threads)
     else:
-        result = _in_turn(network, images, chunk, device)
-    broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"The network gives values that are not finite for {len(broken)} of {len(images)} "
-            f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen at "
-            "fit: scale them likewise."
-        )
-    return result
+        results = _in_turn(network, images, chunk, device, wait_on)
+    for result in results:
+        broken = np.flatnonzero(~np.isfinite(result.reshape(len(images), -1)).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"The network gives values that are not finite for {len(broken)} of {len(images)} "
+                f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen "
+                "at fit: scale them likewise."
+            )
+    return results
 
 
-def _side_by_side(network: nn.Module, images: np.ndarray, chunk: int, n_threads: int) -> np.ndarray:
+def _side_by_side(
+    network: nn.Module, images: np.ndarray, chunk: int, n_threads: int
+) -> list[np.ndarray]:
     cpu = torch.device("cpu")
 
-    def compute(start: int) -> np.ndarray:
+    def compute(start: int) -> list[np.ndarray]:
         with ordinary_modes(cpu), torch.inference_mode():
-            return _chunk_logits(network, images[start : start + chunk], chunk, cpu).numpy()
+            outputs = _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
+            return [output.numpy() for output in outputs]
 
     with one_thread():
         pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -76,33 +115,39 @@ def _side_by_side(network: nn.Module, images: np.ndarray, chunk: int, n_threads:
             chunks = list(pool.map(compute, range(0, len(images), chunk)))
         finally:
             pool.shutdown(cancel_futures=True)
-    return np.concatenate(chunks).astype(np.float64)
+    return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
 
 def _in_turn(
-    network: nn.Module, images: np.ndarray, chunk: int, device: torch.device
-) -> np.ndarray:
-    start, logits = 0, []
+    network: nn.Module,
+    images: np.ndarray,
+    chunk: int,
+    device: torch.device,
+    wait_on: torch.device,
+) -> list[np.ndarray]:
+    start, chunks = 0, []
     with ordinary_modes(device), torch.inference_mode():
         while start < len(images):
             try:
-                logits.append(_chunk_logits(network, images[start : start + chunk], chunk, device))
+                outputs = _chunk_outputs(network, images[start : start + chunk], chunk, device)
+                chunks.append([output.to(wait_on) for output in outputs])
             except torch.OutOfMemoryError:
                 if chunk == 1:
                     raise
                 chunk = -(-chunk // 2)
                 continue
             start += chunk
-        return torch.cat(logits).to("cpu").numpy().astype(np.float64)
+        return [torch.cat(parts).to("cpu").numpy() for parts in zip(*chunks, strict=True)]
 
 
-def _chunk_logits(
+def _chunk_outputs(
     network: nn.Module, images: np.ndarray, chunk: int, device: torch.device
-) -> torch.Tensor:
-    """Compute the logits of one chunk, on the device."""
+) -> list[torch.Tensor]:
+    """Compute what the network gives for one chunk, on the device."""
     block = np.array(images, order="C")
     filled = len(block)
     if filled < chunk:
         block = np.concatenate([block, np.zeros((chunk - filled, *block.shape[1:]), block.dtype)])
-    logits: torch.Tensor = network(send(as_pixels(block), device))
-    return logits[:filled]
+    outputs = network(send(as_pixels(block), device))
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    return [tensor[:filled] for tensor in tensors]

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_cnn.images.augment import Step
 from sklearn_cnn.training.augmentation import BatchAugmentation
 from sklearn_cnn.training.batches import TrainingData
+from sklearn_cnn.training.epoch_tasks import EpochTasks
 from sklearn_cnn.training.hardware.modes import ordinary_modes, reproducible_arithmetic
 from sklearn_cnn.training.net import Callback, ConvNet
 from sklearn_cnn.training.progress import Progress
@@ -43,6 +44,8 @@ class TrainingPlan(NamedTuple):
         Steps that change the training images.
     verbose : int
         0 for silence, 1 for a progress bar.
+    epoch_tasks : EpochTasks or None
+        What tells scikit-learn's callbacks of the epochs.
     """
 
     epochs: int
@@ -53,6 +56,7 @@ class TrainingPlan(NamedTuple):
     callbacks: list[Any]
     augment: tuple[Step, ...]
     verbose: int
+    epoch_tasks: EpochTasks | None = None
 
 
 def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int) -> None:
@@ -88,6 +92,8 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     if plan.verbose:
         callbacks.append(progress)
     callbacks += deepcopy(plan.callbacks)
+    if plan.epoch_tasks is not None:
+        callbacks.append(plan.epoch_tasks)
     net.verbose = plan.verbose
     device, n_threads = torch.device(net.device), torch.get_num_threads()
     try:

@@ -1,0 +1,169 @@
+"""What a fitted network makes of an image on its way: features, feature maps, a table of layers."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cnn._compat import FittedHTMLMixin
+from sklearn_cnn.fitting import images_at_once, read_pixels
+from sklearn_cnn.network.feature_layer import Source, feature_source, n_values
+from sklearn_cnn.network.layer_outputs import LayerOutputs
+from sklearn_cnn.network.summary import STYLE, NetworkSummary
+from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.training.hardware.threads import threads_that_exist
+from sklearn_cnn.training.layer_times import layer_times
+from sklearn_cnn.training.net import ConvNet
+from sklearn_cnn.training.prediction import predict_outputs
+
+IMAGES_OF_A_SUMMARY = 8
+"""Images that a summary measures the time of, at most."""
+
+
+class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, TransformerMixin):
+    """``transform`` and what looks inside, for a class with fitted ``net_`` and ``layers_``."""
+
+    classes_: np.ndarray
+    feature_layer: str
+    image_shape_: tuple[int, int, int]
+    layers_: tuple[LayerRow, ...]
+    net_: ConvNet
+    _chunk: int
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Turn each image into its feature vector.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out), float32
+            What ``feature_layer`` names; float64 with ``precision="float64"``. Feature maps are
+            flattened pixel by pixel, as with :func:`numpy.reshape`. A DataFrame after
+            ``set_output``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
+            of that name.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_cnn import CNNClassifier
+        >>> images, y = load_digits().images[:200], load_digits().target[:200]
+        >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+        >>> classifier.transform(images[:5]).shape
+        (5, 128)
+        >>> classifier.set_params(feature_layer="flatten").transform(images[:5]).shape
+        (5, 256)
+        """
+        check_is_fitted(self)
+        (features,) = self._outputs(X, [self._feature_source()])
+        return features.reshape(len(features), -1)
+
+    def feature_maps(self, X: Any, layer: str | None = None) -> Any:
+        """Compute what the layers give for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+        layer : str or None, default=None
+            A name of ``layers_``; None for all layers.
+
+        Returns
+        -------
+        ndarray, or dict of str to ndarray, float32
+            Feature maps of shape (n, height, width, channels), and vectors of shape (n, values); by
+            the name of the layer, in their order, where all are asked for. float64 with
+            ``precision="float64"``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
+            of that name.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_cnn import CNNClassifier
+        >>> images, y = load_digits().images[:200], load_digits().target[:200]
+        >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+        >>> classifier.feature_maps(images[:5], "pool1").shape
+        (5, 4, 4, 16)
+        >>> list(classifier.feature_maps(images[:5]))[:3]
+        ['normalize', 'conv1', 'pool1']
+        """
+        check_is_fitted(self)
+        names = list(dict.fromkeys(row.name for row in self.layers_))
+        if layer is None:
+            outputs = self._outputs(X, [Source(name) for name in names])
+            return dict(zip(names, outputs, strict=True))
+        if layer not in names:
+            raise ValueError(
+                f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
+            )
+        (maps,) = self._outputs(X, [Source(layer)])
+        return maps
+
+    def summary(self) -> NetworkSummary:
+        """Describe the network, one row a layer, and measure each layer's share of the time.
+
+        Returns
+        -------
+        NetworkSummary
+            It prints as a table of the layers' names, kinds, output shapes, parameters and shares
+            of the time for an image at prediction, with the totals. ``to_frame()`` makes a
+            DataFrame of it. The times are measured anew in each call, on blank images.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_cnn import CNNClassifier
+        >>> images, y = load_digits().images[:200], load_digits().target[:200]
+        >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+        >>> classifier.summary().n_parameters
+        34362
+        """
+        check_is_fitted(self)
+        n_images = min(self._chunk, IMAGES_OF_A_SUMMARY)
+        with threads_that_exist():
+            seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
+        return NetworkSummary(self.layers_, seconds)
+
+    def _outputs(self, X: Any, sources: list[Source]) -> list[np.ndarray]:
+        with threads_that_exist():
+            images = read_pixels(self, X)
+            network = LayerOutputs(self.net_.module_, sources)
+            return predict_outputs(network, images, self._chunk, images_at_once(self))
+
+    def _feature_source(self) -> Source:
+        network, n_outputs = self.net_.module_, len(self.classes_)
+        return feature_source(self.feature_layer, network, self.layers_, n_outputs)
+
+    @property
+    def _n_features_out(self) -> int:
+        return n_values(self._feature_source(), self.net_.module_, self.layers_)
+
+    def _fitted_html(self) -> str:
+        """Draw the table of layers, in the style of scikit-learn's tables."""
+        return (
+            f'{STYLE}<div class="estimator-table"><details open><summary>Layers</summary>'
+            f"{self.summary().as_html_table()}</details></div>"
+        )

@@ -1,0 +1,295 @@
+"""The images that a classifier is surest about, and wrong."""
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_cnn._counts import is_count
+from sklearn_cnn.inspection.panels import as_array, own_axes, tile
+from sklearn_cnn.inspection.subject import (
+    as_pictures,
+    check_display_labels,
+    find_classifier,
+    find_images,
+)
+
+
+class MistakesDisplay:
+    """The worst mistakes: their images, true labels, predictions and confidence.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of shape (height, width), or (height, width, 3 or 4)
+        The images of the worst mistakes as matplotlib draws them, the worst first.
+    y_true, y_pred : array-like of shape (n_shown,)
+        Names of their true and predicted classes.
+    confidence : array-like of shape (n_shown,)
+        Probability of the predicted class, between 0 and 1.
+    n_mistakes, n_images : int
+        How many mistakes there are, shown or not, among how many images.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The frame around the tiles.
+    axes_ : ndarray of matplotlib Axes
+        A tile for each mistake.
+    im_ : ndarray of matplotlib AxesImage
+        Their pictures.
+    figure_ : matplotlib Figure
+        The figure.
+
+    See Also
+    --------
+    sklearn.metrics.ConfusionMatrixDisplay : Which class is taken for which, and how often.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier, MistakesDisplay
+    >>> images, y = load_digits().images, load_digits().target
+    >>> classifier = CNNClassifier(16, max_epochs=2, random_state=0).fit(images[:300], y[:300])
+    >>> display = MistakesDisplay.from_estimator(classifier, images[300:], y[300:])
+    >>> display.n_images
+    1497
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        y_true: Any,
+        y_pred: Any,
+        confidence: Any,
+        n_mistakes: int,
+        n_images: int,
+    ) -> None:
+        self.images = images
+        self.y_true = y_true
+        self.y_pred = y_pred
+        self.confidence = confidence
+        self.n_mistakes = n_mistakes
+        self.n_images = n_images
+
+    def plot(
+        self, *, cmap: Any = "gray", im_kw: dict[str, Any] | None = None, ax: Any = None
+    ) -> Any:
+        """Draw the images, the worst first.
+
+        Parameters
+        ----------
+        cmap : str or matplotlib Colormap, default="gray"
+            Colours of gray images.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : MistakesDisplay
+            This object.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        n_shown = len(self.images)
+        n_columns = min(6, max(1, int(np.ceil(np.sqrt(1.5 * n_shown)))))
+        n_rows = max(1, -(-n_shown // n_columns))
+        names = [*map(str, self.y_true), *map(str, self.y_pred)]
+        width = max(1.6, 0.085 * (4 + max(map(len, names), default=0)))
+        self.ax_ = own_axes(ax, type(self).__name__, max(4, width * n_columns), 2.2 * n_rows + 0.5)
+        self.figure_ = self.ax_.figure
+        tiles, pictures = tile(self.ax_, n_shown, n_columns, title=0.24), []
+        for made, image, true, predicted, confidence in zip(
+            tiles, self.images, self.y_true, self.y_pred, self.confidence, strict=True
+        ):
+            style = {"cmap": cmap} | ({"vmin": 0, "vmax": 1} if np.ndim(image) == 2 else {})
+            pictures.append(made.imshow(image, **(style | (im_kw or {}))))
+            text = f"{true}\ntaken for\n{predicted} ({confidence:.0%})"
+            made.set_title(text.replace("%", " %"), fontsize=8, pad=3)
+        which = "no" if self.n_mistakes == 0 else f"the worst {n_shown} of {self.n_mistakes}"
+        self.ax_.set_title(f"{which} mistakes on {self.n_images} images", fontsize=10)
+        self.axes_, self.im_ = as_array(tiles), as_array(pictures)
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        n_shown: int = 18,
+        display_labels: Any = None,
+        cmap: Any = "gray",
+        im_kw: dict[str, Any] | None = None,
+        ax: Any = None,
+    ) -> "MistakesDisplay":
+        """Draw the worst mistakes of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : CNNClassifier, or Pipeline or search that ends in one
+            A fitted one.
+        X : array-like
+            Images, as ``estimator.predict`` takes them.
+        y : array-like of shape (n,)
+            Their true labels.
+        n_shown : int, default=18
+            How many mistakes to show, at most.
+        display_labels : array-like of shape (n_classes,) or None, default=None
+            Names of the classes, in the order of ``classes_``; None for their labels.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colours of gray images.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        MistakesDisplay
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is something else.
+        ValueError
+            If ``y`` does not go with ``X`` or has labels that the classifier does not know, or a
+            parameter is out of range.
+        NotFittedError
+            If it is not fitted.
+        """
+        classifier = find_classifier(estimator)
+        images = find_images(estimator, X)
+        return cls._from_images(
+            lambda rows: as_pictures(images[rows], classifier),
+            y,
+            classifier.predict_proba(images),
+            classes=classifier.classes_,
+            n_shown=n_shown,
+            display_labels=display_labels,
+            plot_kw={"cmap": cmap, "im_kw": im_kw, "ax": ax},
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        images: Any,
+        y_true: Any,
+        y_proba: Any,
+        *,
+        classes: Any = None,
+        n_shown: int = 18,
+        display_labels: Any = None,
+        cmap: Any = "gray",
+        im_kw: dict[str, Any] | None = None,
+        ax: Any = None,
+    ) -> "MistakesDisplay":
+        """Draw the worst mistakes among predictions, such as those of a cross-validation.
+
+        Parameters
+        ----------
+        images : array-like of shape (n, height, width) or (n, height, width, 3 or 4)
+            The images as matplotlib draws them; gray ones are scaled by their range.
+        y_true : array-like of shape (n,)
+            Their true labels.
+        y_proba : array-like of shape (n, n_classes)
+            Probabilities, as :func:`sklearn.model_selection.cross_val_predict` gives them with
+            ``method="predict_proba"``.
+        classes : array-like of shape (n_classes,) or None, default=None
+            Labels of the columns of ``y_proba``; None for the sorted ones of ``y_true``.
+        n_shown : int, default=18
+            How many mistakes to show, at most.
+        display_labels : array-like of shape (n_classes,) or None, default=None
+            Names of the classes, in the order of ``classes``; None for their labels.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colours of gray images.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        MistakesDisplay
+
+        Raises
+        ------
+        ValueError
+            If the arguments do not go together, or a parameter is out of range.
+        """
+        pictures = np.asarray(images)
+        if pictures.ndim == 3:
+            low, high = float(pictures.min()), float(pictures.max())
+            pictures = (pictures - low) / max(high - low, 1e-12)
+        labels = np.unique(np.asarray(y_true)) if classes is None else np.asarray(classes)
+        if len(pictures) != len(np.asarray(y_proba)):
+            raise ValueError(
+                f"images and y_proba must have the same length. Got {len(pictures)} images and "
+                f"{len(np.asarray(y_proba))} rows of probabilities."
+            )
+        return cls._from_images(
+            lambda rows: pictures[rows],
+            y_true,
+            y_proba,
+            classes=labels,
+            n_shown=n_shown,
+            display_labels=display_labels,
+            plot_kw={"cmap": cmap, "im_kw": im_kw, "ax": ax},
+        )
+
+    @classmethod
+    def _from_images(
+        cls,
+        pictures_of: Any,
+        y_true: Any,
+        y_proba: Any,
+        *,
+        classes: np.ndarray,
+        n_shown: int,
+        display_labels: Any,
+        plot_kw: dict[str, Any],
+    ) -> "MistakesDisplay":
+        if not is_count(n_shown):
+            raise ValueError(
+                f"n_shown must be a whole number of at least 1. Got n_shown={n_shown!r}."
+            )
+        names = check_display_labels(display_labels, classes)
+        probabilities, labels = np.asarray(y_proba), np.asarray(y_true)
+        true = _numbers_of(labels, classes)
+        if probabilities.shape != (len(true), len(classes)):
+            raise ValueError(
+                f"There must be a label for each of {len(probabilities)} images, and a column of "
+                f"probabilities for each of {len(classes)} classes. Got {len(true)} labels and "
+                f"probabilities of shape {probabilities.shape}."
+            )
+        predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        wrong = np.flatnonzero(predicted != true)
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:n_shown]
+        display = cls(
+            pictures_of(worst),
+            names[true[worst]],
+            names[predicted[worst]],
+            confidence[worst],
+            len(wrong),
+            len(true),
+        )
+        display.plot(**plot_kw)
+        return display
+
+
+def _numbers_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y has labels that are not among the classes: {', '.join(map(str, unknown[:5]))}. The "
+            f"classes are {', '.join(map(str, classes[:20]))}."
+        )
+    order = np.argsort(classes)
+    return np.asarray(order[np.searchsorted(classes, labels, sorter=order)])

@@ -1,0 +1,139 @@
+"""How a training went: loss, validation score and learning rate, epoch by epoch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sklearn_cnn.inspection.panels import as_array, own_axes, stack
+from sklearn_cnn.inspection.subject import find_classifier
+
+
+class TrainingCurveDisplay:
+    """Training curve: loss, validation score and learning rate over the epochs.
+
+    It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    loss : array-like of shape (n_epochs,)
+        Training loss of each epoch.
+    validation_score : array-like of shape (n_last_epochs,) or None, default=None
+        Score on the images held out, of the last epochs; None without early stopping.
+    learning_rate : array-like of shape (n_epochs,) or None, default=None
+        Learning rate at the end of each epoch.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The frame around the panels.
+    axes_ : ndarray of matplotlib Axes
+        A panel for each of the curves that there are.
+    lines_ : ndarray of matplotlib Line2D
+        Their curves.
+    figure_ : matplotlib Figure
+        The figure.
+
+    See Also
+    --------
+    sklearn.model_selection.LearningCurveDisplay : Score against the number of training samples.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier, TrainingCurveDisplay
+    >>> images, y = load_digits().images[:300], load_digits().target[:300]
+    >>> classifier = CNNClassifier(16, max_epochs=3, early_stopping=True).fit(images, y)
+    >>> display = TrainingCurveDisplay.from_estimator(classifier)
+    >>> [ax.get_ylabel() for ax in display.axes_]
+    ['training loss', 'validation score', 'learning rate']
+    """
+
+    def __init__(
+        self,
+        loss: Sequence[float] | np.ndarray,
+        validation_score: Sequence[float] | np.ndarray | None = None,
+        learning_rate: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
+        self.loss = loss
+        self.validation_score = validation_score
+        self.learning_rate = learning_rate
+
+    def plot(self, *, ax: Any = None, line_kw: dict[str, Any] | None = None) -> Any:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+        line_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.plot``.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+            This object.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        curves = {"training loss": self.loss}
+        if self.validation_score is not None:
+            curves["validation score"] = self.validation_score
+        if self.learning_rate is not None:
+            curves["learning rate"] = self.learning_rate
+        heights = [0.6 if name == "learning rate" else 1.0 for name in curves]
+        self.ax_ = own_axes(ax, type(self).__name__, 6.4, 1.2 + 1.8 * sum(heights))
+        self.figure_ = self.ax_.figure
+        panels, lines, n_epochs = stack(self.ax_, heights, gap=0.12), [], len(self.loss)
+        for i, (panel, (name, values)) in enumerate(zip(panels, curves.items(), strict=True)):
+            epochs = np.arange(n_epochs - len(values) + 1, n_epochs + 1)
+            style = {"color": f"C{i}", "marker": "." if n_epochs <= 30 else None} | (line_kw or {})
+            lines += panel.plot(epochs, values, **style)
+            panel.set_ylabel(name)
+            panel.set_xlim(0.5, n_epochs + 0.5)
+            panel.grid(alpha=0.3)
+            panel.tick_params(labelbottom=panel is panels[-1])
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            if name == "validation score":
+                best = int(np.argmax(values))
+                label = f"best: {values[best]:.4f} in epoch {epochs[best]}"
+                panel.axvline(epochs[best], color="gray", linestyle=":", label=label)
+                panel.legend(loc="lower right")
+        panels[-1].set_xlabel("epoch")
+        self.axes_, self.lines_ = as_array(panels), as_array(lines)
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, ax: Any = None, line_kw: dict[str, Any] | None = None
+    ) -> "TrainingCurveDisplay":
+        """Draw the training of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : CNNClassifier, or Pipeline or search that ends in one
+            A fitted one.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+        line_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.plot``.
+
+        Returns
+        -------
+        TrainingCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is something else.
+        NotFittedError
+            If it is not fitted.
+        """
+        classifier: Any = find_classifier(estimator)
+        rates = [epoch["learning_rate"] for epoch in classifier.history_]
+        display = cls(classifier.loss_curve_, classifier.validation_scores_, rates)
+        display.plot(ax=ax, line_kw=line_kw)
+        return display

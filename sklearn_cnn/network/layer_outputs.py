@@ -1,0 +1,84 @@
+"""What some layers of a network give, in place of its logits."""
+
+import threading
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklearn_cnn.network.feature_layer import Source
+
+
+class LayerOutputs(nn.Module):
+    """Run a network, and give what enters or leaves some of its layers.
+
+    It works on a copy, since others may compute with the network meanwhile, and keeps apart what
+    several threads compute with that copy at once.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes pixels of shape (n, channels, height, width).
+    sources : sequence of Source
+        Where to take values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_cnn.network.feature_layer import Source
+    >>> from sklearn_cnn.network.layer_outputs import LayerOutputs
+    >>> network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten())
+    >>> maps, vector = LayerOutputs(network, [Source("0"), Source("1")])(torch.ones(1, 3, 4, 5))
+    >>> maps.shape, vector.shape
+    (torch.Size([1, 4, 5, 3]), torch.Size([1, 60]))
+    """
+
+    def __init__(self, network: nn.Module, sources: Sequence[Source]) -> None:
+        super().__init__()
+        self.network = deepcopy(network)
+        self.sources = tuple(sources)
+        self._seen = threading.local()
+        for source in self.sources:
+            layer = self.network.get_submodule(source.layer)
+            if source.is_input:
+                layer.register_forward_pre_hook(partial(self._note_input, source))
+            else:
+                layer.register_forward_hook(partial(self._note_output, source))
+
+    def _note_input(self, source: Source, _: nn.Module, inputs: Any) -> None:
+        self._seen.values[source] = inputs[0].clone()
+
+    def _note_output(self, source: Source, _: nn.Module, __: Any, output: Any) -> None:
+        self._seen.values[source] = output.clone()  # a layer behind may write into it
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the network.
+
+        Parameters
+        ----------
+        pixels : tensor of shape (n, channels, height, width), any real dtype
+
+        Returns
+        -------
+        tuple of tensors of shape (n, height, width, channels) or (n, values)
+            One for each source; of a layer that runs several times, the last.
+
+        Raises
+        ------
+        ValueError
+            If a layer's output has no row for each image.
+        """
+        self._seen.values = {}
+        self.network(pixels)
+        values = [self._seen.values[source] for source in self.sources]
+        del self._seen.values
+        for source, value in zip(self.sources, values, strict=True):
+            if len(value) != len(pixels):
+                raise ValueError(
+                    f"Layer {source.layer!r} gives values of shape {tuple(value.shape)} for "
+                    f"{len(pixels)} images, not one row for each. Choose another layer."
+                )
+        return tuple(value.permute(0, 2, 3, 1) if value.ndim == 4 else value for value in values)

@@ -1,0 +1,155 @@
+"""The table of a network's layers, as text, as a DataFrame and as HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from sklearn_cnn.network.table import LayerRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEADINGS = ("layer", "kind", "output", "parameters", "time")
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkSummary:
+    """One row a layer: its name, kind, output shape, parameters and share of the time.
+
+    Printed it is a table; in a notebook, an HTML table.
+
+    Parameters
+    ----------
+    rows : sequence of LayerRow
+        The layers, in the order in which they run.
+    seconds : sequence of float
+        Time of each for one image at prediction, in seconds.
+
+    Attributes
+    ----------
+    n_parameters : int
+        Trainable values of the whole network.
+    seconds_per_image : float
+        Time of all layers for one image, in seconds.
+    time_shares : tuple of float
+        Share of each layer in it, between 0 and 1.
+
+    Examples
+    --------
+    >>> from sklearn_cnn.network.summary import NetworkSummary
+    >>> from sklearn_cnn.network.table import LayerRow
+    >>> conv = LayerRow("conv1", "Conv2d", (8, 8, 16), 160)
+    >>> output = LayerRow("output", "Linear", (10,), 650)
+    >>> NetworkSummary([conv, output], [3e-5, 1e-5])
+    layer   kind    output      parameters  time
+    --------------------------------------------
+    conv1   Conv2d  8 x 8 x 16         160  75 %
+    output  Linear  10                 650  25 %
+    --------------------------------------------
+    total                              810  0.04 ms an image
+    """
+
+    rows: Sequence[LayerRow]
+    seconds: Sequence[float]
+
+    @property
+    def n_parameters(self) -> int:
+        """Count the trainable values; those of a layer that runs twice count once."""
+        return sum({row.name: row.n_parameters for row in self.rows}.values())
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Add up the time of all layers."""
+        return sum(self.seconds)
+
+    @property
+    def time_shares(self) -> tuple[float, ...]:
+        """Compute the share of each layer."""
+        total = self.seconds_per_image
+        return tuple(seconds / total if total else 0.0 for seconds in self.seconds)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the rows as a DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the columns layer, kind, output_shape, n_parameters, time_share (between 0 and 1)
+            and seconds (for one image).
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        import pandas as pd
+
+        columns = {
+            "layer": [row.name for row in self.rows],
+            "kind": [row.kind for row in self.rows],
+            "output_shape": [row.output_shape for row in self.rows],
+            "n_parameters": [row.n_parameters for row in self.rows],
+            "time_share": self.time_shares,
+            "seconds": self.seconds,
+        }
+        return pd.DataFrame(columns)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.name,
+                row.kind,
+                " x ".join(map(str, row.output_shape)),
+                f"{row.n_parameters:,}",
+                f"{share:.0%}".replace("%", " %"),
+            )
+            for row, share in zip(self.rows, self.time_shares, strict=True)
+        ]
+
+    def _totals(self) -> tuple[str, ...]:
+        time = f"{1e3 * self.seconds_per_image:.2g} ms an image"
+        return ("total", "", "", f"{self.n_parameters:,}", time)
+
+    def __repr__(self) -> str:
+        """Write the table in columns."""
+        lines = [HEADINGS, *self._cells(), self._totals()]
+        *widths, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
+        widths.append(max(len(line[-1]) for line in lines[:-1]))
+        texts = []
+        for line in lines:
+            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            for right in (3, 4):
+                cells[right] = line[right].rjust(widths[right])
+            texts.append("  ".join(cells).rstrip())
+        rule = "-" * max(map(len, texts[:-1]))
+        return "\n".join([texts[0], rule, *texts[1:-1], rule, texts[-1]])
+
+    def _repr_html_(self) -> str:
+        """Write the table in HTML."""
+        return f"{STYLE}{self.as_html_table()}"
+
+    def as_html_table(self) -> str:
+        """Write the table in HTML, with classes in place of a style of its own."""
+        heading = "".join(f"<th>{name}</th>" for name in HEADINGS)
+        body = "".join(f'<tr class="default">{_html_cells(cells)}</tr>' for cells in self._cells())
+        total = f'<tr class="default sklearn-cnn-total">{_html_cells(self._totals())}</tr>'
+        return (
+            '<table class="parameters-table sklearn-cnn-layers">'
+            f"<tbody><tr>{heading}</tr>{body}{total}</tbody></table>"
+        )
+
+
+def _html_cells(cells: Sequence[str]) -> str:
+    *words, parameters, time = (escape(cell) for cell in cells)
+    left = "".join(f"<td>{word}</td>" for word in words)
+    return f'{left}<td class="number">{parameters}</td><td class="number">{time}</td>'
+
+
+STYLE = """<style>
+.sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; }
+.sklearn-cnn-layers :is(td, th) { padding: 0.3em 0.7em; text-align: left; }
+.sklearn-cnn-layers :is(td, th) { border: 1px solid rgba(106, 105, 104, 0.25); }
+.sklearn-cnn-layers td.number { text-align: right !important; white-space: nowrap; }
+.sklearn-cnn-layers .sklearn-cnn-total td { font-weight: bold; }
+</style>"""
