@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Bunch
 
-from sklearn_cnn import CNNClassifier, ImageReader, load_image_folder
+from sklearn_cnn import CNNClassifier, ImageReader, MistakesDisplay, load_image_folder
 
 CORNERS = {"circle": 0, "triangle": 3, "square": 4}
 
@@ -96,23 +96,13 @@ def save_confusion_matrix(test: Bunch, predicted: np.ndarray, path: Path) -> Non
     plt.close(display.figure_)
 
 
-def save_worst_mistakes(test: Bunch, probabilities: np.ndarray, path: Path) -> None:
+def save_worst_mistakes(model: Pipeline, test: Bunch, path: Path) -> None:
     """Show the test images of whose wrong class the model is surest, 24 at most."""
-    predicted, surety = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != test.target)
-    worst = wrong[np.argsort(-surety[wrong], kind="stable")][:24]
-    pictures = ImageReader(size=128, resize="pad").transform(test.data[worst]) if len(worst) else []
-    n_rows = max(1, -(-len(worst) // 6))
-    figure, axes = plt.subplots(n_rows, 6, figsize=(12, 2.4 * n_rows + 0.4), layout="constrained")
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for ax, row, picture in zip(axes.flat, worst, pictures, strict=False):
-        ax.imshow(picture)
-        true, taken = test.target_names[test.target[row]], test.target_names[predicted[row]]
-        ax.set_title(f"{true}\ntaken for {taken} ({surety[row]:.0%})", fontsize=9)
-    figure.suptitle(f"The worst {len(worst)} of {len(wrong)} mistakes on {len(predicted)} images")
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    display = MistakesDisplay.from_estimator(
+        model, test.data, test.target, n_shown=24, display_labels=test.target_names
+    )
+    display.figure_.savefig(path, dpi=100)
+    plt.close(display.figure_)
 
 
 def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
@@ -135,11 +125,11 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
     best = found.best_estimator_
     best.set_params(imagereader__cache=None)  # whoever gets the model has no such folder
     joblib.dump(best, output / "model.joblib")
-    probabilities = joblib.load(output / "model.joblib").predict_proba(test.data)
-    predicted = probabilities.argmax(axis=1)
+    kept = joblib.load(output / "model.joblib")
+    predicted = kept.predict(test.data)
     print(f"\naccuracy on the test images: {(predicted == test.target).mean():.4f}")
     save_confusion_matrix(test, predicted, output / "confusion_matrix.png")
-    save_worst_mistakes(test, probabilities, output / "worst_mistakes.png")
+    save_worst_mistakes(kept, test, output / "worst_mistakes.png")
     print(f"Saved model.joblib, confusion_matrix.png and worst_mistakes.png in {output}")
 
 

@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, TrainingCurveDisplay
 
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
 
@@ -78,21 +78,12 @@ def save_confusion_matrix(classifier: object, X: np.ndarray, y: np.ndarray, path
 
 
 def save_training_curve(images: np.ndarray, y: np.ndarray, path: Path) -> None:
-    """Draw training loss and validation accuracy over the epochs."""
+    """Draw training loss, validation score and learning rate over the epochs."""
     classifier = CNNClassifier(early_stopping=True, random_state=0).fit(images, y)
-    epochs = np.arange(1, classifier.n_iter_ + 1)
-    figure, (upper, lower) = plt.subplots(2, sharex=True, figsize=(7, 5), layout="constrained")
-    upper.plot(epochs, classifier.loss_curve_, color="C0")
-    upper.set_ylabel("training loss")
-    best = classifier.best_validation_score_
-    lower.plot(epochs, classifier.validation_scores_, color="C1")
-    lower.axhline(best, color="grey", linestyle=":", label=f"best: {best:.4f}")
-    lower.set(xlabel="epoch", ylabel="validation accuracy")
-    lower.legend(loc="lower right")
-    lower.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle("Training on digits, a tenth of them held out")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    display = TrainingCurveDisplay.from_estimator(classifier)
+    display.ax_.set_title("Training on digits, a tenth of them held out")
+    display.figure_.savefig(path, dpi=120)
+    plt.close(display.figure_)
 
 
 def main(folder: Path) -> None:

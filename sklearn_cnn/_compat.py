@@ -50,11 +50,15 @@ class FittedHTMLMixin:
     _fitted_html: Any
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        """Add to the table of fitted attributes, which scikit-learn draws since 1.9."""
+        """Add to the table of fitted attributes, which scikit-learn draws since 1.9.
+
+        It asks the parts of a fitted estimator, too, which may not be fitted themselves.
+        """
         base: Any = super()
         attributes = base._get_fitted_attr_html(doc_link)
-        html, drawn = self._fitted_html(), attributes._repr_html_inner
-        attributes._repr_html_inner = lambda: f"{html}{drawn()}"
+        if hasattr(self, "classes_"):
+            html, drawn = self._fitted_html(), attributes._repr_html_inner
+            attributes._repr_html_inner = lambda: f"{html}{drawn()}"
         return attributes
 
     # The two below go with scikit-learn 1.8, whose diagram has no such table.

@@ -69,6 +69,31 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         (features,) = self._outputs(X, [self._feature_source()])
         return features.reshape(len(features), -1)
 
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the features that ``transform`` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the values of an image, only to be compared with those seen at fit.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            "cnnclassifier0", "cnnclassifier1" and so on.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError
+            If the names are others, or the network has no layer that ``feature_layer`` names.
+        """
+        check_is_fitted(self)
+        self._feature_source()  # its error says more than that of a missing _n_features_out
+        names: np.ndarray = super().get_feature_names_out(input_features)
+        return names
+
     def feature_maps(self, X: Any, layer: str | None = None) -> Any:
         """Compute what the layers give for each image.
 
@@ -159,7 +184,11 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
 
     @property
     def _n_features_out(self) -> int:
-        return n_values(self._feature_source(), self.net_.module_, self.layers_)
+        try:
+            source = self._feature_source()
+        except ValueError as error:  # dir() and drawings ask for every attribute, by hasattr
+            raise AttributeError(str(error)) from error
+        return n_values(source, self.net_.module_, self.layers_)
 
     def _fitted_html(self) -> str:
         """Draw the table of layers, in the style of scikit-learn's tables."""

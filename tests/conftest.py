@@ -5,6 +5,9 @@ import os
 # scikit-learn skips its array-API check without it, and SciPy reads it when first imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+# Pictures are drawn into memory, on machines with a screen too.
+os.environ["MPLBACKEND"] = "Agg"
+
 # The suite is about the CPU, on machines with a GPU too.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

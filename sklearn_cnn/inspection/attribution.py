@@ -1,12 +1,12 @@
 """Which pixels a class score rests on: by its gradient, by the last maps, by covering parts up."""
 
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.prediction import predict_logits
 
@@ -36,10 +36,9 @@ def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.nda
     Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image
     classification models and saliency maps", ICLR 2014 workshop, arXiv:1312.6034.
     """
-    pixels = _as_input(network, image)
-    with ordinary_modes(pixels.device):
-        pixels.requires_grad_()
-        (derivative,) = torch.autograd.grad(deepcopy(network)(pixels)[0, target], pixels)
+    with ordinary_modes(next(network.buffers()).device):
+        pixels = _as_input(network, image).requires_grad_()
+        (derivative,) = torch.autograd.grad(copy_network(network)(pixels)[0, target], pixels)
     return derivative[0].abs().amax(dim=0).double().cpu().numpy()
 
 
@@ -67,16 +66,17 @@ def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: st
     Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based
     localization", ICCV 2017.
     """
-    copy, seen = deepcopy(network), []
+    seen = []
 
     def keep(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
         seen.append(output)
         return output.clone()  # a layer behind may write into it
 
-    copy.get_submodule(layer).register_forward_hook(keep)
-    pixels = _as_input(network, image)
-    with ordinary_modes(pixels.device):
-        pixels.requires_grad_()  # so that a network of frozen weights has a gradient, too
+    with ordinary_modes(next(network.buffers()).device):
+        copy = copy_network(network)
+        copy.get_submodule(layer).register_forward_hook(keep)
+        # so that a network of frozen weights has a gradient, too
+        pixels = _as_input(network, image).requires_grad_()
         score = copy(pixels)[0, target]
         (derivative,) = torch.autograd.grad(score, seen[-1])
         maps = seen[-1].detach()

@@ -14,6 +14,8 @@ from sklearn_cnn.inspection.subject import (
     choose_image,
     find_classifier,
     find_images,
+    find_outputs,
+    find_probabilities,
 )
 
 STEPS = (
@@ -128,6 +130,7 @@ class FeatureMapDisplay:
         """
         if not is_count(n_maps):
             raise ValueError(f"n_maps must be a whole number of at least 1. Got n_maps={n_maps!r}.")
+        n_columns = min(n_maps, max((maps.shape[-1] for maps in self.maps.values()), default=1))
         style = {"cmap": cmap} | (im_kw or {})
         strip = _as_strip(self.vector)
         strip_height = 0.35 + 0.06 * len(strip)
@@ -145,11 +148,10 @@ class FeatureMapDisplay:
         for row, (name, maps) in zip(rows, self.maps.items(), strict=True):
             if not _is_shrunk(maps.shape, before):
                 chosen = _most_varied(maps, n_maps)
-            self._draw_maps(row, name, maps, chosen, n_maps, style)
+            self._draw_maps(row, name, maps, chosen, n_columns, style)
             before = maps.shape
-        self.im_["vector"] = as_array(
-            [below.imshow(strip, **({"aspect": "auto", "interpolation": "nearest"} | style))]
-        )
+        stretched = {"aspect": "auto", "interpolation": "nearest"} | style
+        self.im_["vector"] = as_array([below.imshow(strip, **stretched)])
         below.set(xticks=[], yticks=[])
         below.set_title(f"flattened: {self.vector.size} values", fontsize=9)
         self._draw_probabilities(bottom)
@@ -162,24 +164,21 @@ class FeatureMapDisplay:
         name: str,
         maps: np.ndarray,
         chosen: np.ndarray,
-        n_maps: int,
+        n_columns: int,
         style: dict[str, Any],
     ) -> None:
         height, width, n_channels = maps.shape
-        tiles = tile(row, len(chosen), n_maps, title=0.08)
-        images = [
-            made.imshow(maps[..., channel], **style)
-            for made, channel in zip(tiles, chosen, strict=True)
-        ]
+        tiles = tile(row, len(chosen), n_columns, title=0.08)
+        images = []
         for made, channel in zip(tiles, chosen, strict=True):
+            images.append(made.imshow(maps[..., channel], **style))
             made.set_title(str(channel), fontsize=7, pad=2)
-        few = "" if len(chosen) == n_channels else f", {len(chosen)} of"
-        row.set_title(f"{name}: {height} x {width}{few} {n_channels} maps", fontsize=9)
+        few = "" if len(chosen) == n_channels else f"{len(chosen)} of "
+        row.set_title(f"{name}: {height} x {width}, {few}{n_channels} maps", fontsize=9)
         self.axes_[name], self.im_[name] = as_array(tiles), as_array(images)
 
     def _draw_probabilities(self, ax: Any) -> None:
-        shown = np.argsort(-self.probabilities, kind="stable")[:MOST_CLASSES]
-        shown = np.sort(shown)
+        shown = np.sort(np.argsort(-self.probabilities, kind="stable")[:MOST_CLASSES])
         places = np.arange(len(shown))
         winner = self.probabilities.argmax()
         colors = ["C1" if index == winner else "C0" for index in shown]
@@ -253,13 +252,13 @@ class FeatureMapDisplay:
         classifier = find_classifier(estimator)
         names = check_display_labels(display_labels, classifier.classes_)
         chosen = choose_image(find_images(estimator, X), image)
-        given = {name: values[0] for name, values in classifier.feature_maps(chosen).items()}
+        given = find_outputs(classifier, chosen)
         vectors = [values for values in given.values() if values.ndim == 1]
         display = cls(
             as_pictures(chosen, classifier)[0],
             {name: given[name] for name in _choose_layers(classifier, given, layers)},
             vectors[0] if vectors else next(reversed(given.values())).ravel(),
-            classifier.predict_proba(chosen)[0],
+            find_probabilities(classifier, chosen)[0],
             names,
         )
         display.plot(n_maps=n_maps, cmap=cmap, im_kw=im_kw, ax=ax)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_cnn._counts import is_count
-from sklearn_cnn.inspection.panels import as_array, own_axes, tile
+from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
 from sklearn_cnn.inspection.subject import find_classifier
 
 
@@ -111,7 +111,7 @@ class FilterDisplay:
         self.figure_ = self.ax_.figure
         tiles = tile(self.ax_, len(drawn), n_columns)
         images = [
-            made.imshow(picture, **(style | (im_kw or {})))
+            made.imshow(picture, **image_style(style, im_kw))
             for made, picture in zip(tiles, pictures, strict=True)
         ]
         if colorbar and not is_coloured:
@@ -185,6 +185,6 @@ class FilterDisplay:
                 f"layer={layer!r}."
             )
         weights = convolutions[layer].weight.detach().cpu().numpy()
-        display = cls(weights.transpose(0, 2, 3, 1), layer)
+        display = cls(weights.transpose(0, 2, 3, 1).copy(), layer)  # training may go on
         display.plot(n_filters=n_filters, cmap=cmap, colorbar=colorbar, im_kw=im_kw, ax=ax)
         return display

@@ -3,14 +3,16 @@
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from sklearn_cnn._counts import is_count
-from sklearn_cnn.inspection.panels import as_array, own_axes, tile
+from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
 from sklearn_cnn.inspection.subject import (
     as_pictures,
     check_display_labels,
     find_classifier,
     find_images,
+    find_probabilities,
 )
 
 
@@ -109,10 +111,11 @@ class MistakesDisplay:
             tiles, self.images, self.y_true, self.y_pred, self.confidence, strict=True
         ):
             style = {"cmap": cmap} | ({"vmin": 0, "vmax": 1} if np.ndim(image) == 2 else {})
-            pictures.append(made.imshow(image, **(style | (im_kw or {}))))
-            text = f"{true}\ntaken for\n{predicted} ({confidence:.0%})"
-            made.set_title(text.replace("%", " %"), fontsize=8, pad=3)
-        which = "no" if self.n_mistakes == 0 else f"the worst {n_shown} of {self.n_mistakes}"
+            pictures.append(made.imshow(image, **image_style(style, im_kw)))
+            text = f"{true}\ntaken for\n{predicted} ({100 * confidence:.0f} %)"
+            made.set_title(text, fontsize=8, pad=3)
+        which = "all" if n_shown == self.n_mistakes else f"the worst {n_shown} of"
+        which = f"{which} {self.n_mistakes}" if self.n_mistakes else "no"
         self.ax_.set_title(f"{which} mistakes on {self.n_images} images", fontsize=10)
         self.axes_, self.im_ = as_array(tiles), as_array(pictures)
         return self
@@ -170,7 +173,7 @@ class MistakesDisplay:
         return cls._from_images(
             lambda rows: as_pictures(images[rows], classifier),
             y,
-            classifier.predict_proba(images),
+            find_probabilities(classifier, images),
             classes=classifier.classes_,
             n_shown=n_shown,
             display_labels=display_labels,
@@ -261,8 +264,8 @@ class MistakesDisplay:
                 f"n_shown must be a whole number of at least 1. Got n_shown={n_shown!r}."
             )
         names = check_display_labels(display_labels, classes)
-        probabilities, labels = np.asarray(y_proba), np.asarray(y_true)
-        true = _numbers_of(labels, classes)
+        probabilities = np.asarray(y_proba)
+        true = _numbers_of(column_or_1d(y_true), classes)
         if probabilities.shape != (len(true), len(classes)):
             raise ValueError(
                 f"There must be a label for each of {len(probabilities)} images, and a column of "
@@ -285,11 +288,11 @@ class MistakesDisplay:
 
 
 def _numbers_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    unknown = np.setdiff1d(labels, classes)
-    if len(unknown):
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    unknown = list(dict.fromkeys(label for label in labels.tolist() if label not in numbers))
+    if unknown:
         raise ValueError(
-            f"y has labels that are not among the classes: {', '.join(map(str, unknown[:5]))}. The "
-            f"classes are {', '.join(map(str, classes[:20]))}."
+            f"y has labels that are not among the classes: {', '.join(map(repr, unknown[:5]))}. "
+            f"The classes are {', '.join(map(repr, classes[:20].tolist()))}."
         )
-    order = np.argsort(classes)
-    return np.asarray(order[np.searchsorted(classes, labels, sorter=order)])
+    return np.array([numbers[label] for label in labels.tolist()], dtype=int)

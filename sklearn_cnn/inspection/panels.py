@@ -82,6 +82,16 @@ def tile(ax: Any, n_tiles: int, n_columns: int, title: float = 0.0) -> list[Any]
     return tiles
 
 
+def image_style(style: dict[str, Any], im_kw: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the keywords of ``imshow``: those of the user go before those of a Display.
+
+    A norm of the user's has limits of its own, and matplotlib takes no others beside it.
+    """
+    given = im_kw or {}
+    limits = {"vmin", "vmax"} if given.get("norm") is not None else set()
+    return {name: value for name, value in style.items() if name not in limits} | given
+
+
 def as_array(items: Sequence[Any]) -> np.ndarray:
     """Return matplotlib objects as a one-dimensional array."""
     array = np.empty(len(items), dtype=object)

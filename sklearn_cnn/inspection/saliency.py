@@ -5,16 +5,21 @@ from typing import Any
 import numpy as np
 
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
-from sklearn_cnn.inspection.panels import own_axes
+from sklearn_cnn.inspection.panels import image_style, own_axes
 from sklearn_cnn.inspection.subject import (
     as_pictures,
     choose_image,
     find_classifier,
     find_images,
+    find_probabilities,
 )
 from sklearn_cnn.network.layers import as_pair
+from sklearn_cnn.training.hardware.threads import threads_that_exist
 
 METHODS = ("gradient", "grad_cam", "occlusion")
+
+PERCENTILE = 99
+"""Of the saliency above 0, what is drawn brightest: a few pixels may stand out far above others."""
 
 DARKENED = 1.6
 """Value that would be drawn white: the image is darkened, so that bright colours show on it."""
@@ -90,7 +95,8 @@ class SaliencyDisplay:
         Parameters
         ----------
         cmap : str or matplotlib Colormap, default="inferno"
-            Colours of the saliency, from none to the highest. What is below 0 counts as none.
+            Colours of the saliency, from none to that which 1 % of the pixels above 0 exceed. What
+            is below 0 counts as none.
         alpha : float, default=0.8
             Opacity of the highest saliency, between 0 and 1; none is transparent.
         colorbar : bool, default=True
@@ -114,13 +120,14 @@ class SaliencyDisplay:
         self.figure_ = self.ax_.figure
         gray = self.image if self.image.ndim == 2 else self.image[..., :3].mean(axis=-1)
         self.image_ = self.ax_.imshow(gray, cmap="gray", vmin=0, vmax=DARKENED)
-        highest = max(float(self.saliency.max()), 1e-12)
+        above = self.saliency[self.saliency > 0]
+        highest = float(np.percentile(above, PERCENTILE)) if above.size else 1.0
         opacity = alpha * np.clip(self.saliency / highest, 0, 1)
-        style = {"cmap": cmap, "alpha": opacity, "vmin": 0, "vmax": highest} | (im_kw or {})
-        self.im_ = self.ax_.imshow(self.saliency, **style)
+        style = {"cmap": cmap, "alpha": opacity, "vmin": 0, "vmax": highest}
+        self.im_ = self.ax_.imshow(self.saliency, **image_style(style, im_kw))
         self.ax_.set(xticks=[], yticks=[])
         if colorbar:
-            self.figure_.colorbar(self.im_, ax=self.ax_)
+            self.figure_.colorbar(self.im_, ax=self.ax_, extend="max")
         if self.title is not None:
             self.ax_.set_title(self.title, fontsize=10)
         return self
@@ -158,7 +165,8 @@ class SaliencyDisplay:
         target : label or None, default=None
             The class, one of ``classes_``; None for the one that is predicted.
         layer : str or None, default=None
-            The layer of "grad_cam", a name of ``layers_`` that gives maps; None for the last one.
+            The layer of "grad_cam", a name of ``layers_`` that gives maps; None for the last whose
+            maps are more than a single pixel.
         window : int, (height, width) or None, default=None
             The part that "occlusion" covers, in pixels; None for an eighth of the image's sides, or
             2 if that is less.
@@ -192,19 +200,19 @@ class SaliencyDisplay:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}. Got method={method!r}.")
         chosen = choose_image(find_images(estimator, X), image)
-        probabilities = classifier.predict_proba(chosen)[0]
+        probabilities = find_probabilities(classifier, chosen)[0]
         number = _number_of(target, classifier.classes_, probabilities)
         network = classifier.net_.module_
-        if method == "gradient":
-            saliency = gradient(network, chosen, number)
-        elif method == "grad_cam":
-            saliency = grad_cam(network, chosen, number, _layer_with_maps(classifier, layer))
-        else:
-            sides = chosen.shape[1:3]
-            part = _part_of(sides, window)
-            half = (max(1, part[0] // 2), max(1, part[1] // 2))
-            step = half if stride is None else as_pair(stride, "stride")
-            saliency = occlusion(network, chosen, number, part, step, classifier._chunk)
+        with threads_that_exist():
+            if method == "gradient":
+                saliency = gradient(network, chosen, number)
+            elif method == "grad_cam":
+                saliency = grad_cam(network, chosen, number, _layer_with_maps(classifier, layer))
+            else:
+                part = _part_of(chosen.shape[1:3], window)
+                half = (max(1, part[0] // 2), max(1, part[1] // 2))
+                step = half if stride is None else as_pair(stride, "stride")
+                saliency = occlusion(network, chosen, number, part, step, classifier._chunk)
         title = f"{method}: {classifier.classes_[number]} ({probabilities[number]:.2f})"
         display = cls(as_pictures(chosen, classifier)[0], saliency, title)
         display.plot(cmap=cmap, alpha=alpha, colorbar=colorbar, im_kw=im_kw, ax=ax)
@@ -214,7 +222,7 @@ class SaliencyDisplay:
 def _number_of(target: Any, classes: np.ndarray, probabilities: np.ndarray) -> int:
     if target is None:
         return int(probabilities.argmax())
-    found = np.flatnonzero(classes == target)
+    found = np.flatnonzero(classes == target) if np.ndim(target) == 0 else np.arange(0)
     if not len(found):
         raise ValueError(
             "target must be None, for the predicted class, or one of "
@@ -224,9 +232,11 @@ def _number_of(target: Any, classes: np.ndarray, probabilities: np.ndarray) -> i
 
 
 def _layer_with_maps(classifier: Any, layer: str | None) -> str:
-    names: list[str] = [row.name for row in classifier.layers_ if len(row.output_shape) == 3]
+    shapes: dict[str, tuple[int, ...]] = {row.name: row.output_shape for row in classifier.layers_}
+    names = [name for name, shape in shapes.items() if len(shape) == 3]
     if layer is None:
-        return names[-1]
+        wide = [name for name in names if shapes[name][:2] != (1, 1)]
+        return (wide or names)[-1]
     if layer not in names:
         raise ValueError(
             f"layer must be one that gives maps: {', '.join(names)}. Got layer={layer!r}."

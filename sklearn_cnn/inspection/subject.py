@@ -1,13 +1,19 @@
-"""The classifier that a Display is about, and the images as it sees them."""
+"""The classifier that a Display is about, the images as it sees them, and what it makes of them."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.classifier import CNNClassifier
-from sklearn_cnn.fitting import read_pixels
+from sklearn_cnn.fitting import images_at_once, read_pixels
+from sklearn_cnn.network.feature_layer import Source
+from sklearn_cnn.network.layer_outputs import LayerOutputs
+from sklearn_cnn.training.hardware.threads import threads_that_exist
+from sklearn_cnn.training.prediction import predict_logits, predict_outputs
 
 
 def find_classifier(estimator: Any) -> CNNClassifier:
@@ -29,8 +35,7 @@ def find_classifier(estimator: Any) -> CNNClassifier:
     NotFittedError
         If it is not fitted.
     """
-    inner = _without_searches(estimator)
-    last = _without_searches(inner[-1]) if isinstance(inner, Pipeline) else inner
+    _, last = _take_apart(estimator)
     if not isinstance(last, CNNClassifier):
         raise TypeError(
             "estimator must be a fitted CNNClassifier, or a Pipeline or search that ends in one. "
@@ -54,9 +59,10 @@ def find_images(estimator: Any, X: Any) -> np.ndarray:
     -------
     ndarray of shape (n, height, width, channels), any real dtype
     """
-    classifier, inner = find_classifier(estimator), _without_searches(estimator)
-    if isinstance(inner, Pipeline) and len(inner) > 1:
-        X = inner[:-1].transform(X)
+    classifier = find_classifier(estimator)
+    transformers, _ = _take_apart(estimator)
+    for transformer in transformers:
+        X = transformer.transform(X)
     return read_pixels(classifier, X)
 
 
@@ -68,12 +74,52 @@ def choose_image(images: np.ndarray, image: Any) -> np.ndarray:
     ValueError
         If there is no image of that number.
     """
-    if not isinstance(image, int | np.integer) or not -len(images) <= image < len(images):
+    is_number = isinstance(image, Integral) and not isinstance(image, bool)
+    if not is_number or not -len(images) <= image < len(images):
         raise ValueError(
             f"image must be the number of an image in X, from 0 to {len(images) - 1}. Got "
             f"image={image!r}."
         )
-    return np.asarray(images[int(image) % len(images)])[np.newaxis]
+    return np.asarray(images[int(image)])[np.newaxis]
+
+
+def find_probabilities(classifier: CNNClassifier, images: np.ndarray) -> np.ndarray:
+    """Compute what ``predict_proba`` gives, of images that were read before.
+
+    They would be read otherwise the second time where they come channels first, and one of them
+    may be darker than all of them may.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width, channels), any real dtype
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), float64
+    """
+    network, n_at_once = classifier.net_.module_, images_at_once(classifier)
+    with threads_that_exist():
+        logits = predict_logits(network, images, classifier._chunk, n_at_once)
+    return np.asarray(softmax(logits, axis=1))
+
+
+def find_outputs(classifier: CNNClassifier, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute what ``feature_maps`` gives, of an image that was read before.
+
+    Parameters
+    ----------
+    image : ndarray of shape (1, height, width, channels), any real dtype
+
+    Returns
+    -------
+    dict of str to ndarray of shape (height, width, channels) or (values,)
+        What each layer gives, by its name, in their order.
+    """
+    names = list(dict.fromkeys(row.name for row in classifier.layers_))
+    with threads_that_exist():
+        network = LayerOutputs(classifier.net_.module_, [Source(name) for name in names])
+        outputs = predict_outputs(network, image, classifier._chunk)
+    return {name: values[0] for name, values in zip(names, outputs, strict=True)}
 
 
 def as_pictures(images: np.ndarray, classifier: CNNClassifier) -> np.ndarray:
@@ -107,12 +153,22 @@ def check_display_labels(display_labels: Any, classes: np.ndarray) -> np.ndarray
     if names.shape != classes.shape:
         raise ValueError(
             f"display_labels must have a name for each of the {len(classes)} classes, in the order "
-            f"of classes_. Got {len(names)}."
+            f"of classes_: shape {classes.shape}. Got an array of shape {names.shape}."
         )
     return names
 
 
-def _without_searches(estimator: Any) -> Any:
-    while hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    return estimator
+def _take_apart(estimator: Any) -> tuple[list[Pipeline], Any]:
+    """Return the transformers in front, and what the pipelines and searches end in."""
+    transformers: list[Pipeline] = []
+    while True:
+        if hasattr(estimator, "refit") or hasattr(estimator, "best_estimator_"):  # a search
+            message = "This %(name)s has no best_estimator_. Call fit, with refit=True."
+            check_is_fitted(estimator, "best_estimator_", msg=message)
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, Pipeline):
+            if len(estimator) > 1:
+                transformers.append(estimator[:-1])
+            estimator = estimator[-1]
+        else:
+            return transformers, estimator

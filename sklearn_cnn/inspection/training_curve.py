@@ -90,13 +90,15 @@ class TrainingCurveDisplay:
         panels, lines, n_epochs = stack(self.ax_, heights, gap=0.12), [], len(self.loss)
         for i, (panel, (name, values)) in enumerate(zip(panels, curves.items(), strict=True)):
             epochs = np.arange(n_epochs - len(values) + 1, n_epochs + 1)
-            style = {"color": f"C{i}", "marker": "." if n_epochs <= 30 else None} | (line_kw or {})
-            lines += panel.plot(epochs, values, **style)
+            marker = "." if n_epochs <= 30 else None
+            (line,) = panel.plot(epochs, values, color=f"C{i}", marker=marker)
+            line.set(**(line_kw or {}))
+            lines.append(line)
             panel.set_ylabel(name)
             panel.set_xlim(0.5, n_epochs + 0.5)
             panel.grid(alpha=0.3)
             panel.tick_params(labelbottom=panel is panels[-1])
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             if name == "validation score":
                 best = int(np.argmax(values))
                 label = f"best: {values[best]:.4f} in epoch {epochs[best]}"

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Sequence
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.network.feature_layer import Source
 
 
@@ -38,21 +38,16 @@ class LayerOutputs(nn.Module):
 
     def __init__(self, network: nn.Module, sources: Sequence[Source]) -> None:
         super().__init__()
-        self.network = deepcopy(network)
+        self.network = copy_network(network)
         self.sources = tuple(sources)
         self._seen = threading.local()
         for source in self.sources:
             layer = self.network.get_submodule(source.layer)
             if source.is_input:
-                layer.register_forward_pre_hook(partial(self._note_input, source))
+                note = partial(_note_input, self._seen, source)
+                layer.register_forward_pre_hook(note, with_kwargs=True)
             else:
-                layer.register_forward_hook(partial(self._note_output, source))
-
-    def _note_input(self, source: Source, _: nn.Module, inputs: Any) -> None:
-        self._seen.values[source] = inputs[0].clone()
-
-    def _note_output(self, source: Source, _: nn.Module, __: Any, output: Any) -> None:
-        self._seen.values[source] = output.clone()  # a layer behind may write into it
+                layer.register_forward_hook(partial(_note_output, self._seen, source))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the network.
@@ -76,9 +71,20 @@ class LayerOutputs(nn.Module):
         values = [self._seen.values[source] for source in self.sources]
         del self._seen.values
         for source, value in zip(self.sources, values, strict=True):
-            if len(value) != len(pixels):
+            if value.shape[:1] != pixels.shape[:1]:
                 raise ValueError(
                     f"Layer {source.layer!r} gives values of shape {tuple(value.shape)} for "
                     f"{len(pixels)} images, not one row for each. Choose another layer."
                 )
         return tuple(value.permute(0, 2, 3, 1) if value.ndim == 4 else value for value in values)
+
+
+# A hook that knew its LayerOutputs would keep the copy in memory until Python looks for cycles.
+
+
+def _note_input(seen: Any, source: Source, _: nn.Module, inputs: Any, named: Any) -> None:
+    seen.values[source] = (*inputs, *named.values())[0].clone()
+
+
+def _note_output(seen: Any, source: Source, _: nn.Module, __: Any, output: Any) -> None:
+    seen.values[source] = output.clone()  # a layer behind may write into it

@@ -29,7 +29,7 @@ class NetworkSummary:
     Attributes
     ----------
     n_parameters : int
-        Trainable values of the whole network.
+        Trainable values of all rows.
     seconds_per_image : float
         Time of all layers for one image, in seconds.
     time_shares : tuple of float
@@ -108,7 +108,9 @@ class NetworkSummary:
         ]
 
     def _totals(self) -> tuple[str, ...]:
-        time = f"{1e3 * self.seconds_per_image:.2g} ms an image"
+        milliseconds = 1e3 * self.seconds_per_image
+        digits = ".2g" if milliseconds < 99.5 else ",.0f"  # 120, not 1.2e+02
+        time = f"{milliseconds:{digits}} ms an image"
         return ("total", "", "", f"{self.n_parameters:,}", time)
 
     def __repr__(self) -> str:
@@ -130,26 +132,31 @@ class NetworkSummary:
         return f"{STYLE}{self.as_html_table()}"
 
     def as_html_table(self) -> str:
-        """Write the table in HTML, with classes in place of a style of its own."""
-        heading = "".join(f"<th>{name}</th>" for name in HEADINGS)
-        body = "".join(f'<tr class="default">{_html_cells(cells)}</tr>' for cells in self._cells())
-        total = f'<tr class="default sklearn-cnn-total">{_html_cells(self._totals())}</tr>'
+        """Write the table in HTML, without its style."""
+        heading = _html_cells(HEADINGS, tag="th")
+        body = "".join(f"<tr>{_html_cells(cells)}</tr>" for cells in self._cells())
+        total = f'<tr class="total">{_html_cells(self._totals())}</tr>'
         return (
-            '<table class="parameters-table sklearn-cnn-layers">'
+            '<table class="sklearn-cnn-layers">'
             f"<tbody><tr>{heading}</tr>{body}{total}</tbody></table>"
         )
 
 
-def _html_cells(cells: Sequence[str]) -> str:
-    *words, parameters, time = (escape(cell) for cell in cells)
-    left = "".join(f"<td>{word}</td>" for word in words)
-    return f'{left}<td class="number">{parameters}</td><td class="number">{time}</td>'
+def _html_cells(cells: Sequence[str], tag: str = "td") -> str:
+    classes = ("", "", "", ' class="number"', ' class="number"')
+    return "".join(
+        f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, cells, strict=True)
+    )
 
 
 STYLE = """<style>
-.sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; }
-.sklearn-cnn-layers :is(td, th) { padding: 0.3em 0.7em; text-align: left; }
+.sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; color: inherit; }
+.sklearn-cnn-layers :is(td, th) { padding: 0.3em 0.7em; text-align: left !important; }
 .sklearn-cnn-layers :is(td, th) { border: 1px solid rgba(106, 105, 104, 0.25); }
-.sklearn-cnn-layers td.number { text-align: right !important; white-space: nowrap; }
-.sklearn-cnn-layers .sklearn-cnn-total td { font-weight: bold; }
+.sklearn-cnn-layers .number { text-align: right !important; white-space: nowrap; }
+.sklearn-cnn-layers .total td { font-weight: bold; }
+.sk-global .sklearn-cnn-layers { margin: 0 auto !important; }
+.sk-global .sklearn-cnn-layers tr:nth-child(odd) { background-color: #fff; }
+.sk-global .sklearn-cnn-layers tr:nth-child(even) { background-color: #f6f6f6; }
 </style>"""
+"""For a page that is light or dark; white inside of scikit-learn's boxes, as its tables are."""

@@ -2,12 +2,12 @@
 
 import statistics
 import time
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import nn
 
+from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.hardware.threads import one_thread
 
@@ -34,7 +34,7 @@ def layer_times(
     tuple of float
         Seconds for one image, in the order in which the modules run.
     """
-    copy = deepcopy(network).eval()  # others may compute with the network meanwhile
+    copy = copy_network(network).eval()  # others may compute with the network meanwhile
     device = next(copy.buffers()).device
     starts: list[float] = []
     passes: list[list[float]] = []

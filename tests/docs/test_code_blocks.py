@@ -6,6 +6,7 @@ Numbers may differ by two in a hundred: another processor rounds otherwise.
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,7 @@ PAGES = [
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     if "```python" in path.read_text()
 ]
+GUIDE = [path for path in PAGES if path.parent.name == "user_guide"]
 BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n+```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
 
 
@@ -49,6 +51,31 @@ def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
             assert NUMBER.sub("0", said) == NUMBER.sub("0", expected), code
             found, quoted = (list(map(float, NUMBER.findall(text))) for text in (said, expected))
             assert found == pytest.approx(quoted, rel=0.02), code
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left():
+    """Close what the pages have drawn."""
+    yield
+    plt.close("all")
+
+
+FROM_ELSEWHERE = {"features.png", "notebook.png"}
+"""Drawn by examples/plot_features.py, and a browser's picture of what plot_summary.py writes."""
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda page: page.name)
+def test_pictures_of_the_guide_are_what_its_code_draws(page):
+    """Catches a picture that is not there, and one that no code of the page draws."""
+    text = page.read_text()
+    for name in re.findall(r"\]\(images/(\S+)\)", text):
+        assert (page.parent / "images" / name).stat().st_size > 5000
+        assert name in FROM_ELSEWHERE or f'savefig("{name}"' in text
+
+
+def test_every_page_of_the_guide_is_in_its_table_of_contents():
+    contents = (ROOT / "docs" / "user_guide" / "README.md").read_text()
+    assert {f"({page.name})" for page in GUIDE} == set(re.findall(r"\(\w+\.md\)", contents))
 
 
 def test_the_readme_is_among_the_pages():

@@ -11,6 +11,7 @@ import joblib
 import matplotlib.image
 import pytest
 
+import sklearn_cnn
 from sklearn_cnn import load_image_folder
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +102,33 @@ def test_the_kept_model_gives_the_accuracy_that_is_printed(image_folder):
 @pytest.mark.parametrize("name", ["confusion_matrix.png", "worst_mistakes.png"])
 def test_the_pictures_of_the_folder_are_drawn(image_folder, name):
     check_picture(image_folder[1] / "output" / name)
+
+
+GALLERY = {
+    "plot_feature_maps.py": ["feature_maps_digit.png", "feature_maps_photograph.png"],
+    "plot_features.py": ["features.png"],
+    "plot_filters.py": ["filters.png"],
+    "plot_mistakes.py": ["mistakes.png"],
+    "plot_saliency.py": ["saliency.png", "saliency_photograph.png"],
+    "plot_summary.py": ["summary.png"],
+    "plot_training_curve.py": ["training_curve.png"],
+}
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_the_gallery_draws_its_pictures(name, tmp_path):
+    said = run_example(name, tmp_path)
+    for picture in GALLERY[name]:
+        check_picture(tmp_path / picture)
+        assert f"Saved {tmp_path / picture}" in said
+    if name == "plot_features.py":  # catches features of an untrained network
+        for row in said.splitlines()[1:5]:
+            estimator, raw, learnt = row.split()
+            assert float(learnt) > float(raw) + 0.02, estimator
+
+
+def test_every_display_is_in_the_gallery():
+    texts = [path.read_text() for path in (ROOT / "examples").glob("plot_*.py")]
+    assert len(texts) == len(GALLERY)
+    for name in ("summary()", *(name for name in sklearn_cnn.__all__ if name.endswith("Display"))):
+        assert any(name in text for text in texts), name

@@ -1,0 +1,33 @@
+"""The worst mistakes: the images of whose wrong class a classifier is surest.
+
+Run it with ``python examples/plot_mistakes.py [FOLDER]``. Every handwritten digit is predicted by
+a network that has not seen it, in five folds; the worst mistakes are drawn as ``mistakes.png`` in
+FOLDER, ``gallery_output`` if none is given.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from sklearn_cnn import CNNClassifier, MistakesDisplay
+
+OUTPUT = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery_output")
+OUTPUT.mkdir(parents=True, exist_ok=True)
+
+digits = load_digits()
+probabilities = cross_val_predict(
+    CNNClassifier(random_state=0),
+    digits.images,
+    digits.target,
+    cv=StratifiedKFold(5, shuffle=True, random_state=0),
+    method="predict_proba",
+    n_jobs=2,
+)
+display = MistakesDisplay.from_predictions(digits.images, digits.target, probabilities)
+print(f"{display.n_mistakes} of {display.n_images} digits are taken for others")
+display.figure_.savefig(OUTPUT / "mistakes.png", dpi=100)
+plt.close(display.figure_)
+print(f"Saved {OUTPUT / 'mistakes.png'}")

@@ -1,0 +1,61 @@
+"""Which pixels a prediction rests on: by gradient, Grad-CAM and occlusion.
+
+Run it with ``python examples/plot_saliency.py [FOLDER]``. It draws the saliency of four
+handwritten digits by the three methods, as ``saliency.png`` in FOLDER, ``gallery_output`` if none
+is given; and that of a flower in the photograph of a temple, as ``saliency_photograph.png``.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits, load_sample_image
+from sklearn.feature_extraction.image import extract_patches_2d
+
+from sklearn_cnn import CNNClassifier, SaliencyDisplay
+
+OUTPUT = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery_output")
+OUTPUT.mkdir(parents=True, exist_ok=True)
+METHODS = ["gradient", "grad_cam", "occlusion"]
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    """Keep a picture."""
+    figure.savefig(OUTPUT / name, dpi=100)
+    plt.close(figure)
+    print(f"Saved {OUTPUT / name}")
+
+
+# %%
+# Digits that the network has not learnt from.
+digits = load_digits()
+classifier = CNNClassifier(random_state=0).fit(digits.images[:1500], digits.target[:1500])
+figure, axes = plt.subplots(4, 3, figsize=(8, 10), layout="constrained")
+for row, image in zip(axes, [1600, 1601, 1602, 1603], strict=True):
+    for ax, method in zip(row, METHODS, strict=True):
+        SaliencyDisplay.from_estimator(
+            classifier, digits.images, image=image, method=method, colorbar=False, ax=ax
+        )
+save(figure, "saliency.png")
+
+# %%
+# Pieces of two colour photographs; then a piece of the flower is put into the temple, and the
+# network is asked what there speaks for a flower.
+temple, flower = load_sample_image("china.jpg"), load_sample_image("flower.jpg")
+pieces = np.concatenate(
+    [
+        extract_patches_2d(photo, (96, 96), max_patches=200, random_state=0)
+        for photo in (temple, flower)
+    ]
+)
+names = np.repeat(["temple", "flower"], 200)
+classifier = CNNClassifier((16, 32, 64, 64), max_epochs=8, random_state=0).fit(pieces, names)
+both = temple[np.newaxis, 180:276, 200:296].copy()
+both[0, 40:80, 50:90] = flower[190:230, 280:320]
+figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
+axes[0].imshow(both[0])
+axes[0].set_axis_off()
+for ax, method in zip(axes[1:], METHODS, strict=True):
+    SaliencyDisplay.from_estimator(classifier, both, method=method, target="flower", ax=ax)
+save(figure, "saliency_photograph.png")

@@ -1,0 +1,45 @@
+"""The table of a network's layers: where its parameters are, and where its time goes.
+
+Run it with ``python examples/plot_summary.py [FOLDER]``. It prints the summary of the default
+network for handwritten digits, draws the shares of parameters and time, layer by layer, as
+``summary.png`` in FOLDER, ``gallery_output`` if none is given, and keeps the estimator's picture of
+a notebook as ``summary.html`` there.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.utils import estimator_html_repr
+
+from sklearn_cnn import CNNClassifier
+
+OUTPUT = Path(sys.argv[1] if len(sys.argv) > 1 else "gallery_output")
+OUTPUT.mkdir(parents=True, exist_ok=True)
+
+digits = load_digits()
+classifier = CNNClassifier(max_epochs=5, random_state=0).fit(digits.images, digits.target)
+
+# %%
+# Printed, a summary is a table; in a notebook, it is part of the picture of the estimator, which is
+# kept here as a page to be opened in a browser.
+summary = classifier.summary()
+print(summary)
+page = f'<!doctype html><meta charset="utf-8">{estimator_html_repr(classifier)}'
+(OUTPUT / "summary.html").write_text(page, encoding="utf-8")
+
+# %%
+# As a DataFrame, it can be drawn: most parameters stand in the full connection, most of the time
+# goes into the convolution.
+table = summary.to_frame().set_index("layer")
+shares = table[["n_parameters", "seconds"]] / table[["n_parameters", "seconds"]].sum()
+ax = shares.rename(columns={"n_parameters": "parameters", "seconds": "time"}).plot.barh(
+    figsize=(7, 4), xlabel="share", ylabel=""
+)
+ax.invert_yaxis()
+ax.set_title("Default network for digits of 8 x 8 pixels")
+ax.figure.tight_layout()
+ax.figure.savefig(OUTPUT / "summary.png", dpi=120)
+plt.close(ax.figure)
+print(f"Saved {OUTPUT / 'summary.png'} and summary.html")
