@@ -1,0 +1,252 @@
+"""MistakesDisplay: which images are the worst mistakes, by hand, and what is written above them."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import cross_val_predict
+
+from sklearn_cnn import MistakesDisplay
+
+# Of classes 0, 1, 2: right, wrong by 0.5, wrong by 0.75, right, wrong by 0.5, wrong by 1.
+Y_TRUE = [0, 1, 2, 1, 0, 2]
+Y_PROBA = np.array(
+    [
+        [0.75, 0.25, 0.0],
+        [0.5, 0.25, 0.25],
+        [0.25, 0.75, 0.0],
+        [0.25, 0.5, 0.25],
+        [0.25, 0.25, 0.5],
+        [1.0, 0.0, 0.0],
+    ]
+)
+
+IMAGES = np.arange(6.0).reshape(6, 1, 1) * np.ones((6, 2, 3))
+"""Each holds its own number; all together, 0 to 5."""
+
+
+def worst(**keywords):
+    return MistakesDisplay.from_predictions(IMAGES, Y_TRUE, Y_PROBA, **keywords)
+
+
+def titles(display):
+    return [ax.get_title().replace("\n", " ") for ax in display.axes_]
+
+
+def test_the_worst_mistakes_by_hand():
+    """Of equal ones, the first first. Catches right ones, the least sure first, and ties turned."""
+    display = worst()
+    assert np.multiply(display.images, 5)[:, 0, 0].tolist() == [5, 2, 1, 4]
+    assert list(display.y_true) == [2, 2, 1, 0]
+    assert list(display.y_pred) == [0, 1, 0, 2]
+    assert list(display.confidence) == [1, 0.75, 0.5, 0.5]
+    assert (display.n_mistakes, display.n_images) == (4, 6)
+
+
+def test_what_stands_above_the_images():
+    display = worst()
+    assert titles(display) == [
+        "2 taken for 0 (100 %)",
+        "2 taken for 1 (75 %)",
+        "1 taken for 0 (50 %)",
+        "0 taken for 2 (50 %)",
+    ]
+    assert display.ax_.get_title() == "all 4 mistakes on 6 images"
+
+
+def test_names_with_a_per_cent_sign_stay_as_they_are():
+    """Catches a space that is put into the name of a class."""
+    display = worst(display_labels=["5%", "b", "c"], n_shown=1)
+    assert titles(display) == ["c taken for 5% (100 %)"]
+
+
+def test_pictures_show_the_images():
+    """Gray from 0 to 1 for all. Catches a scale for each, in which a dark image is as bright."""
+    display = worst()
+    for picture, number in zip(display.im_, [5, 2, 1, 4], strict=True):
+        assert_allclose(picture.get_array(), np.full((2, 3), number / 5))
+        assert picture.get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("n_shown", "n_drawn", "which"),
+    [
+        (1, 1, "the worst 1 of 4"),
+        (np.int64(3), 3, "the worst 3 of 4"),
+        (4, 4, "all 4"),
+        (5, 4, "all 4"),
+    ],
+)
+def test_how_many_are_shown(n_shown, n_drawn, which):
+    display = worst(n_shown=n_shown)
+    assert len(display.axes_) == len(display.im_) == len(display.images) == n_drawn
+    assert display.ax_.get_title() == f"{which} mistakes on 6 images"
+    assert display.n_mistakes == 4
+
+
+@pytest.mark.parametrize("n_shown", [0, -1, 2.0, True, "8", None])
+def test_a_count_that_is_none_is_refused(fitted, numbers, n_shown):
+    text = f"n_shown must be a whole number of at least 1. Got n_shown={n_shown!r}."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        worst(n_shown=n_shown)
+    with pytest.raises(ValueError, match=re.escape(text)):
+        MistakesDisplay.from_estimator(fitted, *numbers, n_shown=n_shown)
+
+
+def test_no_mistakes():
+    """Catches a maximum, a mean or a number of columns of nothing."""
+    display = MistakesDisplay.from_predictions(IMAGES[:3], [0, 1, 2], np.eye(3))
+    display.figure_.canvas.draw()
+    assert display.ax_.get_title() == "no mistakes on 3 images"
+    assert display.axes_.shape == display.im_.shape == (0,)
+    assert (display.n_mistakes, display.n_images) == (0, 3)
+
+
+def test_columns_follow_the_classes_that_are_given():
+    """Not sorted. Catches labels that are looked up in a sorted list."""
+    classes, y_true = np.array(["b", "c", "a"]), np.array(["b", "c", "a", "c", "b", "a"])
+    display = MistakesDisplay.from_predictions(IMAGES, y_true, Y_PROBA, classes=classes)
+    assert list(display.y_true) == ["a", "a", "c", "b"]
+    assert list(display.y_pred) == ["b", "c", "b", "a"]
+
+
+def test_names_of_the_users():
+    display = worst(display_labels=["zero", "one", "two"])
+    assert list(display.y_true) == ["two", "two", "one", "zero"]
+    assert list(display.y_pred) == ["zero", "one", "zero", "two"]
+
+
+def test_many_classes_and_many_equal_mistakes():
+    """Sure of even labels, less of odd ones. Catches 10 before 2, and a sort that is not stable."""
+    y_proba = np.roll(np.eye(40), 1, axis=1)
+    y_proba[1::2] *= 0.75
+    images = np.zeros((40, 2, 2))
+    display = MistakesDisplay.from_predictions(images, range(40), y_proba, n_shown=40)
+    assert list(display.y_true) == [*range(0, 40, 2), *range(1, 40, 2)]
+    assert list(display.y_pred) == [*range(1, 41, 2), *range(2, 40, 2), 0]
+
+
+@pytest.mark.parametrize("n_channels", [3, 4])
+def test_colours_stay_as_they_are(n_channels):
+    """Catches a range that is stretched over the images at hand."""
+    images = np.full((6, 2, 3, n_channels), 0.5)
+    display = MistakesDisplay.from_predictions(images, Y_TRUE, Y_PROBA)
+    assert_array_equal(display.images, images[:4])
+
+
+def test_blank_images():
+    """Catches a division by a range of zero."""
+    display = MistakesDisplay.from_predictions(np.full((6, 2, 3), 7), Y_TRUE, Y_PROBA)
+    assert not display.images.any()
+
+
+def test_a_classifier_and_its_predictions_give_the_same(fitted, digits):
+    """Catches two ways to choose. The images have the range of those seen at fit, 0 to 16."""
+    images, y = digits.images[1000:1400], digits.target[1000:1400]
+    display = MistakesDisplay.from_estimator(fitted, images, y)
+    probabilities = fitted.predict_proba(images)
+    other = MistakesDisplay.from_predictions(images, y, probabilities, classes=fitted.classes_)
+    assert display.n_mistakes == (fitted.predict(images) != y).sum() > 18
+    assert len(display.images) == 18
+    assert (np.diff(display.confidence) <= 0).all()
+    for name in ("images", "y_true", "y_pred", "confidence"):
+        assert_array_equal(getattr(display, name), getattr(other, name))
+    assert (display.n_mistakes, display.n_images) == (other.n_mistakes, other.n_images)
+    first = probabilities[y != fitted.predict(images)].max()
+    assert display.confidence[0] == first
+
+
+@pytest.mark.parametrize(
+    "make",
+    [list, pd.Series, pd.DataFrame, lambda y: y[:, np.newaxis], lambda y: y.astype(float)],
+    ids=["list", "Series", "DataFrame", "column", "float"],
+)
+def test_labels_of_every_kind(fitted, numbers, make):
+    """Catches a column that is compared with every prediction, not with its own."""
+    images, y = numbers
+    expected = MistakesDisplay.from_estimator(fitted, images, y)
+    display = MistakesDisplay.from_estimator(fitted, images, make(y))
+    assert display.n_mistakes == expected.n_mistakes
+    assert_array_equal(display.y_true, expected.y_true)
+    assert_array_equal(display.images, expected.images)
+
+
+@pytest.mark.parametrize(
+    ("y", "unknown"),
+    [([3, 10, 11, 10], "10, 11"), (["3", "5", "3", "5"], "'3', '5'"), ([0.5, 1, 1, 1], "0.5")],
+)
+def test_labels_that_are_no_class_are_refused(fitted, numbers, y, unknown):
+    """Catches text that is taken for the number that it spells, and labels between two classes."""
+    text = (
+        f"y has labels that are not among the classes: {unknown}. The classes are 0, 1, 2, 3, 4, "
+        "5, 6, 7, 8, 9."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        MistakesDisplay.from_estimator(fitted, numbers[0][:4], y)
+
+
+def test_text_is_no_number_among_many_classes_either(sizes):
+    """NumPy compares text and numbers otherwise where there are many of them."""
+    model, images, y = sizes["100 classes"]
+    with pytest.raises(ValueError, match="y has labels that are not among the classes: '0', '1'"):
+        MistakesDisplay.from_estimator(model, images, y.astype(str))
+
+
+@pytest.mark.parametrize("n_labels", [199, 201])
+def test_labels_must_be_as_many_as_images(fitted, numbers, n_labels):
+    images, y = numbers
+    text = (
+        "There must be a label for each of 200 images, and a column of probabilities for each of "
+        f"10 classes. Got {n_labels} labels and probabilities of shape (200, 10)."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        MistakesDisplay.from_estimator(fitted, images, np.resize(y, n_labels))
+
+
+def test_labels_in_several_columns_are_refused(fitted, numbers):
+    images, y = numbers
+    with pytest.raises(ValueError, match="1d array"):
+        MistakesDisplay.from_estimator(fitted, images, np.stack([y, y], axis=1))
+
+
+def test_images_must_be_as_many_as_predictions():
+    text = r"^images and y_proba must have the same length\. Got 5 images and 6 rows of probabil"
+    with pytest.raises(ValueError, match=text):
+        MistakesDisplay.from_predictions(IMAGES[:5], Y_TRUE, Y_PROBA)
+
+
+@pytest.mark.parametrize(
+    ("y_proba", "shape"), [(Y_PROBA[:, :2], "(6, 2)"), (Y_PROBA[:, 0], "(6,)")]
+)
+def test_every_class_needs_a_column(y_proba, shape):
+    """As of decision_function for two classes, or of labels that lack a class."""
+    text = f"for each of 3 classes. Got 6 labels and probabilities of shape {shape}."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        MistakesDisplay.from_predictions(IMAGES, Y_TRUE, y_proba)
+
+
+def test_predictions_of_a_cross_validation(small, numbers):
+    """All images, each predicted by a classifier that has not seen it."""
+    images, y = numbers
+    model = small(max_epochs=2)
+    probabilities = cross_val_predict(model, images, y, cv=2, method="predict_proba")
+    display = MistakesDisplay.from_predictions(images, y, probabilities)
+    assert display.n_images == 200
+    assert display.n_mistakes == (probabilities.argmax(axis=1) != y).sum()
+
+
+def test_tiles_do_not_overlap():
+    """18 images in rows of six. Catches titles of three lines without room for them."""
+    images = np.zeros((18, 5, 5))
+    figure = plt.figure(figsize=(10, 7))
+    display = MistakesDisplay(images, ["a"] * 18, ["b"] * 18, np.ones(18), 20, 30)
+    display.plot(ax=figure.add_axes((0, 0, 1, 1)))
+    figure.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in display.axes_]
+    corners = {round(box.y0) for box in boxes}
+    assert len(corners) == 3
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
