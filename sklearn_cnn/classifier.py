@@ -336,7 +336,7 @@ class CNNClassifier(
 
         The first call fixes the classes, the shape of the images, the mean and standard deviation
         that pixels are standardised with, the network, the device and the precision. Callbacks
-        begin anew with each call.
+        of skorch begin anew with each call; those of scikit-learn look on ``fit`` only.
 
         Parameters
         ----------

@@ -11,7 +11,7 @@ from sklearn_cnn.fitting import images_at_once, read_pixels
 from sklearn_cnn.network.feature_layer import Source, feature_source, n_values
 from sklearn_cnn.network.layer_outputs import LayerOutputs
 from sklearn_cnn.network.summary import STYLE, NetworkSummary
-from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.network.table import LayerRow, layer_names
 from sklearn_cnn.training.hardware.threads import threads_that_exist
 from sklearn_cnn.training.layer_times import layer_times
 from sklearn_cnn.training.net import ConvNet
@@ -66,7 +66,7 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         (5, 256)
         """
         check_is_fitted(self)
-        (features,) = self._outputs(X, [self._feature_source()])
+        (features,) = self._outputs_of(read_pixels(self, X), [self._feature_source()])
         return features.reshape(len(features), -1)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -131,15 +131,15 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         ['normalize', 'conv1', 'pool1']
         """
         check_is_fitted(self)
-        names = list(dict.fromkeys(row.name for row in self.layers_))
+        names = layer_names(self.layers_)
         if layer is None:
-            outputs = self._outputs(X, [Source(name) for name in names])
+            outputs = self._outputs_of(read_pixels(self, X), [Source(name) for name in names])
             return dict(zip(names, outputs, strict=True))
         if layer not in names:
             raise ValueError(
                 f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
             )
-        (maps,) = self._outputs(X, [Source(layer)])
+        (maps,) = self._outputs_of(read_pixels(self, X), [Source(layer)])
         return maps
 
     def summary(self) -> NetworkSummary:
@@ -170,11 +170,12 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         n_images = min(self._chunk, IMAGES_OF_A_SUMMARY)
         with threads_that_exist():
             seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
-        return NetworkSummary(self.layers_, seconds)
+        weights = (weight for weight in self.net_.module_.parameters() if weight.requires_grad)
+        return NetworkSummary(self.layers_, seconds, sum(weight.numel() for weight in weights))
 
-    def _outputs(self, X: Any, sources: list[Source]) -> list[np.ndarray]:
+    def _outputs_of(self, images: np.ndarray, sources: list[Source]) -> list[np.ndarray]:
+        """Compute what layers give, of images that were read before."""
         with threads_that_exist():
-            images = read_pixels(self, X)
             network = LayerOutputs(self.net_.module_, sources)
             return predict_outputs(network, images, self._chunk, images_at_once(self))
 

@@ -23,7 +23,7 @@ from sklearn_cnn.network.feature_layer import check_feature_layer
 from sklearn_cnn.network.table import layer_table
 from sklearn_cnn.parameters import check_callbacks
 from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.epoch_tasks import EpochTasks
+from sklearn_cnn.training.epoch_tasks import EpochTasks, as_if_stopped
 from sklearn_cnn.training.examples import Examples, encode_examples
 from sklearn_cnn.training.hardware.precision import name_of_dtype
 from sklearn_cnn.training.labels import check_labels, check_weights, find_classes
@@ -130,7 +130,6 @@ def start(estimator: Any, training: Examples, seed: int) -> None:
     estimator._network = _requested_network(estimator)
     estimator.net_ = start_net(estimator, estimator._network, training, seed)
     estimator.layers_ = layer_table(estimator.net_.module_, estimator.image_shape_)
-    check_feature_layer(estimator.feature_layer, estimator.layers_)
     estimator._chunk = fit_to_machine(
         estimator.net_,
         estimator.layers_,
@@ -194,6 +193,7 @@ def train(
     """
     net = estimator.net_
     check_same_network(_requested_network(estimator), estimator._network)
+    check_feature_layer(estimator.feature_layer, estimator.layers_)
     plan = TrainingPlan(
         epochs,
         schedule,
@@ -233,9 +233,14 @@ def _train_as_task(
     context = estimator._init_callback_context(max_subtasks=plan.epochs)
     context.call_on_fit_task_begin(estimator=estimator, **told)
     tasks = EpochTasks(context, estimator, told, attributes)
-    train_network(net, data, plan._replace(epoch_tasks=tasks), seed)
+    try:
+        train_network(net, data, plan._replace(epoch_tasks=tasks), seed)
+    finally:
+        tasks.let_go()
     context.call_on_fit_task_end(
-        estimator=estimator, reconstruction_attributes=lambda: attributes(net), **told
+        estimator=estimator,
+        reconstruction_attributes=lambda: attributes(as_if_stopped(net)),
+        **told,
     )
 
 

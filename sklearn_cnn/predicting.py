@@ -113,6 +113,9 @@ class PredictionMixin:
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
+        return self._logits_of(read_pixels(self, X))
+
+    def _logits_of(self, images: np.ndarray) -> np.ndarray:
+        """Compute logits of images that were read before."""
         with threads_that_exist():
-            images = read_pixels(self, X)
             return predict_logits(self.net_.module_, images, self._chunk, images_at_once(self))

@@ -10,18 +10,20 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklearn_cnn._compat import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
     _fit_context,
     _get_output_config,
+    with_callbacks,
 )
 from sklearn_cnn._progress import tqdm
 from sklearn_cnn.images.reading import CHANNELS, RESIZE_WAYS, Reading, check_size
 from sklearn_cnn.images.sources import list_sources
 
 
-class ImageReader(TransformerMixin, BaseEstimator):
+class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Read image files into an array, as the first step of a pipeline.
 
     Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP, GIF
@@ -140,6 +142,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> "ImageReader":
         """Check the parameters and the kind of input; opens no file and learns nothing.
@@ -161,6 +164,10 @@ class ImageReader(TransformerMixin, BaseEstimator):
         """
         self._reading()
         list_sources(X)
+        if hasattr(self, "_init_callback_context"):  # since scikit-learn 1.9
+            context = self._init_callback_context()
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def transform(self, X: Any) -> Any:

@@ -10,9 +10,6 @@ from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.prediction import predict_logits
 
-OCCLUSIONS_AT_ONCE = 64
-"""Images with a part covered up that are made before they are predicted."""
-
 
 def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.ndarray:
     """Compute how fast a class score changes with each pixel.
@@ -133,8 +130,8 @@ def occlusion(
     ]
     whole = predict_logits(network, pixels, chunk)[0, target]
     fall, n_covers = np.zeros(image.shape[1:3]), np.zeros(image.shape[1:3])
-    for first in range(0, len(parts), OCCLUSIONS_AT_ONCE):
-        some = parts[first : first + OCCLUSIONS_AT_ONCE]
+    for first in range(0, len(parts), chunk):
+        some = parts[first : first + chunk]
         covered = np.repeat(pixels, len(some), axis=0)
         for picture, part in zip(covered, some, strict=True):
             picture[part] = covered_by

@@ -27,6 +27,9 @@ STEPS = (
 )
 """Layers whose maps are shown unless others are named: the first two of the four steps."""
 
+GAP = 0.36
+"""Height between two rows, in inches, for the title of the lower one."""
+
 MOST_CLASSES = 12
 """How many probabilities are shown, at most; the highest of them."""
 
@@ -135,9 +138,9 @@ class FeatureMapDisplay:
         strip = _as_strip(self.vector)
         strip_height = 0.35 + 0.06 * len(strip)
         heights = [1.3, *(1.15 for _ in self.maps), strip_height, 1.2]
-        self.ax_ = own_axes(ax, type(self).__name__, 9.0, sum(heights) + 0.3 * len(heights))
+        self.ax_ = own_axes(ax, type(self).__name__, 9.0, sum(heights) + GAP * len(heights))
         self.figure_ = self.ax_.figure
-        top, *rows, below, bottom = stack(self.ax_, heights, gap=0.3)
+        top, *rows, below, bottom = stack(self.ax_, heights, gap=GAP)
 
         (frame,) = tile(top, 1, 1)
         self.axes_ = {"input": as_array([frame])}
@@ -174,7 +177,7 @@ class FeatureMapDisplay:
             images.append(made.imshow(maps[..., channel], **style))
             made.set_title(str(channel), fontsize=7, pad=2)
         few = "" if len(chosen) == n_channels else f"{len(chosen)} of "
-        row.set_title(f"{name}: {height} x {width}, {few}{n_channels} maps", fontsize=9)
+        row.set_title(f"{name}: {height} x {width}, {few}{n_channels} maps", fontsize=9, pad=3)
         self.axes_[name], self.im_[name] = as_array(tiles), as_array(images)
 
     def _draw_probabilities(self, ax: Any) -> None:
@@ -184,6 +187,7 @@ class FeatureMapDisplay:
         colors = ["C1" if index == winner else "C0" for index in shown]
         self.bars_ = ax.bar(places, self.probabilities[shown], color=colors)
         ax.set(ylim=(0, 1.15), yticks=[0, 1], xlim=(-0.6, len(shown) - 0.4))
+        ax.tick_params(labelsize=8)
         names = [str(self.display_labels[index]) for index in shown]
         is_tight = max(map(len, names)) * len(names) > 80
         ax.set_xticks(places, names, rotation=30 if is_tight else 0, fontsize=8)
@@ -252,12 +256,11 @@ class FeatureMapDisplay:
         classifier = find_classifier(estimator)
         names = check_display_labels(display_labels, classifier.classes_)
         chosen = choose_image(find_images(estimator, X), image)
-        given = find_outputs(classifier, chosen)
-        vectors = [values for values in given.values() if values.ndim == 1]
+        given, flattened = find_outputs(classifier, chosen)
         display = cls(
             as_pictures(chosen, classifier)[0],
             {name: given[name] for name in _choose_layers(classifier, given, layers)},
-            vectors[0] if vectors else next(reversed(given.values())).ravel(),
+            flattened,
             find_probabilities(classifier, chosen)[0],
             names,
         )

@@ -15,9 +15,10 @@ class FilterDisplay:
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
-    Kernels of colour images are drawn in colours, gray being zero; others by a scale of two
-    colours, white being zero. Where a kernel has any other number of channels than 1 or 3, as those
-    behind the first convolution, its mean over the channels is drawn.
+    Kernels of colour images are drawn in colours, gray being zero: where one is reddish, the map
+    answers to red. Others are drawn by a scale of two colours, white being zero. Where a kernel has
+    any other number of channels than 1 or 3, as those behind the first convolution, its mean over
+    the channels is drawn.
 
     Parameters
     ----------
@@ -118,8 +119,10 @@ class FilterDisplay:
             self.figure_.colorbar(images[0], ax=self.ax_)
         height, width = drawn.shape[1:3]
         name = "kernels" if self.layer is None else f"kernels of {self.layer}"
+        n_channels = drawn.shape[-1]
+        mean = "" if n_channels in (1, 3) else f", mean of {n_channels} channels"
         of = "" if len(drawn) == len(self.filters) else f" of {len(self.filters)}"
-        self.ax_.set_title(f"{len(drawn)}{of} {name}, {height} x {width} pixels", fontsize=10)
+        self.ax_.set_title(f"{len(drawn)}{of} {name}, {height} x {width} pixels{mean}", fontsize=10)
         self.axes_, self.im_ = as_array(tiles), as_array(images)
         return self
 

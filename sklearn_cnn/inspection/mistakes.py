@@ -268,9 +268,9 @@ class MistakesDisplay:
         true = _numbers_of(column_or_1d(y_true), classes)
         if probabilities.shape != (len(true), len(classes)):
             raise ValueError(
-                f"There must be a label for each of {len(probabilities)} images, and a column of "
-                f"probabilities for each of {len(classes)} classes. Got {len(true)} labels and "
-                f"probabilities of shape {probabilities.shape}."
+                f"There must be a label and a row of {len(classes)} probabilities for each image. "
+                f"Got {len(true)} labels, and probabilities of shape {probabilities.shape}. Where "
+                "some class has no label here, name all of them with classes=."
             )
         predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
         wrong = np.flatnonzero(predicted != true)

@@ -8,6 +8,7 @@ from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
 from sklearn_cnn.inspection.panels import image_style, own_axes
 from sklearn_cnn.inspection.subject import (
     as_pictures,
+    check_display_labels,
     choose_image,
     find_classifier,
     find_images,
@@ -22,7 +23,7 @@ PERCENTILE = 99
 """Of the saliency above 0, what is drawn brightest: a few pixels may stand out far above others."""
 
 DARKENED = 1.6
-"""Value that would be drawn white: the image is darkened, so that bright colours show on it."""
+"""By how much more than its contrast an image is from white, so that bright colours show on it."""
 
 
 class SaliencyDisplay:
@@ -52,6 +53,9 @@ class SaliencyDisplay:
 
     Notes
     -----
+    The image is drawn in gray, darkened, so that the saliency stands out. The number in the title
+    is the probability of the class.
+
     "gradient" is how fast the score changes with a pixel [1]_: quick, fine and noisy. "grad_cam"
     adds up the last feature maps by their worth for the class [2]_: smooth, and as coarse as those
     maps are. "occlusion" covers the image up part by part, with the mean of the training images,
@@ -119,7 +123,8 @@ class SaliencyDisplay:
         self.ax_ = own_axes(ax, type(self).__name__, 4.8, 4.2)
         self.figure_ = self.ax_.figure
         gray = self.image if self.image.ndim == 2 else self.image[..., :3].mean(axis=-1)
-        self.image_ = self.ax_.imshow(gray, cmap="gray", vmin=0, vmax=DARKENED)
+        dark, contrast = float(gray.min()), max(float(np.ptp(gray)), 1e-12)
+        self.image_ = self.ax_.imshow(gray, cmap="gray", vmin=dark, vmax=dark + DARKENED * contrast)
         above = self.saliency[self.saliency > 0]
         highest = float(np.percentile(above, PERCENTILE)) if above.size else 1.0
         opacity = alpha * np.clip(self.saliency / highest, 0, 1)
@@ -127,7 +132,7 @@ class SaliencyDisplay:
         self.im_ = self.ax_.imshow(self.saliency, **image_style(style, im_kw))
         self.ax_.set(xticks=[], yticks=[])
         if colorbar:
-            self.figure_.colorbar(self.im_, ax=self.ax_, extend="max")
+            self.figure_.colorbar(self.im_, ax=self.ax_, extend="max", label="saliency")
         if self.title is not None:
             self.ax_.set_title(self.title, fontsize=10)
         return self
@@ -144,6 +149,7 @@ class SaliencyDisplay:
         layer: str | None = None,
         window: Any = None,
         stride: Any = None,
+        display_labels: Any = None,
         cmap: Any = "inferno",
         alpha: float = 0.8,
         colorbar: bool = True,
@@ -172,8 +178,10 @@ class SaliencyDisplay:
             2 if that is less.
         stride : int, (height, width) or None, default=None
             Its step; None for half of the window.
+        display_labels : array-like of shape (n_classes,) or None, default=None
+            Names of the classes, in the order of ``classes_``; None for their labels.
         cmap : str or matplotlib Colormap, default="inferno"
-            Colours of the saliency, from none to the highest.
+            Colours of the saliency, from none to that which 1 % of the pixels above 0 exceed.
         alpha : float, default=0.8
             Opacity of the highest saliency, between 0 and 1; none is transparent.
         colorbar : bool, default=True
@@ -192,13 +200,15 @@ class SaliencyDisplay:
         TypeError
             If ``estimator`` is something else.
         ValueError
-            If there is no such image, method, class or layer, or a size is no size.
+            If there is no such image, method, class or layer, not a name for each class, or a size
+            is no size.
         NotFittedError
             If it is not fitted.
         """
         classifier: Any = find_classifier(estimator)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}. Got method={method!r}.")
+        names = check_display_labels(display_labels, classifier.classes_)
         chosen = choose_image(find_images(estimator, X), image)
         probabilities = find_probabilities(classifier, chosen)[0]
         number = _number_of(target, classifier.classes_, probabilities)
@@ -213,7 +223,7 @@ class SaliencyDisplay:
                 half = (max(1, part[0] // 2), max(1, part[1] // 2))
                 step = half if stride is None else as_pair(stride, "stride")
                 saliency = occlusion(network, chosen, number, part, step, classifier._chunk)
-        title = f"{method}: {classifier.classes_[number]} ({probabilities[number]:.2f})"
+        title = f"{method}: {names[number]} ({100 * probabilities[number]:.0f} %)"
         display = cls(as_pictures(chosen, classifier)[0], saliency, title)
         display.plot(cmap=cmap, alpha=alpha, colorbar=colorbar, im_kw=im_kw, ax=ax)
         return display

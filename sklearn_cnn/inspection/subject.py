@@ -9,11 +9,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.classifier import CNNClassifier
-from sklearn_cnn.fitting import images_at_once, read_pixels
-from sklearn_cnn.network.feature_layer import Source
-from sklearn_cnn.network.layer_outputs import LayerOutputs
-from sklearn_cnn.training.hardware.threads import threads_that_exist
-from sklearn_cnn.training.prediction import predict_logits, predict_outputs
+from sklearn_cnn.fitting import read_pixels
+from sklearn_cnn.network.feature_layer import Source, flattened_source
+from sklearn_cnn.network.table import layer_names
 
 
 def find_classifier(estimator: Any) -> CNNClassifier:
@@ -35,14 +33,23 @@ def find_classifier(estimator: Any) -> CNNClassifier:
     NotFittedError
         If it is not fitted.
     """
-    _, last = _take_apart(estimator)
+    transformers, last = _take_apart(estimator)
     if not isinstance(last, CNNClassifier):
         raise TypeError(
             "estimator must be a fitted CNNClassifier, or a Pipeline or search that ends in one. "
-            f"Got {type(estimator).__name__}."
+            f"Got {type(estimator).__name__}{_where_it_ends(transformers, last)}."
         )
     check_is_fitted(last)
     return last
+
+
+def _where_it_ends(transformers: list[Any], last: Any) -> str:
+    if not transformers:
+        return ""
+    where = f", which ends in {type(last).__name__}"
+    if isinstance(transformers[-1][-1], CNNClassifier):
+        where += "; without its last step, pipeline[:-1], it ends in a CNNClassifier"
+    return where
 
 
 def find_images(estimator: Any, X: Any) -> np.ndarray:
@@ -97,13 +104,12 @@ def find_probabilities(classifier: CNNClassifier, images: np.ndarray) -> np.ndar
     -------
     ndarray of shape (n, n_classes), float64
     """
-    network, n_at_once = classifier.net_.module_, images_at_once(classifier)
-    with threads_that_exist():
-        logits = predict_logits(network, images, classifier._chunk, n_at_once)
-    return np.asarray(softmax(logits, axis=1))
+    return np.asarray(softmax(classifier._logits_of(images), axis=1))
 
 
-def find_outputs(classifier: CNNClassifier, image: np.ndarray) -> dict[str, np.ndarray]:
+def find_outputs(
+    classifier: CNNClassifier, image: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Compute what ``feature_maps`` gives, of an image that was read before.
 
     Parameters
@@ -112,14 +118,15 @@ def find_outputs(classifier: CNNClassifier, image: np.ndarray) -> dict[str, np.n
 
     Returns
     -------
-    dict of str to ndarray of shape (height, width, channels) or (values,)
+    outputs : dict of str to ndarray of shape (height, width, channels) or (values,)
         What each layer gives, by its name, in their order.
+    flattened : ndarray of shape (values,)
+        What the maps are flattened to.
     """
-    names = list(dict.fromkeys(row.name for row in classifier.layers_))
-    with threads_that_exist():
-        network = LayerOutputs(classifier.net_.module_, [Source(name) for name in names])
-        outputs = predict_outputs(network, image, classifier._chunk)
-    return {name: values[0] for name, values in zip(names, outputs, strict=True)}
+    names, network = layer_names(classifier.layers_), classifier.net_.module_
+    sources = [*map(Source, names), flattened_source(network, classifier.layers_)]
+    *outputs, flattened = (values[0] for values in classifier._outputs_of(image, sources))
+    return dict(zip(names, outputs, strict=True)), flattened.ravel()
 
 
 def as_pictures(images: np.ndarray, classifier: CNNClassifier) -> np.ndarray:
@@ -162,7 +169,7 @@ def _take_apart(estimator: Any) -> tuple[list[Pipeline], Any]:
     """Return the transformers in front, and what the pipelines and searches end in."""
     transformers: list[Pipeline] = []
     while True:
-        if hasattr(estimator, "refit") or hasattr(estimator, "best_estimator_"):  # a search
+        if hasattr(estimator, "error_score") or hasattr(estimator, "best_estimator_"):  # a search
             message = "This %(name)s has no best_estimator_. Call fit, with refit=True."
             check_is_fitted(estimator, "best_estimator_", msg=message)
             estimator = estimator.best_estimator_

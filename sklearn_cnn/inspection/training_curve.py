@@ -7,6 +7,9 @@ import numpy as np
 
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack
 from sklearn_cnn.inspection.subject import find_classifier
+from sklearn_cnn.training.stopping import rank_of_epoch
+
+COLORS = {"training loss": "C0", "validation score": "C1", "learning rate": "C2"}
 
 
 class TrainingCurveDisplay:
@@ -22,6 +25,8 @@ class TrainingCurveDisplay:
         Score on the images held out, of the last epochs; None without early stopping.
     learning_rate : array-like of shape (n_epochs,) or None, default=None
         Learning rate at the end of each epoch.
+    best_epoch : int or None, default=None
+        Number of the epoch that was kept, counted from 1; None draws none.
 
     Attributes
     ----------
@@ -54,10 +59,12 @@ class TrainingCurveDisplay:
         loss: Sequence[float] | np.ndarray,
         validation_score: Sequence[float] | np.ndarray | None = None,
         learning_rate: Sequence[float] | np.ndarray | None = None,
+        best_epoch: int | None = None,
     ) -> None:
         self.loss = loss
         self.validation_score = validation_score
         self.learning_rate = learning_rate
+        self.best_epoch = best_epoch
 
     def plot(self, *, ax: Any = None, line_kw: dict[str, Any] | None = None) -> Any:
         """Draw the curves.
@@ -88,10 +95,10 @@ class TrainingCurveDisplay:
         self.ax_ = own_axes(ax, type(self).__name__, 6.4, 1.2 + 1.8 * sum(heights))
         self.figure_ = self.ax_.figure
         panels, lines, n_epochs = stack(self.ax_, heights, gap=0.12), [], len(self.loss)
-        for i, (panel, (name, values)) in enumerate(zip(panels, curves.items(), strict=True)):
+        for panel, (name, values) in zip(panels, curves.items(), strict=True):
             epochs = np.arange(n_epochs - len(values) + 1, n_epochs + 1)
             marker = "." if n_epochs <= 30 else None
-            (line,) = panel.plot(epochs, values, color=f"C{i}", marker=marker)
+            (line,) = panel.plot(epochs, values, color=COLORS[name], marker=marker)
             line.set(**(line_kw or {}))
             lines.append(line)
             panel.set_ylabel(name)
@@ -99,10 +106,10 @@ class TrainingCurveDisplay:
             panel.grid(alpha=0.3)
             panel.tick_params(labelbottom=panel is panels[-1])
             panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-            if name == "validation score":
-                best = int(np.argmax(values))
-                label = f"best: {values[best]:.4f} in epoch {epochs[best]}"
-                panel.axvline(epochs[best], color="gray", linestyle=":", label=label)
+            if name == "validation score" and self.best_epoch is not None:
+                score = values[self.best_epoch - epochs[0]]
+                label = f"best: {score:.4f} in epoch {self.best_epoch}"
+                panel.axvline(self.best_epoch, color="gray", linestyle=":", label=label)
                 panel.legend(loc="lower right")
         panels[-1].set_xlabel("epoch")
         self.axes_, self.lines_ = as_array(panels), as_array(lines)
@@ -135,7 +142,9 @@ class TrainingCurveDisplay:
             If it is not fitted.
         """
         classifier: Any = find_classifier(estimator)
-        rates = [epoch["learning_rate"] for epoch in classifier.history_]
-        display = cls(classifier.loss_curve_, classifier.validation_scores_, rates)
+        epochs = list(classifier.history_)
+        rates, scores = [epoch["learning_rate"] for epoch in epochs], classifier.validation_scores_
+        best = None if scores is None else max(epochs[-len(scores) :], key=rank_of_epoch)["epoch"]
+        display = cls(classifier.loss_curve_, scores, rates, best)
         display.plot(ax=ax, line_kw=line_kw)
         return display

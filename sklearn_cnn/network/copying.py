@@ -33,8 +33,27 @@ def copy_network(network: nn.Module) -> nn.Module:
     >>> copy_network(network)
     Linear(in_features=2, out_features=1, bias=True)
     """
+    copied: nn.Module = copy_together(network)[0]
+    return copied
+
+
+def copy_together(network: nn.Module, *others: Any) -> tuple[Any, ...]:
+    """Copy a network, and what refers to it, such as its optimizer, so that the copies do likewise.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        It is not changed.
+    *others : object
+        What is copied along.
+
+    Returns
+    -------
+    tuple
+        The network's copy, and those of the others.
+    """
     kept = (value for module in network.modules() for value in _with_gradient(vars(module)))
-    return deepcopy(network, {id(value): value for value in kept})
+    return deepcopy((network, *others), {id(value): value for value in kept})
 
 
 def _with_gradient(attributes: Any) -> Iterator[torch.Tensor]:

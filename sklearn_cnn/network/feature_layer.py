@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.network.table import LayerRow, layer_names
 
 DENSE, FLATTEN = "dense", "flatten"
 """The names that every network knows, whatever its layers are called."""
@@ -34,7 +34,7 @@ def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
     ValueError
         Naming those that there are.
     """
-    names = list(dict.fromkeys(row.name for row in rows))
+    names = layer_names(rows)
     if feature_layer not in (DENSE, FLATTEN, *names):
         raise ValueError(
             f"feature_layer must be {DENSE!r} (what feeds the output layer), {FLATTEN!r}, or the "
@@ -83,6 +83,21 @@ def feature_source(
         f"feature_layer={feature_layer!r} looks for a layer {kind}, and the module that layers "
         f"returned has none. Name one of its layers: {', '.join(row.name for row in rows)}."
     )
+
+
+def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
+    """Find the vector that the feature maps are flattened to.
+
+    It leaves a flattening layer, the first there is; or enters the first layer that gives a vector,
+    where a module of the user's flattens by a function.
+    """
+    for row in rows:
+        if row.name == FLATTEN or isinstance(network.get_submodule(row.name), nn.Flatten):
+            return Source(row.name)
+    for row in rows:
+        if len(row.output_shape) == 1:
+            return Source(row.name, is_input=True)
+    return Source(rows[-1].name)
 
 
 def n_values(source: Source, network: nn.Module, rows: Sequence[LayerRow]) -> int:

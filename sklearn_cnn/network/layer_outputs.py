@@ -59,7 +59,8 @@ class LayerOutputs(nn.Module):
         Returns
         -------
         tuple of tensors of shape (n, height, width, channels) or (n, values)
-            One for each source; of a layer that runs several times, the last.
+            One for each source, in the type of the logits; of a layer that runs several times, the
+            last.
 
         Raises
         ------
@@ -67,8 +68,8 @@ class LayerOutputs(nn.Module):
             If a layer's output has no row for each image.
         """
         self._seen.values = {}
-        self.network(pixels)
-        values = [self._seen.values[source] for source in self.sources]
+        dtype = self.network(pixels).dtype
+        values = [self._seen.values[source].to(dtype) for source in self.sources]
         del self._seen.values
         for source, value in zip(self.sources, values, strict=True):
             if value.shape[:1] != pixels.shape[:1]:

@@ -25,11 +25,11 @@ class NetworkSummary:
         The layers, in the order in which they run.
     seconds : sequence of float
         Time of each for one image at prediction, in seconds.
+    n_parameters : int
+        Trainable values of the whole network, also those that no row has.
 
     Attributes
     ----------
-    n_parameters : int
-        Trainable values of all rows.
     seconds_per_image : float
         Time of all layers for one image, in seconds.
     time_shares : tuple of float
@@ -41,7 +41,7 @@ class NetworkSummary:
     >>> from sklearn_cnn.network.table import LayerRow
     >>> conv = LayerRow("conv1", "Conv2d", (8, 8, 16), 160)
     >>> output = LayerRow("output", "Linear", (10,), 650)
-    >>> NetworkSummary([conv, output], [3e-5, 1e-5])
+    >>> NetworkSummary([conv, output], [3e-5, 1e-5], n_parameters=810)
     layer   kind    output      parameters  time
     --------------------------------------------
     conv1   Conv2d  8 x 8 x 16         160  75 %
@@ -52,11 +52,7 @@ class NetworkSummary:
 
     rows: Sequence[LayerRow]
     seconds: Sequence[float]
-
-    @property
-    def n_parameters(self) -> int:
-        """Count the trainable values; those of a layer that runs twice count once."""
-        return sum({row.name: row.n_parameters for row in self.rows}.values())
+    n_parameters: int
 
     @property
     def seconds_per_image(self) -> float:

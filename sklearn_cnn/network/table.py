@@ -1,5 +1,6 @@
 """One row a layer: its name, kind, output shape and parameters, seen on a blank image."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,11 @@ class LayerRow(NamedTuple):
     kind: str
     output_shape: tuple[int, ...]
     n_parameters: int
+
+
+def layer_names(rows: Sequence[LayerRow]) -> list[str]:
+    """Return the names in the order of the rows; of a layer that runs twice, once."""
+    return list(dict.fromkeys(row.name for row in rows))
 
 
 def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[LayerRow, ...]:

@@ -4,7 +4,6 @@ The callbacks themselves are scikit-learn's; they come with a context, which cal
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 from sklearn_cnn.training.net import Callback, ConvNet, StopTraining
@@ -50,22 +49,29 @@ class EpochTasks(Callback):
         """
         asked_to_stop = self.task_.call_on_fit_task_end(
             estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted_attributes(_as_if_stopped(net)),
+            reconstruction_attributes=lambda: self.fitted_attributes(as_if_stopped(net)),
             **self.given,
         )
         if asked_to_stop:
             raise StopTraining
 
-    def on_train_end(self, net: Any, **_: Any) -> None:
-        """Let go of the images and of all else, since the net keeps its callbacks."""
-        for name in list(vars(self)):
-            delattr(self, name)
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave all out, so that a net that is pickled in the midst of training has no images."""
+        return {}
+
+    def let_go(self) -> None:
+        """Forget the images and all else, since the net keeps its callbacks."""
+        self.__dict__.clear()
 
 
-def _as_if_stopped(net: ConvNet) -> ConvNet:
-    """Copy a net in the midst of training: the copy does not change any more."""
-    module = deepcopy(net.module_).eval()
+def as_if_stopped(net: ConvNet) -> ConvNet:
+    """Copy a net in the midst of training, or at its end: the copy does not change any more.
+
+    It has the weights that ``fit`` would keep: with early stopping, those of the best epoch.
+    """
+    copy = net.copy_to_keep()
     for _, callback in net.callbacks_:
-        if isinstance(callback, ValidationScore):
-            module.load_state_dict(callback.weights_)
-    return net.frozen_copy(module)
+        if isinstance(callback, ValidationScore) and callback.weights_:
+            copy.module_.load_state_dict(callback.weights_)
+    copy.module_.eval()
+    return copy

@@ -65,4 +65,5 @@ def layer_times(
 def _wait(device: torch.device) -> None:
     """Wait until a GPU has computed what it was told to."""
     if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
+        module = getattr(torch, device.type)
+        module.synchronize(*([] if device.type == "mps" else [device]))  # MPS is one device

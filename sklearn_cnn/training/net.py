@@ -5,7 +5,7 @@ This is the only file that imports skorch.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from torch import nn
 
+from sklearn_cnn.network.copying import copy_together
 from sklearn_cnn.training.augmentation import BatchAugmentation, Drawn
 from sklearn_cnn.training.batches import (
     ImageDataset,
@@ -30,6 +31,10 @@ from sklearn_cnn.training.hardware.memory import CHUNK
 from sklearn_cnn.training.parts import Lanes, images_per_part
 
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
+
+
+OF_ONE_TRAINING = {"lanes_": None, "augmentation_": None}
+"""What a net has while it is trained, and no copy of it."""
 
 
 class StopTraining(Exception):
@@ -74,6 +79,7 @@ class ConvNet(NeuralNet):
     lanes_: Lanes | None = None
     augmentation_: BatchAugmentation | None = None
     optimizer: Any
+    callbacks_: Any
 
     def __init__(
         self, module: Any, *, optimizer: Any, label_smoothing: float, batch_size: int, device: Any
@@ -278,16 +284,18 @@ class ConvNet(NeuralNet):
         """Predict class numbers, so that skorch's scoring callbacks can compare them."""
         return np.asarray(self.predict_proba(X).argmax(axis=1))
 
-    def frozen_copy(self, module: nn.Module) -> "ConvNet":
-        """Return a net with another module, and with the history up to here, to predict with."""
+    def copy_to_keep(self) -> "ConvNet":
+        """Copy the net as it is now, with its optimizer and history, without its callbacks."""
+        names = ("module_", "criterion_", "optimizer_")
+        copies = copy_together(*(getattr(self, name) for name in names))
         net = object.__new__(type(self))
-        own = {"module_": module, "history_": type(self.history)(self.history)}
-        net.__dict__.update({**self.__getstate__(), **own, "callbacks_": [], "callbacks": []})
+        net.__dict__.update({**vars(self), **OF_ONE_TRAINING}, callbacks=[], callbacks_=[])
+        net.__dict__.update(zip(names, copies, strict=True), history_=copy(self.history))
         return net
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what lives for one training only, so that a callback may pickle the net."""
-        return {**super().__getstate__(), "lanes_": None, "augmentation_": None}
+        return {**super().__getstate__(), **OF_ONE_TRAINING}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle onto the device of before, or onto the CPU where that is not."""
@@ -299,11 +307,11 @@ class ConvNet(NeuralNet):
 
     @contextmanager
     def rollback_on_error(self) -> Iterator[None]:
-        """Put weights, optimizer and history back as they were if training them further fails."""
+        """Put all back if training further fails: weights, optimizer, history and callbacks."""
         weights = deepcopy(self.module_.state_dict())
         maker, made = self.optimizer, self.optimizer_
         optimizer = deepcopy(made.state_dict())
-        n_epochs = len(self.history)
+        n_epochs, callbacks = len(self.history), (self.callbacks, self.callbacks_)
         try:
             yield
         except BaseException:
@@ -311,6 +319,7 @@ class ConvNet(NeuralNet):
             self.optimizer, self.optimizer_ = maker, made
             self.optimizer_.load_state_dict(optimizer)
             del self.history[n_epochs:]
+            self.callbacks, self.callbacks_ = callbacks
             self.module_.eval()
             raise
 

@@ -46,14 +46,11 @@ class ValidationScore(Callback):
             self.total_ = self.total_.to(targets.device) + inputs["sample_weight"].sum()
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Record the score, keep the weights of the best, and stop after ``patience`` misses.
-
-        Few images give few different scores: of equal ones, the lower validation loss is better.
-        """
+        """Record the score, keep the weights of the best, and stop after ``patience`` misses."""
         score = float(self.right_ / self.total_)
         del self.right_, self.total_
         net.history.record("validation_score", score)
-        epoch = (score, -net.history[-1]["valid_loss"])
+        epoch = rank_of_epoch(net.history[-1])
         if epoch > self.best_epoch_:
             self.best_epoch_ = epoch
             self.weights_ = {k: v.clone() for k, v in net.module_.state_dict().items()}
@@ -68,6 +65,14 @@ class ValidationScore(Callback):
         """Put the best weights back, and let go of the copy."""
         net.module_.load_state_dict(self.weights_)
         self.weights_ = {}
+
+
+def rank_of_epoch(epoch: dict[str, Any]) -> tuple[float, float]:
+    """Return what is highest for the best of some epochs of a history.
+
+    Few images give few different scores: of equal ones, the lower validation loss is better.
+    """
+    return epoch["validation_score"], -epoch["valid_loss"]
 
 
 class FiniteGuard(Callback):

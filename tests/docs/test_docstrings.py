@@ -44,9 +44,20 @@ def test_every_public_class_has_an_example(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["fit", "partial_fit", "predict", "predict_proba", "predict_log_proba", "decision_function"],
+    [
+        "fit",
+        "partial_fit",
+        "predict",
+        "predict_proba",
+        "predict_log_proba",
+        "decision_function",
+        "transform",
+        "feature_maps",
+        "get_feature_names_out",
+    ],
 )
 def test_every_method_documents_its_arguments(name):
     method = getattr(CNNClassifier, name)
     for parameter in list(inspect.signature(method).parameters)[1:]:
-        assert f"        {parameter} : array-like" in method.__doc__
+        kind = "str or None" if parameter == "layer" else "array-like"
+        assert f"        {parameter} : {kind}" in method.__doc__

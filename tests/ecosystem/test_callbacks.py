@@ -10,11 +10,16 @@ import pytest
 import sklearn
 from joblib import parallel_config
 from numpy.testing import assert_array_equal
+from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.fixes import parse_version
+from skorch.callbacks import Checkpoint
+from torch import nn
+
+from sklearn_cnn import ImageReader, load_image_folder
 
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
 
@@ -44,6 +49,15 @@ class Recorder:
         self.events.append(("end", context.task_name, context.task_id))
         self.fitted.append(fitted_estimator)
         return context.task_name == "epoch" and context.task_id == self.stop_in
+
+
+class Propagated(Recorder):
+    """Reach the estimators inside of others."""
+
+    max_propagation_depth = None
+
+    def on_fit_task_end(self, estimator, context):
+        self.events.append(("end", context.task_name, context.task_id))
 
 
 class WithoutModels(Recorder):
@@ -240,6 +254,87 @@ def test_the_fitted_estimator_lets_go_of_the_images(small, bars):
     assert gone() is None
     alone = len(pickle.dumps(small(max_epochs=1).fit(*bars)))
     assert size < alone + 1000
+
+
+class Keeps(nn.Module):
+    """Keeps the maps of its last batch, which torch copies only if asked the right way."""
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 2, 3), nn.Linear(2, n_outputs)
+
+    def forward(self, images):
+        self.kept = self.conv(images)
+        return self.last(self.kept.mean(dim=(2, 3)))
+
+
+@needs_callbacks
+def test_the_model_of_an_epoch_of_a_module_that_keeps_its_maps(small, bars):
+    recorder = Recorder()
+    model = small(layers=lambda _, n_outputs: Keeps(n_outputs)).set_callbacks(recorder).fit(*bars)
+    assert_array_equal(recorder.fitted[-1].predict(bars[0]), model.predict(bars[0]))
+
+
+@needs_callbacks
+def test_the_model_of_an_epoch_can_be_trained_further_by_itself(small, bars):
+    """Catches a copy without its optimizer, and one that shares it, or the last that is no copy."""
+    recorder = Recorder()
+    model = small(max_epochs=2).set_callbacks(recorder).fit(*bars)
+    before = model.predict_proba(bars[0])
+    for fitted in recorder.fitted:
+        own = fitted.predict_proba(bars[0])
+        fitted.partial_fit(*bars)
+        assert not np.array_equal(fitted.predict_proba(bars[0]), own)
+        assert len(fitted.history_) == fitted.n_iter_
+    assert_array_equal(model.predict_proba(bars[0]), before)
+    assert len(model.history_) == 2
+
+
+@needs_callbacks
+def test_a_net_that_is_pickled_in_training_has_no_images(small, bars, tmp_path):
+    """As skorch's Checkpoint does; with a callback that cannot be pickled."""
+
+    class Local(WithoutModels):
+        pass
+
+    path = tmp_path / "net.pkl"
+    checkpoint = Checkpoint(monitor=None, f_pickle=str(path), dirname=str(tmp_path))
+    model = small(max_epochs=1, callbacks=[checkpoint]).set_callbacks(Local())
+    images = np.random.default_rng(0).integers(0, 256, (2000, 8, 6), dtype=np.uint8)
+    model.fit(images, np.arange(2000) % 2)
+    large = path.stat().st_size
+    model.fit(*bars)
+    assert large < path.stat().st_size + images.nbytes / 2
+
+
+@needs_callbacks
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_warm_start_that_fails_keeps_no_task(small, bars):
+    """Catches a net whose callbacks hold the images of a fit that failed."""
+
+    class Breaks(WithoutModels):
+        def on_fit_task_end(self, estimator, context):
+            raise RuntimeError("no disk")
+
+    model = small(max_epochs=1, warm_start=True).fit(*bars)
+    before = list(model.net_.callbacks_)
+    with pytest.raises(RuntimeError, match="no disk"):
+        model.set_callbacks(Breaks()).fit(*bars)
+    assert model.net_.callbacks_ == before
+
+
+@needs_callbacks
+def test_a_reader_in_front_passes_progress_on(small, tmp_path):
+    """No warning of scikit-learn's that callbacks end here."""
+    for i in range(8):
+        folder = tmp_path / str(i % 2)
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 30 * i).save(folder / f"{i}.png")
+    found = load_image_folder(tmp_path)
+    recorder = Propagated()
+    model = make_pipeline(ImageReader(8, mode="L"), small(max_epochs=2))
+    model.set_callbacks(recorder).fit(found.data, found.target)
+    assert ("end", "epoch", 1) in recorder.events
 
 
 @needs_callbacks

@@ -27,6 +27,21 @@ def test_modes_of_the_caller_change_nothing(small, bars, mode):
     np.testing.assert_array_equal(model.predict_proba(images), expected)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_of_the_caller_do_not_reach_the_features(small, bars, mode):
+    """Catches maps in bfloat16, and a copy of the network that lies nowhere."""
+    images, y = bars
+    model = small().fit(images, y)
+    expected = model.feature_maps(images)
+    with MODES[mode]():
+        found = model.feature_maps(images)
+        features = model.transform(images)
+        assert min(model.summary().seconds) >= 0
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name])
+    np.testing.assert_array_equal(features, model.transform(images))
+
+
 class Meanwhile(Callback):
     """Starts a thread in the middle of a fit, which fits too, and is done after it."""
 

@@ -47,6 +47,21 @@ def test_fit_and_predict_leave_the_process_as_it_was(small, bars, random_state):
     assert state_of_the_process() == before
 
 
+def test_looking_inside_leaves_the_process_as_it_was(small, bars):
+    """Also where the features are not finite, which is seen when all is computed."""
+    images, y = bars
+    model = small(precision="float32").fit(images / 25_000 - 0.005, y)
+    broken = np.full((3, 8, 6), -3e37)
+    before = state_of_the_process()
+    model.transform(images / 25_000 - 0.005)
+    model.feature_maps(images / 25_000 - 0.005)
+    model.summary()
+    model._repr_mimebundle_()
+    with pytest.raises(ValueError, match="not finite for 3 of 3 images"):
+        model.transform(broken)
+    assert state_of_the_process() == before
+
+
 def test_a_failing_fit_leaves_the_process_as_it_was(small, bars):
     before = state_of_the_process()
     with pytest.raises(RuntimeError, match="boom"):

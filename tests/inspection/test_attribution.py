@@ -10,7 +10,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from sklearn_cnn import Activation, BatchNorm, Conv, Dense, Flatten, Pool
-from sklearn_cnn.inspection import attribution
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
 from sklearn_cnn.network.build import build_network
 
@@ -200,13 +199,12 @@ def test_what_hides_a_class_is_below_zero():
     assert_allclose(found, [[-1, -1]])
 
 
-@pytest.mark.parametrize("at_once", [1, 5, 24, 25])
-def test_parts_at_once_change_nothing(monkeypatch, at_once):
-    """25 parts. Catches one that is lost between two batches."""
+@pytest.mark.parametrize("chunk", [1, 5, 24, 25])
+def test_parts_at_once_change_nothing(chunk):
+    """25 parts. Catches one that is lost between two chunks."""
     network, image = built(DESCRIBED, (5, 5, 3)), draw_image((5, 5, 3))
     expected = occlusion(network, image, 0, (1, 1), (1, 1), 8)
-    monkeypatch.setattr(attribution, "OCCLUSIONS_AT_ONCE", at_once)
-    found = occlusion(network, image, 0, (1, 1), (1, 1), 8)
+    found = occlusion(network, image, 0, (1, 1), (1, 1), chunk)
     assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -199,8 +199,8 @@ def test_text_is_no_number_among_many_classes_either(sizes):
 def test_labels_must_be_as_many_as_images(fitted, numbers, n_labels):
     images, y = numbers
     text = (
-        "There must be a label for each of 200 images, and a column of probabilities for each of "
-        f"10 classes. Got {n_labels} labels and probabilities of shape (200, 10)."
+        "There must be a label and a row of 10 probabilities for each image. Got "
+        f"{n_labels} labels, and probabilities of shape (200, 10)."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         MistakesDisplay.from_estimator(fitted, images, np.resize(y, n_labels))
@@ -223,7 +223,7 @@ def test_images_must_be_as_many_as_predictions():
 )
 def test_every_class_needs_a_column(y_proba, shape):
     """As of decision_function for two classes, or of labels that lack a class."""
-    text = f"for each of 3 classes. Got 6 labels and probabilities of shape {shape}."
+    text = f"Got 6 labels, and probabilities of shape {shape}. Where some class has no label here, "
     with pytest.raises(ValueError, match=re.escape(text)):
         MistakesDisplay.from_predictions(IMAGES, Y_TRUE, y_proba)
 

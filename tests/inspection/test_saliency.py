@@ -56,7 +56,7 @@ def test_a_target_is_a_label(small, numbers, asked, target):
     number = ["apple", "bee", "cat"].index(target)
     assert asked == [(number,)]
     probability = model.predict_proba(images[:1])[0, number]
-    assert display.title == f"gradient: {target} ({probability:.2f})"
+    assert display.title == f"gradient: {target} ({100 * probability:.0f} %)"
 
 
 def test_without_a_target_the_predicted_class_is_asked_for(fitted, numbers, asked):

@@ -10,9 +10,11 @@ import torch
 from numpy.testing import assert_array_equal, assert_equal
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from torch import nn
 
 from sklearn_cnn import (
     CNNClassifier,
@@ -211,7 +213,9 @@ def test_probabilities_and_outputs_are_those_of_the_classifier(fitted, numbers):
     seen = find_images(fitted, images)
     assert_array_equal(find_probabilities(fitted, seen), fitted.predict_proba(images))
     expected = {name: maps[0] for name, maps in fitted.feature_maps(images[:1]).items()}
-    assert_equal(find_outputs(fitted, seen[:1]), expected)
+    outputs, flattened = find_outputs(fitted, seen[:1])
+    assert_equal(outputs, expected)
+    assert_array_equal(flattened, expected["flatten"])
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (4, 4, 4)])
@@ -288,3 +292,43 @@ def test_modes_of_the_caller_change_nothing(fitted, numbers, method, mode):
     with mode():
         found = SaliencyDisplay.from_estimator(fitted, numbers[0], method=method).saliency
     assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("layers", [None, "function"])
+def test_what_maps_are_flattened_to(small, numbers, layers):
+    """Also by a function. Catches the first vector there is, such as the logits."""
+    images, y = numbers
+    model = small(max_epochs=1, layers=layers and by_function).fit(images, y)
+    _, flattened = find_outputs(model, find_images(model, images)[:1])
+    last = "activation1" if layers is None else "network.conv"
+    assert_array_equal(np.sort(flattened), np.sort(model.feature_maps(images[:1], last).ravel()))
+
+
+class ByFunction(nn.Module):
+    """A convolution, flattened by a function of torch's."""
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 2, 3), nn.Linear(72, n_outputs)
+
+    def forward(self, images):
+        return self.last(torch.flatten(self.conv(images), 1))
+
+
+def by_function(image_shape, n_outputs):
+    return ByFunction(n_outputs)
+
+
+def test_a_pipeline_that_goes_on_behind_the_network(small, numbers):
+    """The remedy is named, and is one. Catches an error that says only what it is not."""
+    model = make_pipeline(small(max_epochs=1), LogisticRegression(max_iter=5000)).fit(*numbers)
+    with pytest.raises(TypeError, match=r"ends in LogisticRegression; .* pipeline\[:-1\]"):
+        find_classifier(model)
+    assert find_classifier(model[:-1]) is model[0]
+
+
+def test_what_tunes_a_threshold_is_no_search(small, bars):
+    """Catches advice to set refit."""
+    model = TunedThresholdClassifierCV(small(max_epochs=1), cv=2).fit(*bars)
+    with pytest.raises(TypeError, match=r"Got TunedThresholdClassifierCV\.$"):
+        find_classifier(model)

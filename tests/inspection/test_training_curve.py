@@ -3,8 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.ticker import MaxNLocator
 from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback
 
 from sklearn_cnn import TrainingCurveDisplay
 
@@ -73,20 +75,41 @@ def test_curves_may_be_given_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("scores", "label"),
+    ("scores", "best", "label"),
     [
-        ([0.25, 0.75, 0.5, 0.625], "best: 0.7500 in epoch 2"),
-        ([0.5, 0.75, 0.75], "best: 0.7500 in epoch 3"),
-        ([1.0], "best: 1.0000 in epoch 4"),
+        ([0.25, 0.75, 0.5, 0.625], 2, "best: 0.7500 in epoch 2"),
+        ([0.5, 0.75, 0.75], 4, "best: 0.7500 in epoch 4"),
+        ([1.0], 4, "best: 1.0000 in epoch 4"),
     ],
 )
-def test_the_best_epoch_is_marked(scores, label):
-    """Of four; the first of equal ones. Catches an epoch counted from the scores, or from 0."""
-    panel = TrainingCurveDisplay([4, 3, 2, 1], scores).plot().axes_[1]
+def test_the_best_epoch_is_marked(scores, best, label):
+    """Of four. Catches an epoch counted from the scores, or from 0."""
+    panel = TrainingCurveDisplay([4, 3, 2, 1], scores, best_epoch=best).plot().axes_[1]
     (text,) = panel.get_legend().get_texts()
     assert text.get_text() == label
     marks = [line.get_xdata() for line in panel.get_lines() if line.get_linestyle() == ":"]
     assert marks == [[int(label[-1])] * 2]
+
+
+SEEN = []
+
+
+class NoteWeights(Callback):
+    """Note the weights of each epoch."""
+
+    def on_epoch_end(self, net, **_):
+        SEEN.append(net.module_.output.weight.detach().clone())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_best_epoch_is_the_one_that_was_kept(small, numbers, seed):
+    """Of equal scores, the one of the lowest loss. Catches the first of them."""
+    SEEN.clear()
+    options = {"max_epochs": 12, "early_stopping": True, "random_state": seed}
+    model = small(callbacks=[NoteWeights()], **options).fit(*numbers)
+    assert model.validation_scores_.count(model.best_validation_score_) > 1
+    best = TrainingCurveDisplay.from_estimator(model).best_epoch
+    assert torch.equal(SEEN[best - 1], model.net_.module_.output.weight)
 
 
 def test_panels_share_their_epochs():

@@ -1,4 +1,6 @@
-"""Prediction in padded chunks: a row's logits depend on that row alone, to the last bit."""
+"""Prediction in padded chunks: a row's logits and features are its own, to the last bit."""
+
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from sklearn_cnn.training.prediction import predict_logits
+from sklearn_cnn.network.feature_layer import Source
+from sklearn_cnn.network.layer_outputs import LayerOutputs
+from sklearn_cnn.training.prediction import predict_logits, predict_outputs
 
 CHUNK = 16
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
@@ -141,3 +145,113 @@ def test_two_classes_have_one_decision(small, bars):
     assert decision.shape == (200,)
     assert_array_equal(classifier.predict(images), np.where(decision > 0, "b", "a"))
     assert_allclose(classifier.predict_proba(images)[:, 1], 1 / (1 + np.exp(-decision)), rtol=1e-12)
+
+
+SOURCES = Source("layers.1"), Source("layers.3", is_input=True), Source("layers.3")
+
+
+def outputs(network, images, chunk=CHUNK, n_at_once=1):
+    return predict_outputs(LayerOutputs(network, SOURCES), images, chunk, n_at_once)
+
+
+def assert_equal_outputs(found, expected):
+    for values, others in zip(found, expected, strict=True):
+        assert_array_equal(values, others)
+
+
+def test_outputs_of_layers_equal_one_pass_over_all(network, expected):
+    """Catches padding rows among the maps, channels first, and logits of another pass."""
+    pixels = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy()).float() / 255
+    with torch.no_grad():
+        behind_norm = network.layers[:2](pixels)
+    maps, vector, logits = outputs(network, IMAGES)
+    assert [values.dtype for values in (maps, vector, logits)] == [np.float32] * 3
+    assert_allclose(maps, behind_norm.permute(0, 2, 3, 1).numpy(), atol=1e-5)
+    assert_array_equal(vector, maps.transpose(0, 3, 1, 2).reshape(50, -1))
+    assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 50])
+def test_a_rows_outputs_do_not_depend_on_the_others(network, n):
+    """Below, at and above whole chunks, and in another order."""
+    expected = outputs(network, IMAGES)
+    assert_equal_outputs(outputs(network, IMAGES[-n:]), [values[-n:] for values in expected])
+    order = np.random.default_rng(n).permutation(50)
+    assert_equal_outputs(outputs(network, IMAGES[order]), [values[order] for values in expected])
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("n_at_once", [2, 3, 9])
+def test_chunks_side_by_side_give_the_same_outputs(network, n_at_once):
+    """Catches chunks in the order in which their threads end, or values that threads exchange."""
+    expected = outputs(network, IMAGES, 5)
+    assert_equal_outputs(outputs(network, IMAGES, 5, n_at_once), expected)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("n", [10, 50])
+@pytest.mark.parametrize("n_at_once", [1, 2])
+def test_outputs_lie_pixel_by_pixel_and_may_be_written_to(n, n_at_once):
+    """Catches a view of maps that lie channel by channel, and arrays that are read-only."""
+    network = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (3, 8, 8)))
+    network.register_buffer("zero", torch.zeros(()))
+    (maps,) = predict_outputs(LayerOutputs(network, [Source("1")]), IMAGES[:n], 16, n_at_once)
+    assert_array_equal(maps, IMAGES[:n])
+    assert maps.flags.c_contiguous
+    maps += 1
+
+
+def test_outputs_have_the_type_of_the_network(network):
+    """Catches float32 in between, which loses what was asked for."""
+    double = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()).double()
+    double.register_buffer("zero", torch.zeros(()))
+    images = np.random.default_rng(0).random((20, 4, 4, 3))
+    (vector,) = predict_outputs(LayerOutputs(double, [Source("1")]), images, 8)
+    assert vector.dtype == np.float64
+    with torch.no_grad():
+        whole = double(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+    assert_allclose(vector, whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "text"), [([7, 30], "2 of 50 images, X[7]"), ([49], "1 of 50 ")])
+def test_outputs_that_are_not_finite_are_an_error(network, rows, text):
+    """Catches features that stop a later step of a pipeline with an error of its own, and rows that
+    are counted within their chunk. The layer asked for counts, not what lies behind it."""
+    images = IMAGES.astype(np.float64)
+    images[rows] = 1e308
+    with pytest.raises(ValueError, match=re.escape(text)) as caught:
+        outputs(network, images)
+    assert str(caught.value).endswith("too far from those seen at fit: scale them likewise.")
+    images[rows] = 1e38
+    network.layers[3].weight.data *= 1e9
+    finite = predict_outputs(LayerOutputs(network, SOURCES[:2]), images, CHUNK)
+    assert all(np.isfinite(values).all() for values in finite)
+    with pytest.raises(ValueError, match=re.escape(text)):
+        outputs(network, images)
+
+
+def test_outputs_of_a_network_in_training_mode(network):
+    """Catches statistics of the chunk, and a mode that stays changed: predict works beside it."""
+    expected = outputs(network, IMAGES)
+    network.train()
+    assert_equal_outputs(outputs(network, IMAGES), expected)
+    assert network.training
+
+
+class NeedsMemory(nn.Sequential):
+    """Runs out of memory above 5 images, as a GPU does."""
+
+    def forward(self, pixels):
+        if len(pixels) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(pixels)
+
+
+def test_memory_that_runs_out_halves_the_chunk_of_outputs(network):
+    """Catches an image that is lost or doubled where the chunk changes."""
+    tight = NeedsMemory(network)
+    sources = [Source(f"0.{layer}", is_input) for layer, is_input in SOURCES]
+    found = predict_outputs(LayerOutputs(tight, sources), IMAGES, 16)
+    for values, others in zip(found, outputs(network, IMAGES), strict=True):
+        assert_allclose(values, others, atol=1e-5)
