@@ -136,7 +136,7 @@ class FeatureMapDisplay:
         n_columns = min(n_maps, max((maps.shape[-1] for maps in self.maps.values()), default=1))
         style = {"cmap": cmap} | (im_kw or {})
         strip = _as_strip(self.vector)
-        strip_height = 0.35 + 0.06 * len(strip)
+        strip_height = 0.35 + min(0.06 * len(strip), 1.2)
         heights = [1.3, *(1.15 for _ in self.maps), strip_height, 1.2]
         self.ax_ = own_axes(ax, type(self).__name__, 9.0, sum(heights) + GAP * len(heights))
         self.figure_ = self.ax_.figure
