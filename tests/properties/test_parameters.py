@@ -53,6 +53,7 @@ ALLOWED = {
             ),
         ]
     ),
+    "feature_layer": st.sampled_from(["dense", "flatten", "normalize"]),
     "image_shape": st.sampled_from([None, (6, 7), [6, 7, 1], np.array([6, 7])]),
     "data_format": st.sampled_from(["auto", "channels_last"]),
     "augment": st.none() | AUGMENTATION | st.lists(AUGMENTATION, max_size=4),
@@ -88,6 +89,7 @@ def test_any_allowed_value_fits(parameters):
     probabilities = model.fit(X, y).predict_proba(X)
     assert probabilities.shape == (24, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert model.transform(X).shape == (24, len(model.get_feature_names_out()))
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,8 @@ def test_any_allowed_value_fits(parameters):
         ("dropout", 1.0),
         ("layers", "conv"),
         ("layers", [3]),
+        ("feature_layer", "dense9"),
+        ("feature_layer", None),
         ("image_shape", (8,)),
         ("image_shape", (8, 0)),
         ("data_format", "NHWC"),
