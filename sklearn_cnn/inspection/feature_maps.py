@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sklearn_cnn._counts import is_count
+from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack, tile
 from sklearn_cnn.inspection.subject import (
     as_pictures,
@@ -131,8 +131,7 @@ class FeatureMapDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        if not is_count(n_maps):
-            raise ValueError(f"n_maps must be a whole number of at least 1. Got n_maps={n_maps!r}.")
+        check_count(n_maps, "n_maps")
         n_columns = min(n_maps, max((maps.shape[-1] for maps in self.maps.values()), default=1))
         style = {"cmap": cmap} | (im_kw or {})
         strip = _as_strip(self.vector)

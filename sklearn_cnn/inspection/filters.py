@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_cnn._counts import is_count
+from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
 from sklearn_cnn.inspection.subject import find_classifier
 
@@ -93,10 +93,7 @@ class FilterDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        if not is_count(n_filters):
-            raise ValueError(
-                f"n_filters must be a whole number of at least 1. Got n_filters={n_filters!r}."
-            )
+        check_count(n_filters, "n_filters")
         drawn = np.asarray(self.filters)[:n_filters]
         is_coloured = drawn.shape[-1] == 3
         largest = float(np.abs(drawn).max()) or 1.0

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from sklearn_cnn._counts import is_count
+from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
 from sklearn_cnn.inspection.subject import (
     as_pictures,
@@ -259,10 +259,7 @@ class MistakesDisplay:
         display_labels: Any,
         plot_kw: dict[str, Any],
     ) -> "MistakesDisplay":
-        if not is_count(n_shown):
-            raise ValueError(
-                f"n_shown must be a whole number of at least 1. Got n_shown={n_shown!r}."
-            )
+        check_count(n_shown, "n_shown")
         names = check_display_labels(display_labels, classes)
         probabilities = np.asarray(y_proba)
         true = _numbers_of(column_or_1d(y_true), classes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from sklearn_cnn._counts import is_count
+from sklearn_cnn._counts import check_count, is_count
 
 PoolKind = Literal["max", "mean"]
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
@@ -49,11 +49,6 @@ def as_pair(size: Any, name: str) -> tuple[int, int]:
             f"Got {name}={size!r}."
         )
     return int(pair[0]), int(pair[1])
-
-
-def _check_count(value: Any, name: str) -> None:
-    if not is_count(value):
-        raise ValueError(f"{name} must be a whole number of at least 1. Got {name}={value!r}.")
 
 
 def _check_size(layer: Any, name: str) -> None:
@@ -106,7 +101,7 @@ class Conv:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        _check_count(self.channels, "channels")
+        check_count(self.channels, "channels")
         _check_size(self, "kernel_size")
         _check_size(self, "stride")
         _check_choice(self.padding, "padding", PADDINGS)
@@ -188,7 +183,7 @@ class Dense:
     units: int
 
     def __post_init__(self) -> None:
-        _check_count(self.units, "units")
+        check_count(self.units, "units")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ def layer_names(rows: Sequence[LayerRow]) -> list[str]:
     return list(dict.fromkeys(row.name for row in rows))
 
 
+def innermost_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules that hold no others, which have the rows, with their names."""
+    return [item for item in network.named_modules() if not any(item[1].children())]
+
+
 def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[LayerRow, ...]:
     """Run a blank image through a network, and note what each innermost module gives.
 
@@ -58,8 +63,7 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
 
         return module.register_forward_hook(hook)
 
-    innermost = [item for item in network.named_modules() if not any(item[1].children())]
-    handles = [note(name, module) for name, module in innermost]
+    handles = [note(name, module) for name, module in innermost_modules(network)]
     try:
         height, width, channels = image_shape
         device = next(network.buffers()).device

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn.network.copying import copy_network
+from sklearn_cnn.network.table import innermost_modules
 from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.hardware.threads import one_thread
 
@@ -49,10 +50,9 @@ def layer_times(
         if isinstance(output, torch.Tensor):
             passes[-1].append(seconds / n_images)
 
-    for module in copy.modules():
-        if not any(module.children()):
-            module.register_forward_pre_hook(start)
-            module.register_forward_hook(stop)
+    for _, module in innermost_modules(copy):
+        module.register_forward_pre_hook(start)
+        module.register_forward_hook(stop)
     height, width, channels = image_shape
     pixels = torch.zeros((n_images, channels, height, width), dtype=torch.uint8, device=device)
     with one_thread(), ordinary_modes(device), torch.inference_mode():

@@ -24,7 +24,7 @@ from sklearn_cnn import ImageReader, load_image_folder
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
 
 needs_callbacks = pytest.mark.skipif(
-    not HAS_CALLBACKS, reason="scikit-learn has callbacks since 1.9; the test below is for others"
+    not HAS_CALLBACKS, reason="scikit-learn has callbacks since 1.9"
 )
 
 
