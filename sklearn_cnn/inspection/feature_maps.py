@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack, tile
 from sklearn_cnn.inspection.subject import (
@@ -252,6 +253,7 @@ class FeatureMapDisplay:
         NotFittedError
             If it is not fitted.
         """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier = find_classifier(estimator)
         names = check_display_labels(display_labels, classifier.classes_)
         chosen = choose_image(find_images(estimator, X), image)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
 from sklearn_cnn.inspection.subject import find_classifier
@@ -167,6 +168,7 @@ class FilterDisplay:
         NotFittedError
             If it is not fitted.
         """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier = find_classifier(estimator)
         convolutions = {
             row.name: module

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import column_or_1d
 
+from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
 from sklearn_cnn.inspection.subject import (
@@ -168,6 +169,7 @@ class MistakesDisplay:
         NotFittedError
             If it is not fitted.
         """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier = find_classifier(estimator)
         images = find_images(estimator, X)
         return cls._from_images(
@@ -227,6 +229,7 @@ class MistakesDisplay:
         ValueError
             If the arguments do not go together, or a parameter is out of range.
         """
+        check_matplotlib_support(f"{cls.__name__}.from_predictions")
         pictures = np.asarray(images)
         if pictures.ndim == 3:
             low, high = float(pictures.min()), float(pictures.max())

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
 from sklearn_cnn.inspection.panels import image_style, own_axes
 from sklearn_cnn.inspection.subject import (
@@ -205,6 +206,7 @@ class SaliencyDisplay:
         NotFittedError
             If it is not fitted.
         """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier: Any = find_classifier(estimator)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}. Got method={method!r}.")

@@ -84,8 +84,8 @@ def choose_image(images: np.ndarray, image: Any) -> np.ndarray:
     is_number = isinstance(image, Integral) and not isinstance(image, bool)
     if not is_number or not -len(images) <= image < len(images):
         raise ValueError(
-            f"image must be the number of an image in X, from 0 to {len(images) - 1}. Got "
-            f"image={image!r}."
+            f"image must be the number of an image in X, from 0 to {len(images) - 1}, or from "
+            f"-{len(images)} to -1 counted from its end. Got image={image!r}."
         )
     return np.asarray(images[int(image)])[np.newaxis]
 

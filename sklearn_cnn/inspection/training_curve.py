@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack
 from sklearn_cnn.inspection.subject import find_classifier
 from sklearn_cnn.training.stopping import rank_of_epoch
@@ -141,6 +142,7 @@ class TrainingCurveDisplay:
         NotFittedError
             If it is not fitted.
         """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier: Any = find_classifier(estimator)
         epochs = list(classifier.history_)
         rates, scores = [epoch["learning_rate"] for epoch in epochs], classifier.validation_scores_

@@ -158,10 +158,14 @@ def test_every_part_lies_inside_of_the_axes(draw, fitted, numbers, display):
 def test_without_matplotlib_the_error_names_the_display(
     draw, fitted, numbers, display, monkeypatch
 ):
+    """Catches an error that comes only after minutes of computing what cannot be drawn."""
+    made = draw(display, fitted, *numbers)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    text = rf"^{display.__name__}\.plot requires matplotlib"
+    with pytest.raises(ImportError, match=rf"^{display.__name__}\.plot requires matplotlib"):
+        made.plot()
+    text = rf"^{display.__name__}\.from_estimator requires matplotlib"
     with pytest.raises(ImportError, match=text):
-        draw(display, fitted, *numbers)
+        draw(display, "no estimator, which nothing has looked at yet", *numbers)
 
 
 @pytest.mark.parametrize("display", WITH_IMAGES)
