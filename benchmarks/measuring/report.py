@@ -32,6 +32,7 @@ TABLE = (
     "digits_accuracy.py",
     "image_folder.py",
     "search.py",
+    "arithmetic.py",
     "accuracy_against_seconds.py",
 )
 """Benchmarks that answer with rows of the table."""
