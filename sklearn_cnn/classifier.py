@@ -43,7 +43,8 @@ class CNNClassifier(
     kernel_size : int or (height, width), default=3
         Size of the convolution kernels, in pixels.
     pooling : {"max", "mean"}, default="max"
-        What pooling takes of a window.
+        What pooling takes of a window: the maximum of what the convolution gives, or the mean of
+        what has been normalised and activated.
     pool_size : int or (height, width), default=2
         Size and step of the pooling window, in pixels. A side shorter than it is not pooled.
     dense_units : int or sequence of int, default=(128,)

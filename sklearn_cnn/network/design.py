@@ -41,8 +41,9 @@ def design_network(
 ) -> tuple[Layer, ...]:
     """List the layers of a convolution, pooling, flattening, full-connection network.
 
-    A block is convolution, pooling, normalisation, activation. A side too short to be pooled is
-    left as it is, and a kernel is cut to what can touch the image, so every image has a network.
+    A block is convolution, pooling, normalisation, activation; the mean is taken of what has been
+    activated, behind the other two. A side too short to be pooled is left as it is, and a kernel is
+    cut to what can touch the image, so every image has a network.
 
     Parameters
     ----------
@@ -102,12 +103,11 @@ def design_network(
         if isinstance(conv_channels, str) and 1 < block == len(blocks):
             left = max(height // window[0], width // window[1])
             window = window if left >= FINAL_SIDE else (1, 1)
-        if window != (1, 1):
-            layers.append(Pool(pooling, window))
-            height, width = height // window[0], width // window[1]
-        if batch_norm:
-            layers.append(BatchNorm())
-        layers.append(Activation(activation))
+        pooled: list[Layer] = [] if window == (1, 1) else [Pool(pooling, window)]
+        activated: list[Layer] = [BatchNorm()] if batch_norm else []
+        activated.append(Activation(activation))
+        layers += [*activated, *pooled] if pooling == "mean" else [*pooled, *activated]
+        height, width = height // window[0], width // window[1]
     layers.append(Flatten())
     for units in _counts(dense_units, "dense_units"):
         layers += [Dense(units), Activation(activation)]

@@ -184,20 +184,26 @@ def test_kernels_are_cut_by_the_maps_that_reach_them():
     assert kernels_of(layers) == [(5, 5), (3, 3), (1, 1)]
 
 
-def test_a_block_in_order():
-    """Would catch layers in another order, and other values than the parameters."""
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+def test_a_block_in_order(pooling):
+    """Would catch layers in another order, and other values than the parameters.
+
+    The mean is taken last: a mean of what a convolution gives is but a wider convolution.
+    """
     layers = design_network(
         (8, 8, 1),
         conv_channels=(4, 6),
         kernel_size=5,
-        pooling="mean",
+        pooling=pooling,
         dense_units=(7, 3),
         activation="tanh",
         dropout=0.25,
     )
+    pool, activation = [Pool(pooling, (2, 2))], [BatchNorm(), Activation("tanh")]
+    block = {"max": pool + activation, "mean": activation + pool}[pooling]
     assert layers == (
-        *(Conv(4, (5, 5), bias=False), Pool("mean", (2, 2)), BatchNorm(), Activation("tanh")),
-        *(Conv(6, (5, 5), bias=False), Pool("mean", (2, 2)), BatchNorm(), Activation("tanh")),
+        *(Conv(4, (5, 5), bias=False), *block),
+        *(Conv(6, (5, 5), bias=False), *block),
         Flatten(),
         *(Dense(7), Activation("tanh"), Dropout(0.25)),
         *(Dense(3), Activation("tanh"), Dropout(0.25)),
