@@ -12,6 +12,7 @@ beside other work. It writes ``benchmarks/ABLATION.md`` anew after each row.
 import statistics
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ from measuring.data import Images, load
 from measuring.results import ask
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-from sklearn_cnn import CNNClassifier, ImageReader, RandomFlip, RandomShift, load_image_folder
+from sklearn_cnn import (
+    CNNClassifier,
+    Conv,
+    ImageReader,
+    RandomFlip,
+    RandomShift,
+    load_image_folder,
+)
+from sklearn_cnn.network.design import design_network
 
 ROWS: list[dict[str, Any]] = [
     {},
@@ -50,8 +59,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 """The defaults, then what each row has in place of one of them."""
 
-WIDTHS = {"half": (16, 32, 64), "double": (64, 128, 256), "one block less": (32, 64, 128)}
-"""Of up to three blocks, as "auto" gives sides of 28 and 32; digits of 8 x 8 have one."""
+SHARES = {"half": 0.5, "double": 2}
+"""Of the feature maps that the default network has; pooling stays as it is there."""
 
 Fit = Callable[..., float]
 
@@ -62,7 +71,7 @@ def digits() -> Fit:
 
     def score(seed: int, **parameters: Any) -> float:
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-        model = CNNClassifier(random_state=seed, **_for_blocks(parameters, 1))
+        model = CNNClassifier(random_state=seed, **_in_numbers(parameters, (8, 8, 1)))
         return float(cross_val_score(model, split.X, split.y, cv=folds).mean())
 
     return score
@@ -73,7 +82,7 @@ def fashion(folder: str) -> Fit:
     split = load(Images(folder, 6000, 10000))
 
     def score(seed: int, **parameters: Any) -> float:
-        options = {"max_epochs": 10, "random_state": seed, **_for_blocks(parameters, 3)}
+        options = {"max_epochs": 10, "random_state": seed, **_in_numbers(parameters, (28, 28, 1))}
         return CNNClassifier(**options).fit(split.X, split.y).score(split.X_test, split.y_test)
 
     return score
@@ -88,19 +97,28 @@ def cifar(folder: str) -> Fit:
 
     def score(seed: int, **parameters: Any) -> float:
         options: dict[str, Any] = {"max_epochs": 6, "augment": (RandomFlip(), RandomShift())}
-        options |= {"random_state": seed, **_for_blocks(parameters, 3)}
+        options |= {"random_state": seed, **_in_numbers(parameters, (32, 32, 3))}
         return CNNClassifier(**options).fit(X, training.target).score(X_test, test.target)
 
     return score
 
 
-def _for_blocks(parameters: dict[str, Any], n_blocks: int) -> dict[str, Any]:
-    """Put numbers in place of the words for widths."""
-    word = parameters.get("conv_channels", "")
-    if word not in WIDTHS:
+def _in_numbers(parameters: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Put numbers, or layers, in place of the words for widths."""
+    word, default = parameters.get("conv_channels"), design_network(shape)
+    if word == "one block less":
+        widths = [layer.channels for layer in default if isinstance(layer, Conv)]
+        return {"conv_channels": widths[:-1]}
+    if word not in SHARES:
         return parameters
-    n_blocks -= word == "one block less"
-    return parameters | {"conv_channels": WIDTHS[word][:n_blocks]}
+    return {
+        "layers": [
+            replace(layer, channels=int(SHARES[word] * layer.channels))
+            if isinstance(layer, Conv)
+            else layer
+            for layer in default
+        ]
+    }
 
 
 def write(table: list[str], seeds: int, path: Path) -> None:
@@ -108,8 +126,9 @@ def write(table: list[str], seeds: int, path: Path) -> None:
     heading = (
         "# What each default is worth\n\nTest accuracy in percent: mean over "
         f"{seeds} seeds, and the standard deviation between them. Differences of less than that "
-        "say nothing. A row changes what it names; what is measured on, and how long, the command "
-        "says.\n\n`python benchmarks/ablation.py --fashion FOLDER --cifar FOLDER`\n\n"
+        "say nothing. A row changes what it names, and leaves pooling as it is; digits with one "
+        "block less have no convolution. What is measured on, and how long, the command says.\n\n"
+        "`python benchmarks/ablation.py --fashion FOLDER --cifar FOLDER`\n\n"
     )
     path.write_text(heading + "\n".join(table) + "\n")
 

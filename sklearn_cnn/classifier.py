@@ -58,7 +58,7 @@ class CNNClassifier(
         below 1.
     layers : sequence of layer descriptions, callable or None, default=None
         The network, in place of the eight parameters above. Either descriptions, such as
-        ``[Conv(16), Pool("mean"), Activation(), Flatten(), Dense(64)]``, to which the output layer
+        ``[Conv(16), Pool("max"), Activation(), Flatten(), Dense(64)]``, to which the output layer
         is added; or a callable ``(image_shape, n_outputs) -> torch.nn.Module``, with
         ``image_shape`` as (height, width, channels), whose module takes standardised images of
         shape (n, channels, height, width) and gives logits of shape (n, n_outputs). A model can

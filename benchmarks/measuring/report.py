@@ -159,8 +159,8 @@ def main() -> int:
         "Both sides in one run, taking turns, each in a process of its own, with all cores; "
         "medians, and the ratio's range over the rounds. Imports, first uses and the scoring of "
         "test images are outside the clock. A ratio is theirs to ours where its target says `at "
-        "least`, and ours to theirs where it says `at most`. A command goes behind `python "
-        "benchmarks/`.",
+        "least`, and ours to theirs where it says `at most`. The rows of `arithmetic.py` are of "
+        "one process. A command goes behind `python benchmarks/`.",
         "",
         *rows,
         *(["", *left_out] if left_out else []),

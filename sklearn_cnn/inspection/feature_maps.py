@@ -127,6 +127,8 @@ class FeatureMapDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         ValueError
             If ``n_maps`` is no count.
         ImportError
@@ -226,7 +228,7 @@ class FeatureMapDisplay:
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int, default=0
-            Which of them.
+            Which of them; -1 is the last.
         layers : sequence of str or None, default=None
             Names of layers that give maps; None for all convolutions and poolings.
         display_labels : array-like of shape (n_classes,) or None, default=None
@@ -246,6 +248,8 @@ class FeatureMapDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         TypeError
             If ``estimator`` is something else.
         ValueError

@@ -89,6 +89,8 @@ class FilterDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         ValueError
             If ``n_filters`` is no count.
         ImportError
@@ -161,6 +163,8 @@ class FilterDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         TypeError
             If ``estimator`` is something else.
         ValueError

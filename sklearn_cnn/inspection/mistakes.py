@@ -161,6 +161,8 @@ class MistakesDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         TypeError
             If ``estimator`` is something else.
         ValueError
@@ -226,6 +228,8 @@ class MistakesDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         ValueError
             If the arguments do not go together, or a parameter is out of range.
         """

@@ -166,7 +166,7 @@ class SaliencyDisplay:
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int, default=0
-            Which of them.
+            Which of them; -1 is the last.
         method : {"gradient", "grad_cam", "occlusion"}, default="gradient"
             See the notes above.
         target : label or None, default=None
@@ -198,6 +198,8 @@ class SaliencyDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         TypeError
             If ``estimator`` is something else.
         ValueError

@@ -137,6 +137,8 @@ class TrainingCurveDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is not installed.
         TypeError
             If ``estimator`` is something else.
         NotFittedError

@@ -41,9 +41,9 @@ def design_network(
 ) -> tuple[Layer, ...]:
     """List the layers of a convolution, pooling, flattening, full-connection network.
 
-    A block is convolution, pooling, normalisation, activation; the mean is taken of what has been
-    activated, behind the other two. A side too short to be pooled is left as it is, and a kernel is
-    cut to what can touch the image, so every image has a network.
+    A block is convolution, maximum pooling, normalisation, activation; or convolution,
+    normalisation, activation, mean pooling. A side too short to be pooled is left as it is, and a
+    kernel is cut to what can touch the image, so every image has a network.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def design_network(
     kernel_size, pool_size : int or (height, width)
         Sizes of the kernel and of the pooling window.
     pooling : {"max", "mean"}
-        Kind of pooling.
+        Kind of pooling, and with it the place in the block.
     dense_units : int or sequence of int
         Units of each hidden dense layer.
     activation : str
@@ -103,10 +103,13 @@ def design_network(
         if isinstance(conv_channels, str) and 1 < block == len(blocks):
             left = max(height // window[0], width // window[1])
             window = window if left >= FINAL_SIDE else (1, 1)
-        pooled: list[Layer] = [] if window == (1, 1) else [Pool(pooling, window)]
-        activated: list[Layer] = [BatchNorm()] if batch_norm else []
-        activated.append(Activation(activation))
-        layers += [*activated, *pooled] if pooling == "mean" else [*pooled, *activated]
+        pool_layers: list[Layer] = [] if window == (1, 1) else [Pool(pooling, window)]
+        activation_layers: list[Layer] = [BatchNorm()] if batch_norm else []
+        activation_layers.append(Activation(activation))
+        if pooling == "mean":  # which does not commute with the activation, as the maximum does
+            layers += [*activation_layers, *pool_layers]
+        else:
+            layers += [*pool_layers, *activation_layers]
         height, width = height // window[0], width // window[1]
     layers.append(Flatten())
     for units in _counts(dense_units, "dense_units"):

@@ -1,6 +1,7 @@
 """MistakesDisplay: which images are the worst mistakes, by hand, and what is written above them."""
 
 import re
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -250,3 +251,10 @@ def test_tiles_do_not_overlap():
     assert len(corners) == 3
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_predictions_without_matplotlib(monkeypatch):
+    """Catches an error that comes only after the arguments have been worked on."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"^MistakesDisplay\.from_predictions requires"):
+        MistakesDisplay.from_predictions("no images", None, None)

@@ -199,8 +199,9 @@ def test_a_block_in_order(pooling):
         activation="tanh",
         dropout=0.25,
     )
-    pool, activation = [Pool(pooling, (2, 2))], [BatchNorm(), Activation("tanh")]
-    block = {"max": pool + activation, "mean": activation + pool}[pooling]
+    block = (Pool("max", (2, 2)), BatchNorm(), Activation("tanh"))
+    if pooling == "mean":
+        block = (BatchNorm(), Activation("tanh"), Pool("mean", (2, 2)))
     assert layers == (
         *(Conv(4, (5, 5), bias=False), *block),
         *(Conv(6, (5, 5), bias=False), *block),
@@ -214,6 +215,8 @@ def test_without_batch_norm_the_kernels_have_a_bias():
     """Would catch maps without any offset."""
     layers = design_network((8, 8, 1), conv_channels=4, batch_norm=False)
     assert layers[:3] == (Conv(4, (3, 3), bias=True), Pool("max", (2, 2)), Activation())
+    layers = design_network((8, 8, 1), conv_channels=4, batch_norm=False, pooling="mean")
+    assert layers[:3] == (Conv(4, (3, 3), bias=True), Activation(), Pool("mean", (2, 2)))
 
 
 @pytest.mark.parametrize(("dropout", "n_dropouts"), [(0, 0), (0.0, 0), (0.01, 2), (0.99, 2)])
@@ -240,6 +243,7 @@ SIZES = st.integers(1, 20) | st.tuples(st.integers(1, 20), st.integers(1, 20))
     kernel_size=SIZES,
     pool_size=SIZES,
     batch_norm=st.booleans(),
+    pooling=st.sampled_from(["max", "mean"]),
 )
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_every_image_has_a_network(image_shape, **parameters):
