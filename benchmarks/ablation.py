@@ -105,20 +105,20 @@ def cifar(folder: str) -> Fit:
 
 def _in_numbers(parameters: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
     """Put numbers, or layers, in place of the words for widths."""
-    word, default = parameters.get("conv_channels"), design_network(shape)
+    word = parameters.get("conv_channels")
+    if word is None:
+        return parameters
+    default = design_network(shape)
     if word == "one block less":
         widths = [layer.channels for layer in default if isinstance(layer, Conv)]
-        return {"conv_channels": widths[:-1]}
-    if word not in SHARES:
-        return parameters
-    return {
-        "layers": [
-            replace(layer, channels=int(SHARES[word] * layer.channels))
-            if isinstance(layer, Conv)
-            else layer
-            for layer in default
-        ]
-    }
+        return parameters | {"conv_channels": widths[:-1]}
+    layers = [
+        replace(layer, channels=int(SHARES[word] * layer.channels))
+        if isinstance(layer, Conv)
+        else layer
+        for layer in default
+    ]
+    return parameters | {"conv_channels": "auto", "layers": layers}
 
 
 def write(table: list[str], seeds: int, path: Path) -> None:

@@ -9,8 +9,6 @@ one thread, which has half of what two cores give.
 """
 
 import statistics
-import time
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from contenders.ours import make
 from measuring.results import Row, answer, ask
-from measuring.sides import WARM_UP
+from measuring.sides import WARM_UP, seconds
 
 from sklearn_cnn import CNNClassifier
 
@@ -32,13 +30,6 @@ CASES: dict[str, tuple[tuple[int, int, int], int, dict[str, Any]]] = {
     "two-block network, 8 x 8": ((8, 8, 1), 20_000, {"layers": "tutorial"}),
 }
 """Shape and number of images, and the network."""
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def peak(dtype: torch.dtype) -> float:

@@ -14,11 +14,11 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from measuring.sides import seconds
 from PIL import Image
 
 from sklearn_cnn import ImageReader, load_image_folder
@@ -30,13 +30,6 @@ except ImportError as error:
     sys.exit(f"{error}. The contenders: pip install -c constraints.txt -e '.[bench]'")
 
 Read = Callable[[], object]
-
-
-def seconds(run: Read) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def draw_photographs(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Fixtures that many tests share: the digits, and small classifiers that fit in a moment."""
 
 import os
+from contextlib import contextmanager
 
 # scikit-learn skips its array-API check without it, and SciPy reads it when first imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -39,6 +40,23 @@ def small():
         return CNNClassifier(**{**quick, **parameters})
 
     return make
+
+
+@pytest.fixture
+def left_alone():
+    """A context in which a network must keep its weights and statistics, and gain no hook."""
+
+    @contextmanager
+    def check(network):
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        yield
+        for module in network.modules():
+            assert not module._forward_hooks
+            assert not module._forward_pre_hooks
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, before[name]), name
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -133,6 +133,13 @@ def fit_in_epochs(
     return epochs
 
 
+def seconds(run: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
 _kept: list[Any] = []
 
 
@@ -145,18 +152,14 @@ def predict_seconds(contender: str, images: Images) -> float:
     """Time the probabilities of the test images, by the model that was kept."""
     X = prepared(contender, images).X_test
     gc.collect()
-    start = time.perf_counter()
-    _kept[0].predict_proba(X)
-    return time.perf_counter() - start
+    return seconds(lambda: _kept[0].predict_proba(X))
 
 
 def _timed_fit(contender: str, images: Images, options: dict[str, Any]) -> tuple[Any, float]:
     data = prepared(contender, images)
     model = module_of(contender).make(**options)
     _get_ready(model, data)
-    start = time.perf_counter()
-    model.fit(data.X, data.y)
-    return model, time.perf_counter() - start
+    return model, seconds(lambda: model.fit(data.X, data.y))
 
 
 def _get_ready(model: Any, data: Split) -> None:

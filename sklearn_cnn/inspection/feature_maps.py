@@ -131,8 +131,6 @@ class FeatureMapDisplay:
             If matplotlib is not installed.
         ValueError
             If ``n_maps`` is no count.
-        ImportError
-            If matplotlib is not installed.
         """
         check_count(n_maps, "n_maps")
         n_columns = min(n_maps, max((maps.shape[-1] for maps in self.maps.values()), default=1))

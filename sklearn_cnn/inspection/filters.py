@@ -93,8 +93,6 @@ class FilterDisplay:
             If matplotlib is not installed.
         ValueError
             If ``n_filters`` is no count.
-        ImportError
-            If matplotlib is not installed.
         """
         check_count(n_filters, "n_filters")
         drawn = np.asarray(self.filters)[:n_filters]

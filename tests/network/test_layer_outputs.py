@@ -152,18 +152,13 @@ def test_sequences_stay_as_they_are():
     assert outputs(network, pixels, Source("0")) == [pixels.reshape(1, 6, 4).tolist()]
 
 
-def test_the_network_is_left_alone():
+def test_the_network_is_left_alone(left_alone):
     """Catches hooks, weights or running statistics of the network itself."""
     network = Wrapped(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Flatten()).train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    copy = LayerOutputs(network, [Source("0"), Source("2", is_input=True)])
-    copy(torch.rand(4, 2, 2, 2))
+    with left_alone(network):
+        copy = LayerOutputs(network, [Source("0"), Source("2", is_input=True)])
+        copy(torch.rand(4, 2, 2, 2))
     assert network.training
-    for module in network.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name]), name
 
 
 def test_the_copy_goes_with_its_owner():
