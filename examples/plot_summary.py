@@ -22,8 +22,8 @@ digits = load_digits()
 classifier = CNNClassifier(max_epochs=5, random_state=0).fit(digits.images, digits.target)
 
 # %%
-# Printed, a summary is a table; in a notebook, it is part of the picture of the estimator, which is
-# kept here as a page to be opened in a browser.
+# Printed, a summary is a table. In a notebook, the picture of the estimator has the same table
+# without times; it is kept here as a page to be opened in a browser.
 summary = classifier.summary()
 print(summary)
 page = f'<!doctype html><meta charset="utf-8">{estimator_html_repr(classifier)}'

@@ -10,7 +10,7 @@ from sklearn_cnn._compat import FittedHTMLMixin
 from sklearn_cnn.fitting import images_at_once, read_pixels
 from sklearn_cnn.network.feature_layer import Source, feature_source, n_values
 from sklearn_cnn.network.layer_outputs import LayerOutputs
-from sklearn_cnn.network.summary import STYLE, NetworkSummary
+from sklearn_cnn.network.summary import STYLE, NetworkSummary, html_table, table_lines
 from sklearn_cnn.network.table import LayerRow, layer_names
 from sklearn_cnn.training.hardware.threads import threads_that_exist
 from sklearn_cnn.training.layer_times import layer_times
@@ -150,7 +150,9 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         NetworkSummary
             It prints as a table of the layers' names, kinds, output shapes, parameters and shares
             of the time for an image at prediction, with the totals. ``to_frame()`` makes a
-            DataFrame of it. The times are measured anew in each call, on blank images.
+            DataFrame of it. The times are measured anew in each call, on blank images. In a
+            notebook, the picture of a fitted estimator shows the same table without times, and
+            measures nothing.
 
         Raises
         ------
@@ -170,8 +172,7 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         n_images = min(self._chunk, IMAGES_OF_A_SUMMARY)
         with threads_that_exist():
             seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
-        weights = (weight for weight in self.net_.module_.parameters() if weight.requires_grad)
-        return NetworkSummary(self.layers_, seconds, sum(weight.numel() for weight in weights))
+        return NetworkSummary(self.layers_, seconds, self._count_parameters())
 
     def _outputs_of(self, images: np.ndarray, sources: list[Source]) -> list[np.ndarray]:
         """Compute what layers give, of images that were read before."""
@@ -192,8 +193,16 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         return n_values(source, self.net_.module_, self.layers_)
 
     def _fitted_html(self) -> str:
-        """Draw the table of layers, in the style of scikit-learn's tables."""
+        """Draw the table of layers, in the style of scikit-learn's tables.
+
+        It measures no times: a notebook draws it whenever it shows the estimator.
+        """
+        table = html_table(table_lines(self.layers_, self._count_parameters()))
         return (
             f'{STYLE}<div class="estimator-table"><details open><summary>Layers</summary>'
-            f"{self.summary().as_html_table()}</details></div>"
+            f"{table}</details></div>"
         )
+
+    def _count_parameters(self) -> int:
+        weights = self.net_.module_.parameters()
+        return sum(weight.numel() for weight in weights if weight.requires_grad)

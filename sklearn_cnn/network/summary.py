@@ -10,8 +10,6 @@ from sklearn_cnn.network.table import LayerRow
 if TYPE_CHECKING:
     import pandas as pd
 
-HEADINGS = ("layer", "kind", "output", "parameters", "time")
-
 
 @dataclass(frozen=True, repr=False)
 class NetworkSummary:
@@ -91,27 +89,17 @@ class NetworkSummary:
         }
         return pd.DataFrame(columns)
 
-    def _cells(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                row.name,
-                row.kind,
-                " x ".join(map(str, row.output_shape)),
-                f"{row.n_parameters:,}",
-                f"{share:.0%}".replace("%", " %"),
-            )
-            for row, share in zip(self.rows, self.time_shares, strict=True)
-        ]
-
-    def _totals(self) -> tuple[str, ...]:
+    def _lines(self) -> list[tuple[str, ...]]:
         milliseconds = 1e3 * self.seconds_per_image
         digits = ".2g" if milliseconds < 99.5 else ",.0f"  # 120, not 1.2e+02
-        time = f"{milliseconds:{digits}} ms an image"
-        return ("total", "", "", f"{self.n_parameters:,}", time)
+        shares = [f"{share:.0%}".replace("%", " %") for share in self.time_shares]
+        times = ["time", *shares, f"{milliseconds:{digits}} ms an image"]
+        lines = table_lines(self.rows, self.n_parameters)
+        return [(*line, time) for line, time in zip(lines, times, strict=True)]
 
     def __repr__(self) -> str:
         """Write the table in columns."""
-        lines = [HEADINGS, *self._cells(), self._totals()]
+        lines = self._lines()
         *widths, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
         widths.append(max(len(line[-1]) for line in lines[:-1]))
         texts = []
@@ -125,21 +113,31 @@ class NetworkSummary:
 
     def _repr_html_(self) -> str:
         """Write the table in HTML."""
-        return f"{STYLE}{self.as_html_table()}"
+        return f"{STYLE}{html_table(self._lines())}"
 
-    def as_html_table(self) -> str:
-        """Write the table in HTML, without its style."""
-        heading = _html_cells(HEADINGS, tag="th")
-        body = "".join(f"<tr>{_html_cells(cells)}</tr>" for cells in self._cells())
-        total = f'<tr class="total">{_html_cells(self._totals())}</tr>'
-        return (
-            '<table class="sklearn-cnn-layers">'
-            f"<tbody><tr>{heading}</tr>{body}{total}</tbody></table>"
-        )
+
+def table_lines(rows: Sequence[LayerRow], n_parameters: int) -> list[tuple[str, ...]]:
+    """Write the cells of the table's lines, without times: the heading, the layers, the total."""
+    cells = [
+        (row.name, row.kind, " x ".join(map(str, row.output_shape)), f"{row.n_parameters:,}")
+        for row in rows
+    ]
+    heading = ("layer", "kind", "output", "parameters")
+    return [heading, *cells, ("total", "", "", f"{n_parameters:,}")]
+
+
+def html_table(lines: Sequence[tuple[str, ...]]) -> str:
+    """Write the lines in HTML, without a style: the first as heading, the last as total."""
+    heading, *rows, total = lines
+    body = "".join(f"<tr>{_html_cells(cells)}</tr>" for cells in rows)
+    return (
+        f'<table class="sklearn-cnn-layers"><tbody><tr>{_html_cells(heading, tag="th")}</tr>{body}'
+        f'<tr class="total">{_html_cells(total)}</tr></tbody></table>'
+    )
 
 
 def _html_cells(cells: Sequence[str], tag: str = "td") -> str:
-    classes = ("", "", "", ' class="number"', ' class="number"')
+    classes = ["", "", "", *[' class="number"'] * (len(cells) - 3)]
     return "".join(
         f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, cells, strict=True)
     )
