@@ -172,7 +172,7 @@ class CNNClassifier(
     On a CPU, a batch of a network of some size is trained in parts of up to 32 images, side by side
     in up to 8 threads; its result does not depend on how many there are, nor on ``n_jobs``. Batch
     normalisation takes the statistics of each part. Small networks, and modules of your own, train
-    in one thread. Prediction uses all threads, or one in a forked process.
+    in one thread. Prediction computes chunks of images side by side, each in one thread.
 
     References
     ----------

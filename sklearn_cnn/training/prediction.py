@@ -5,6 +5,7 @@ therefore has the same number of them: the last is filled up with zeros, which a
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -31,9 +32,8 @@ def predict_logits(
     chunk : int
         Images of a chunk; it is halved where the memory of a GPU does not hold it.
     n_at_once : int, default=1
-        Chunks that may be computed side by side on a CPU, each in one thread, if there are as many
-        threads. Threads that share a chunk wait for each other after each layer, which takes long
-        where other work keeps one of them from running.
+        Chunks that may be computed side by side on a CPU, if there are as many threads. Each is
+        computed in one thread, so that it is rounded alike for any number of them.
 
     Returns
     -------
@@ -84,10 +84,12 @@ def _outputs(
     if network.training:
         network.eval()
     n_threads = min(n_at_once, torch.get_num_threads(), -(-len(images) // chunk))
-    if device.type == "cpu" and n_threads > 1:
-        results = _side_by_side(network, images, chunk, n_threads)
-    else:
-        results = _in_turn(network, images, chunk, device, wait_on)
+    # Threads that share a matrix product may split its sums, which rounds otherwise.
+    with one_thread() if device.type == "cpu" else nullcontext():
+        if device.type == "cpu" and n_threads > 1:
+            results = _side_by_side(network, images, chunk, n_threads)
+        else:
+            results = _in_turn(network, images, chunk, device, wait_on)
     for result in results:
         broken = np.flatnonzero(~np.isfinite(result.reshape(len(images), -1)).all(axis=1))
         if len(broken):
@@ -109,12 +111,11 @@ def _side_by_side(
             outputs = _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
             return [output.numpy() for output in outputs]
 
-    with one_thread():
-        pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
-        try:
-            chunks = list(pool.map(compute, range(0, len(images), chunk)))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        chunks = list(pool.map(compute, range(0, len(images), chunk)))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
 

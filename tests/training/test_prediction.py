@@ -189,6 +189,26 @@ def test_chunks_side_by_side_give_the_same_outputs(network, n_at_once):
     assert torch.get_num_threads() == 3
 
 
+def wide_module(image_shape, n_outputs):
+    height, width, channels = image_shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(height * width * channels, n_outputs))
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("layers", [None, wide_module])
+def test_one_chunk_does_not_depend_on_the_number_of_threads(small, layers):
+    """A dense layer on 1,152 values and more. Catches threads that share a matrix product and split
+    its sums, so that few images are rounded otherwise than many; seen on a processor with AMX."""
+    images = np.random.default_rng(0).integers(0, 256, (130, 24, 24, 3), dtype=np.uint8)
+    classifier = small(layers=layers, max_epochs=1).fit(images[:40], np.arange(40) % 2)
+    expected = classifier.predict_proba(images)
+    for n_threads in (3, 2, 1):
+        torch.set_num_threads(n_threads)
+        for n in (1, 40, 64, 65):
+            assert_array_equal(classifier.predict_proba(images[:n]), expected[:n])
+            assert torch.get_num_threads() == n_threads
+
+
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("n", [10, 50])
 @pytest.mark.parametrize("n_at_once", [1, 2])
