@@ -174,6 +174,11 @@ class CNNClassifier(
     normalisation takes the statistics of each part. Small networks, and modules of your own, train
     in one thread. Prediction computes chunks of images side by side, each in one thread.
 
+    A network knows its training images by heart: their features separate the classes almost
+    perfectly. What learns from features of the same images is too sure of itself, and ignores other
+    columns that it is given. :class:`sklearn.ensemble.StackingClassifier` joins images and columns
+    without that; see :meth:`transform`.
+
     References
     ----------
     LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",

@@ -54,6 +54,16 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
             If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
             of that name.
 
+        Notes
+        -----
+        Features of the training images separate the classes far better than those of new images:
+        the network knows them by heart. Another estimator that learns from them, as in
+        ``make_pipeline(CNNClassifier(), LogisticRegression())``, ranks new images about as well as
+        the network itself does, with probabilities that are too sure; joined to other columns, it
+        ignores these. Stack the classifier with an estimator of those columns
+        (:class:`sklearn.ensemble.StackingClassifier`), or let the other estimator learn from images
+        that the network has not seen.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits
