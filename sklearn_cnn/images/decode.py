@@ -35,6 +35,7 @@ from sklearn_cnn.images.eight_bits import array_to_image, to_eight_bits
 from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
 from sklearn_cnn.images.framing import REDUCING_GAP, frame_image, shrink_divisor
 from sklearn_cnn.images.reading import CHANNELS, Reading
+from sklearn_cnn.images.structure import SHRINKABLE, read_jpeg_frame
 
 FORMATS = tuple(
     plugin.format
@@ -154,6 +155,8 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
         if pixels is not None:
             return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
         with _open_image(io.BytesIO(content)) as image:
+            if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
+                _shrink(image, content, reading)
             return _finish(image, reading, _deep_gray(image))
     except (UnreadableImage, MemoryError):
         raise
@@ -225,15 +228,23 @@ def _deep_gray(image: Image.Image) -> tuple[int, bool] | None:
     return 2 ** min(16, max(8, bits)) - 1, image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
+def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Reading) -> None:
+    """Have a JPEG image decoded at a half, a quarter or an eighth, if that is large enough.
+
+    Only frames that are made of blocks can be: libjpeg ignores the wish for others, or refuses.
+    """
+    width, height = image.size
+    frame = read_jpeg_frame(content)
+    if frame is None or frame.marker not in SHRINKABLE or frame[2:4] != (height, width):
+        return
+    divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
+    if divisor > 1:
+        image.draft(None, (width // divisor, height // divisor))
+
+
 def _finish(image: Image.Image, reading: Reading, deep: tuple[int, bool] | None) -> np.ndarray:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
-    width, height = image.size
-    if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
-        divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
-        if divisor > 1:
-            image.draft(None, (width // divisor, height // divisor))
-    else:
-        _check_pixel_count(width, height)
+    _check_pixel_count(*image.size)
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     flat = _flatten(image) if deep is None else _flatten_deep_gray(image, *deep)

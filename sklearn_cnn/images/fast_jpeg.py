@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sklearn_cnn.images.structure import SHRINKABLE, read_jpeg_frame
+
 try:
     import simplejpeg
 except ImportError:  # an extra
@@ -44,11 +46,15 @@ def decode_plain_jpeg(
         return None
     if _EXIF in content or _XMP in content:
         return None
+    frame = read_jpeg_frame(content)
+    # It decodes other frames at full size into the memory of the size that was asked for.
+    if frame is None or frame.marker not in SHRINKABLE or frame.bits != 8:
+        return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-    except ValueError:  # damaged, or not to its liking
+    except (ValueError, KeyError):  # damaged, or of a sampling or colours that it cannot name
         return None
-    if colours not in ("YCbCr", "Gray"):
+    if colours not in ("YCbCr", "Gray") or (height, width) != (frame.height, frame.width):
         return None
     divisor = choose_divisor(width, height)
     try:

@@ -1,0 +1,58 @@
+"""Files that are built from their structure, so that each part of it can be chosen, right or wrong.
+
+Used by tests, and by scripts/fuzz_decoder.
+"""
+
+import struct
+
+
+def segment(marker, data):
+    """One segment of a JPEG file."""
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+def huffman_table(kind, number, counts=(1,), symbols=b"\0"):
+    """A table of codes, the counts of each length first; by default, one bit stands for 0."""
+    return segment(0xC4, bytes([kind << 4 | number, *counts, *bytes(16 - len(counts))]) + symbols)
+
+
+def n_units(width, height, sampling, components, side):
+    """Blocks, or samples of side 1, in a scan of some components."""
+    widest, highest = (max(factors) for factors in zip(*sampling, strict=True))
+    if len(components) == 1:
+        across, down = sampling[components[0]]
+        return -(-width * across // (widest * side)) * -(-height * down // (highest * side))
+    mcus = -(-width // (widest * side)) * -(-height // (highest * side))
+    return mcus * sum(sampling[i][0] * sampling[i][1] for i in components)
+
+
+def jpeg(
+    width,
+    height,
+    marker=0xC0,
+    sampling=((1, 1),),
+    *,
+    bits=8,
+    interleaved=True,
+    before=b"",
+    end=b"\xff\xd9",
+):
+    """A JPEG file of any kind of frame, whose pixels are all of the middle level.
+
+    Arithmetic coding apart, whose zeros stand for something else in a sequential frame.
+    """
+    lossless, progressive = marker & 3 == 3, marker & 3 == 2
+    frame = struct.pack(">BHHB", bits, height, width, len(sampling))
+    frame += b"".join(bytes([i, h << 4 | v, 0]) for i, (h, v) in enumerate(sampling, 1))
+    parts = [b"\xff\xd8", before, segment(0xDB, b"\0" + b"\1" * 64), segment(marker, frame)]
+    parts += [huffman_table(kind, 0) for kind in (0, 1)]
+    everything = list(range(len(sampling)))
+    for scan in [everything] if interleaved else [[i] for i in everything]:
+        spectrum = b"\1\0\0" if lossless else b"\0\0\0" if progressive else b"\0\x3f\0"
+        chosen = b"".join(bytes([i + 1, 0]) for i in scan)
+        parts.append(segment(0xDA, bytes([len(scan)]) + chosen + spectrum))
+        units = n_units(width, height, sampling, scan, 1 if lossless else 8)
+        n_bits = units * (1 if lossless or progressive else 2)
+        padding = 0xFF >> n_bits % 8 if n_bits % 8 else 0
+        parts.append(bytes(n_bits // 8) + bytes([padding] if padding else []))
+    return b"".join([*parts, end])
