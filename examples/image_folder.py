@@ -57,7 +57,7 @@ def load(folder: Path, on_error: str) -> tuple[Bunch, Bunch]:
     rows = np.arange(len(images.data))
     parts = train_test_split(rows, test_size=0.2, stratify=images.target, random_state=0)
     training, test = (
-        Bunch(data=images.data[part], target=images.target[part], target_names=images.target_names)
+        Bunch(data=images.data[part], labels=images.labels[part], target_names=images.target_names)
         for part in parts
     )
     return training, test
@@ -69,7 +69,7 @@ def search(model: Pipeline, training: Bunch, size: int) -> GridSearchCV:
         "imagereader__size": [(size, size), (size * 3 // 4, size * 3 // 4)],
         "cnnclassifier__dropout": [0.0, 0.3],
     }
-    found = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(training.data, training.target)
+    found = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(training.data, training.labels)
     results = found.cv_results_
     print(f"\n  {'size':<12}{'dropout':>8}{'accuracy':>10}{'+-':>8}")
     for i in np.argsort(results["rank_test_score"], kind="stable"):
@@ -82,15 +82,14 @@ def search(model: Pipeline, training: Bunch, size: int) -> GridSearchCV:
 def save_confusion_matrix(test: Bunch, predicted: np.ndarray, path: Path) -> None:
     """Draw which class is taken for which."""
     display = ConfusionMatrixDisplay.from_predictions(
-        test.target,
+        test.labels,
         predicted,
-        labels=np.arange(len(test.target_names)),
-        display_labels=test.target_names,
+        labels=test.target_names,
         cmap="Blues",
         colorbar=False,
         xticks_rotation=45,
     )
-    wrong = int((predicted != test.target).sum())
+    wrong = int((predicted != test.labels).sum())
     display.ax_.set_title(f"{wrong} of {len(predicted)} test images wrong")
     display.figure_.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(display.figure_)
@@ -98,9 +97,7 @@ def save_confusion_matrix(test: Bunch, predicted: np.ndarray, path: Path) -> Non
 
 def save_worst_mistakes(model: Pipeline, test: Bunch, path: Path) -> None:
     """Show the test images of whose wrong class the model is surest, 24 at most."""
-    display = MistakesDisplay.from_estimator(
-        model, test.data, test.target, n_shown=24, display_labels=test.target_names
-    )
+    display = MistakesDisplay.from_estimator(model, test.data, test.labels, n_shown=24)
     display.figure_.savefig(path, dpi=100)
     plt.close(display.figure_)
 
@@ -118,7 +115,7 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
 
     reader = ImageReader(size, cache=output / "decoded")
     model = make_pipeline(reader, CNNClassifier(random_state=0))
-    scores = cross_val_score(model, training.data, training.target, cv=3, n_jobs=2)
+    scores = cross_val_score(model, training.data, training.labels, cv=3, n_jobs=2)
     print(f"\n3-fold cross-validation, nothing tuned: {scores.mean():.4f} +- {scores.std():.4f}")
     found = search(model, training, size)
 
@@ -127,7 +124,7 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
     joblib.dump(best, output / "model.joblib")
     kept = joblib.load(output / "model.joblib")
     predicted = kept.predict(test.data)
-    print(f"\naccuracy on the test images: {(predicted == test.target).mean():.4f}")
+    print(f"\naccuracy on the test images: {(predicted == test.labels).mean():.4f}")
     save_confusion_matrix(test, predicted, output / "confusion_matrix.png")
     save_worst_mistakes(kept, test, output / "worst_mistakes.png")
     print(f"Saved model.joblib, confusion_matrix.png and worst_mistakes.png in {output}")

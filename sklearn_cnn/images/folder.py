@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -90,12 +90,14 @@ def load_image_folder(
             the order of the table.
         target : ndarray of shape (n_images,), int, or Series, or None
             The class of each file, as its place in ``target_names``; None without labels.
+        labels : ndarray of shape (n_images,), str or another type, or Series, or None
+            The class of each file by its name: a model that is fitted on them predicts names.
         target_names : list
             The classes.
         filenames : ndarray of shape (n_images,), str
             The paths.
-        frame : DataFrame of shape (n_images, 2) or None
-            With ``as_frame=True``, path and target.
+        frame : DataFrame of shape (n_images, 3) or None
+            With ``as_frame=True``, path, target and label; the path alone without labels.
         DESCR : str
             What was loaded, class by class.
 
@@ -139,8 +141,8 @@ def load_image_folder(
     ...         Path(folder, name).parent.mkdir(exist_ok=True)
     ...         Image.new("RGB", (8, 8)).save(Path(folder, name))
     ...     pets = load_image_folder(folder)
-    >>> pets.target_names, pets.target.tolist()
-    (['cat', 'dog'], [0, 0, 1])
+    >>> pets.labels.tolist(), pets.target.tolist()
+    (['cat', 'cat', 'dog'], [0, 0, 1])
     """
     folder = os.path.expanduser(os.fspath(container_path))
     if not os.path.isdir(folder):
@@ -186,15 +188,18 @@ def load_image_folder(
 
 
 def _check_classes(classes: Any) -> list[Any]:
-    array = np.asarray(classes, dtype=object)
-    wanted: list[Any] = array.tolist()
-    is_list = array.ndim == 1 and all(isinstance(name, Hashable) for name in wanted)
-    if not is_list or not wanted or len(set(wanted)) < len(wanted):
+    names: list[Any] = classes.tolist() if hasattr(classes, "tolist") else list(classes)
+    try:
+        in_order = isinstance(names, list) and not isinstance(classes, (Set, Mapping))
+        n_names = len(set(names)) if in_order else 0
+    except TypeError:  # lists among them, say
+        n_names = 0
+    if not n_names or n_names < len(names):
         raise ValueError(
             "classes must be a list that names at least one class, and none twice. Got "
             f"{classes!r}."
         )
-    return wanted
+    return names
 
 
 def _check_extensions(extensions: Any) -> frozenset[str] | None:
@@ -251,7 +256,8 @@ def _count_endings(endings: Mapping[str, int]) -> str:
 
 def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:
     paths = np.array(labelled.files)
-    target = None if labelled.target is None else np.array(labelled.target)
+    target: Any = None if labelled.target is None else np.array(labelled.target)
+    names: Any = None if target is None else _as_array(labelled.classes)[target]
     data: Any = paths
     frame = None
     if as_frame:
@@ -264,18 +270,28 @@ def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool
         frame = pd.DataFrame({"path": paths.astype(object)})
         data = frame[["path"]]
         if target is not None:
-            frame["target"] = target
-            target = frame["target"]
+            frame["target"], frame["label"] = target, names
+            target, names = frame["target"], frame["label"]
     if return_X_y:
         return data, target
     return Bunch(
         data=data,
         target=target,
+        labels=names,
         frame=frame,
         target_names=labelled.classes,
         filenames=paths,
         DESCR=_describe(labelled, folder),
     )
+
+
+def _as_array(classes: list[Any]) -> np.ndarray:
+    """Return names of classes in one dimension, none of them changed to the type of another."""
+    if len(set(map(type, classes))) == 1 and isinstance(classes[0], (str, bool, int, float)):
+        return np.array(classes)
+    array = np.empty(len(classes), dtype=object)
+    array[:] = classes
+    return array
 
 
 def _describe(labelled: Labelled, folder: str) -> str:

@@ -95,7 +95,9 @@ def test_the_search_goes_over_the_size_of_images(image_folder):
 def test_the_kept_model_gives_the_accuracy_that_is_printed(image_folder):
     said, folder = image_folder
     test = load_image_folder(folder / "shapes" / "test")
-    accuracy = joblib.load(folder / "output" / "model.joblib").score(test.data, test.target)
+    model = joblib.load(folder / "output" / "model.joblib")
+    accuracy = model.score(test.data, test.labels)
+    assert model.classes_.tolist() == ["circle", "square", "triangle"]
     assert f"accuracy on the test images: {accuracy:.4f}" in said
 
 

@@ -5,6 +5,7 @@ The files of most tests are empty, since listing opens none; those of "skip" are
 
 import contextlib
 import os
+import pickle
 import re
 import warnings
 from pathlib import Path
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.datasets import load_files
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -83,7 +86,7 @@ def test_a_bunch_like_that_of_load_files(pets):
     texts = load_files(pets, load_content=False)
     assert isinstance(found, Bunch)
     assert set(texts) <= set(found)
-    assert set(found) - set(texts) == {"data", "frame"}
+    assert set(found) - set(texts) == {"data", "frame", "labels"}
     assert found.target_names == texts.target_names == ["cat", "dog"]
     assert found.target.dtype == texts.target.dtype
     assert found.filenames.shape == texts.filenames.shape
@@ -129,7 +132,8 @@ def test_as_frame(pets):
     assert found.data.columns.tolist() == ["path"]
     assert isinstance(found.target, pd.Series)
     assert found.target.name == "target"
-    assert found.frame.columns.tolist() == ["path", "target"]
+    assert found.frame.columns.tolist() == ["path", "target", "label"]
+    assert found.frame["label"].tolist() == found.labels.tolist() == ["cat", "cat", "cat", "dog"]
     assert found.frame["path"].tolist() == found.data["path"].tolist() == found.filenames.tolist()
     assert found.frame["target"].tolist() == found.target.tolist() == [0, 0, 0, 1]
     assert isinstance(found.filenames, np.ndarray)
@@ -150,7 +154,47 @@ def test_as_frame_without_labels(pets):
     """Would catch a column of labels where there are none."""
     found = load_image_folder(pets, labels=None, as_frame=True)
     assert found.target is None
+    assert found.labels is None
     assert found.frame.columns.tolist() == ["path"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (["cat", "ant", "cat", "bee"], "U"),
+        ([10, 9, 10, 2], "i"),
+        ([True, False, True, True], "b"),
+        ([0.5, 0.5, 2.0, 1.0], "f"),
+        ([("a", 1), ("a", 2), ("b", 1), ("a", 1)], "O"),
+        ([2, True, 3, 4], "O"),
+    ],
+    ids=str,
+)
+def test_labels_are_the_names_of_the_classes_one_for_each_image(labels, kind, pets):
+    """Would catch a loaded model that answers 1 where it was to say "cat", names in the order of
+    the classes instead of that of the files, and names that NumPy changes to another type."""
+    table = pd.DataFrame({"path": IN_ORDER, "label": pd.Series(labels, dtype=object)})
+    found = load_image_folder(pets, labels=table)
+    assert found.labels.tolist() == labels
+    assert list(map(type, found.labels.tolist())) == list(map(type, labels))
+    assert found.labels.dtype.kind == kind
+    assert found.labels.shape == (4,)
+    assert [found.target_names[i] for i in found.target] == labels
+    in_order = load_image_folder(pets, labels=table, classes=found.target_names[::-1])
+    assert in_order.labels.tolist() == labels
+
+
+def test_a_model_fitted_on_labels_that_is_saved_and_loaded_predicts_names(tmp_path):
+    """Would catch a model that has only ever seen numbers."""
+    for name, colour in (("cat", "white"), ("dog", "black")):
+        for i in range(4):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("L", (4, 4), colour).save(tmp_path / name / f"{i}.png")
+    found = load_image_folder(tmp_path)
+    model = make_pipeline(ImageReader(size=4, mode="L"), DummyClassifier(strategy="prior"))
+    loaded = pickle.loads(pickle.dumps(model.fit(found.data, found.labels)))
+    assert loaded.classes_.tolist() == found.target_names
+    assert loaded.predict(found.data[:1]).tolist() == ["cat"]
 
 
 @pytest.mark.parametrize("form", ["str", "Path", "slash", "relative", "relative Path", "dot"])
@@ -447,6 +491,9 @@ def test_a_class_that_is_missing(pets):
         np.array("cat"),
         [["cat"], ["dog"]],
         [["cat"], ["dog", "ape"]],
+        [("cat", ["dog"])],
+        {"cat", "dog"},
+        {"cat": 0, "dog": 1},
     ],
     ids=str,
 )
