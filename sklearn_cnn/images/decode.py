@@ -1,8 +1,9 @@
 """One image, from wherever it comes, to pixels of the stated shape; the only import of Pillow.
 
-Files come from strangers. Only six formats are opened, told by content, whatever the name says;
-the number of pixels is read from the header and capped before anything is decoded; and what is
-wrong with a file becomes one error, :class:`UnreadableImage`, with a reason in words.
+Files come from strangers. Only seven formats are opened, and HEIC where pillow-heif is installed,
+told by content, whatever the name says; the number of pixels is read from the header and capped
+before anything is decoded; and what is wrong with a file becomes one error,
+:class:`UnreadableImage`, with a reason in words.
 """
 
 import errno
@@ -19,6 +20,7 @@ import PIL
 
 # The plugins of the allowed formats, so that none of the others is ever loaded.
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -29,16 +31,18 @@ from PIL import (
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
+    features,
 )
 
 from sklearn_cnn.images.eight_bits import array_to_image, to_eight_bits
 from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
+from sklearn_cnn.images.formats import describe_content, describe_raw_or_deep, is_heif, is_tiff
 from sklearn_cnn.images.framing import REDUCING_GAP, frame_image, shrink_divisor
 from sklearn_cnn.images.reading import CHANNELS, Reading
 from sklearn_cnn.images.structure import SHRINKABLE, read_jpeg_frame
 
 FORMATS = tuple(
-    plugin.format
+    str(plugin.format)
     for plugin in (
         JpegImagePlugin.JpegImageFile,
         PngImagePlugin.PngImageFile,
@@ -46,6 +50,7 @@ FORMATS = tuple(
         BmpImagePlugin.BmpImageFile,
         GifImagePlugin.GifImageFile,
         TiffImagePlugin.TiffImageFile,
+        *([AvifImagePlugin.AvifImageFile] if features.check("avif") else []),
     )
 )
 """What is opened, the likeliest first."""
@@ -154,7 +159,7 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
         pixels = decode_plain_jpeg(content, partial(_divisor, reading))
         if pixels is not None:
             return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
-        with _open_image(io.BytesIO(content)) as image:
+        with _open_image(content) as image:
             if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
                 _shrink(image, content, reading)
             return _finish(image, reading, _deep_gray(image))
@@ -190,19 +195,37 @@ def _read_file(path: Any) -> bytes:
         os.close(descriptor)
 
 
-def _open_image(file: BinaryIO) -> Image.Image:
+def _open_image(content: bytes) -> Image.Image:
     """Read the header."""
+    if not content:
+        raise UnreadableImage("it is empty")
+    if is_tiff(content) and (reason := describe_raw_or_deep(content)) is not None:
+        raise UnreadableImage(reason)
+    file = io.BytesIO(content)
     try:
-        image = Image.open(file, formats=FORMATS)
+        return (is_heif(content) and _open_heif(file)) or Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        file.seek(0)
-        if not file.read(1):
-            raise UnreadableImage("it is empty") from None
         raise UnreadableImage(
-            f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged"
+            describe_content(content)
+            or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"its header asks for too many pixels: {error}") from None
+
+
+def _open_heif(file: BinaryIO) -> Image.Image | None:
+    """Open a HEIC image with pillow-heif, which is not made known to all of Pillow; None without.
+
+    The image stands upright, since pillow-heif turns it.
+    """
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:  # not installed, or without its library
+        return None
+    try:
+        image: Image.Image = HeifImageFile(file)
+    except SyntaxError as error:
+        raise UnreadableImage(f"its HEIC header is damaged: {error}") from None
     return image
 
 

@@ -66,9 +66,10 @@ def load_image_folder(
         with the columns "path" (relative to ``container_path``) and "label" says which files to
         load, and their labels. None loads all images without labels, to predict them.
     extensions : str, sequence of str or None, default=(".png", ".jpg", ".jpeg", ".jpe", \
-".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-        Endings of the names that are taken, in upper or lower case; None takes all files. Does not
-        concern files named in a table.
+".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+        Endings of the names that are taken, in upper or lower case; None takes all files. Where
+        pillow-heif is installed, ".heic", ".heif" and ".hif" are among them. Does not concern
+        files named in a table.
     recursive : bool, default=True
         Whether to go into the folders inside a class.
     on_error : {"raise", "skip"}, default="raise"

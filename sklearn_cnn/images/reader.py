@@ -26,9 +26,9 @@ from sklearn_cnn.images.sources import list_sources
 class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Read image files into an array, as the first step of a pipeline.
 
-    Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP, GIF
-    (its first frame) and TIFF are read, told by content and not by name. EXIF orientation is
-    applied, and 16 bits are scaled to 8.
+    Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP,
+    GIF, TIFF and AVIF are read, and HEIC where pillow-heif is installed, told by content and not by
+    name. EXIF orientation is applied, and 16 bits are scaled to 8.
 
     Parameters
     ----------

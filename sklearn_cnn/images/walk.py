@@ -4,14 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 EXTENSIONS = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+    *((".heic", ".heif", ".hif") if find_spec("pillow_heif") else ()),
 )  # fmt: skip
-"""Endings of names of the formats that are read."""
+"""Endings of names of the formats that are read; pillow-heif is optional."""
 
 UNREAD_EXTENSIONS = frozenset([
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".ico", ".svg", ".psd", ".tga", ".ppm",
+    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".ico", ".svg", ".psd", ".tga", ".ppm",
     ".pgm", ".pbm", ".pnm", ".dcm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2",
 ])  # fmt: skip
 """Endings of other images, which whoever has such files would miss."""

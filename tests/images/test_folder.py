@@ -257,9 +257,9 @@ def test_class_folders_without_images(tmp_path):
     """Would catch an empty Bunch, which fails much later and elsewhere."""
     touch(tmp_path, "cat/notes.txt", "dog/notes.txt")
     text = (
-        f"container_path={str(tmp_path)!r}: there are no files ending in .bmp, .gif, .jfif, .jpe, "
-        ".jpeg, .jpg, .png, .tif, .tiff, .webp in its class folders that can be read. Of other "
-        "files, there are: 2 .txt."
+        f"container_path={str(tmp_path)!r}: there are no files ending in .avif, .bmp, .gif, .jfif, "
+        ".jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp in its class folders that can be read. Of "
+        "other files, there are: 2 .txt."
     )
     quietly_refuses(text, tmp_path)
     quietly_refuses(text, tmp_path, on_error="skip")
@@ -440,8 +440,8 @@ def test_a_named_class_may_be_empty(pets):
 
 def test_images_of_formats_that_are_not_read_are_counted(pets):
     """Would catch a phone's photographs that vanish without a word; other files may."""
-    touch(pets, "cat/a.HEIC", "cat/b.heic", "dog/c.avif", "dog/notes.txt", "dog/4.jfif")
-    with pytest.warns(UserWarning, match="left out: 2 .heic, 1 .avif. Convert") as caught:
+    touch(pets, "cat/a.HEIC", "cat/b.heic", "dog/c.jxl", "dog/notes.txt", "dog/4.jfif")
+    with pytest.warns(UserWarning, match="left out: 2 .heic, 1 .jxl. Convert") as caught:
         found = load_image_folder(pets)
     assert caught[0].filename == __file__
     assert names_of(found.data, pets)[-1] == "dog/4.jfif"

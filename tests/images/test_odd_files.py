@@ -49,6 +49,7 @@ FILES = {
     "TIFF": ("TIFF", {}),
     "TIFF, LZW": ("TIFF", {"compression": "tiff_lzw"}),
     "TIFF, JPEG": ("TIFF", {"compression": "jpeg"}),
+    "AVIF": ("AVIF", {}),
 }
 
 
@@ -115,6 +116,8 @@ def bomb(picture, name, side):
         content = save(picture, name, save_all=True, append_images=[picture.rotate(180)])
         sides = (side - 1).to_bytes(3, "little") * 2
         return in_header(content, content.index(b"VP8X") + 12, "6s", sides)
+    if name == "AVIF":
+        return in_header(content, content.index(b"ispe") + 8, ">II", side, side)
     for tag in (256, 257):  # TIFF
         content = in_header(content, content.index(struct.pack("<HHI", tag, 4, 1)) + 8, "<I", side)
     return content
@@ -133,7 +136,7 @@ def test_a_bomb_is_refused_by_its_header(picture, monkeypatch, name, side, ambie
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(
-            UnreadableImage, match=r"its header asks for too many pixels|it has \d+ x \d+ pixels"
+            UnreadableImage, match=r"asks for too many pixels|it has \d+ x \d+ pixels"
         ):
             decode(content, READING)
     assert not loaded
@@ -159,25 +162,12 @@ def test_the_cap_lies_where_pillow_begins_to_warn():
     assert 9_459**2 <= decoder.MAX_PIXELS < 9_460**2
 
 
-OTHER_FORMATS = {
-    "PPM": b"P6 1 1 255\n\0\0\0",
-    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n%%EndComments\nshowpage\n",
-    "PDF": b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n",
-    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>',
-    "XBM": b"#define a_width 1\n#define a_height 1\nstatic char a_bits[] = { 0 };",
-    "text": b"no picture at all",
-    "HTML": b"<!DOCTYPE html><title>404</title>",
-    "zeros": bytes(1000),
-    "one byte": b"\x89",
-}
-
-
-@pytest.mark.parametrize("name", [*OTHER_FORMATS, "ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000"])
+@pytest.mark.parametrize("name", ["ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000", "PPM", "PDF"])
 def test_other_formats_are_refused_whatever_their_name(tmp_path, picture, name):
     """Would catch a decoder that nobody asked for, or a name that is believed."""
     path = tmp_path / "picture.jpg"
-    path.write_bytes(OTHER_FORMATS.get(name) or save(picture, name))
-    with pytest.raises(UnreadableImage, match="no image of the formats JPEG, PNG, WEBP, BMP, GIF"):
+    path.write_bytes(save(picture, name))
+    with pytest.raises(UnreadableImage, match=r"^it is an? .* to PNG"):
         decode(path, READING)
 
 
@@ -191,10 +181,10 @@ def test_the_content_counts_and_not_the_name(tmp_path, picture, name, ending):
     np.testing.assert_array_equal(decode(path, READING), decode(content, READING))
 
 
-def test_only_six_decoders_are_loaded(tmp_path):
+def test_no_decoder_of_other_formats_is_loaded(tmp_path):
     """Would catch Pillow's forty other decoders, which strangers' files could reach."""
     path = tmp_path / "picture.png"
-    path.write_bytes(OTHER_FORMATS["text"])
+    path.write_bytes(b"no picture at all")
     code = (
         "import sys\n"
         "from PIL import Image\n"
