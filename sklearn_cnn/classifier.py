@@ -102,7 +102,9 @@ class CNNClassifier(
         Whether to hold out images, score them after each epoch, stop when the score stalls, and
         keep the weights of the best epoch.
     validation_fraction : float, default=0.1
-        Share of the images that early stopping holds out, stratified by class.
+        Share of the images that early stopping holds out, stratified by class. A class with a
+        single image is learnt from alone; where the share is smaller than the number of classes,
+        ``random_state`` draws those held out. Fewer than 30 images warn.
     n_iter_no_change : int, default=10
         Epochs without a better validation score after which early stopping ends training.
     tol : float, default=1e-4

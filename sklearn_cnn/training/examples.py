@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_cnn.training.batches import ImageDataset, TrainingData
 from sklearn_cnn.training.labels import encode_labels, loss_weights
-from sklearn_cnn.training.split import split_validation
+from sklearn_cnn.training.split import split_validation, warn_if_few
 
 
 class Examples(NamedTuple):
@@ -96,6 +96,7 @@ def divide_examples(
     if validation_fraction is None:
         return examples, TrainingData(examples.as_dataset(class_weight, classes), None)
     kept, held_out = split_validation(examples.targets, validation_fraction, seed, classes)
+    warn_if_few(len(held_out), stacklevel=5)
     training = examples.take(kept)
     return training, TrainingData(
         training.as_dataset(class_weight, classes),

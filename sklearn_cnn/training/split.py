@@ -1,14 +1,18 @@
 """The images that early stopping holds out."""
 
+import warnings
 from math import ceil
 
 import numpy as np
+
+ENOUGH = 30
+"""Held-out images; of fewer, each moves the accuracy by more than 3 percent."""
 
 
 def split_validation(
     targets: np.ndarray, fraction: float, seed: int, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a share of the images, with every class that has two of them on both sides.
+    """Hold out a share of the images, each class on both sides as far as that share allows.
 
     Parameters
     ----------
@@ -24,7 +28,8 @@ def split_validation(
     Returns
     -------
     training, validation : ndarray of int
-        Row numbers. A class with a single image is in training alone.
+        Row numbers. Every class is in training, a class with a single image in training alone.
+        Where the share is smaller than the number of classes, the seed draws those held out.
 
     Raises
     ------
@@ -32,8 +37,9 @@ def split_validation(
         If no class has two images.
     """
     counts = np.bincount(targets, minlength=len(classes))
-    rows = np.random.default_rng(seed).permutation(len(targets))
-    shares = _shares(np.where(counts > 1, counts, 0), fraction)
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(targets))
+    shares = _shares(np.where(counts > 1, counts, 0), fraction, rng)
     if not shares.any():
         raise ValueError(
             "early_stopping=True holds out images for validation, but every class has a single "
@@ -46,18 +52,39 @@ def split_validation(
     return np.setdiff1d(rows, held_out), np.sort(held_out)
 
 
-def _shares(counts: np.ndarray, fraction: float) -> np.ndarray:
+def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Return how many images of each class to hold out, by the method of largest remainders.
 
-    A class with images keeps one on each side; the others come as near their share as they can.
+    A class with images keeps one in training. It has one held out, too, if there are as many to
+    hold out as classes. The others come as near their share as they can; chance breaks ties.
     """
     present = counts > 0
     total, n_classes = int(counts.sum()), int(present.sum())
-    n_held_out = min(max(ceil(round(fraction * total, 9)), n_classes), total - n_classes)
+    n_held_out = min(ceil(round(fraction * total, 9)), total - n_classes)
+    if total:
+        n_held_out = max(n_held_out, 1)
+    fewest = present.astype(int) if n_held_out >= n_classes else np.zeros_like(counts)
+    most = np.maximum(counts - 1, 0)
     ideal = counts * (n_held_out / max(total, 1))
-    shares = np.where(present, np.clip(np.floor(ideal), 1, np.maximum(counts - 1, 1)), 0)
+    shares = np.clip(np.floor(ideal), fewest, most)
+    order = rng.permutation(len(counts))
     while shares.sum() < n_held_out:
-        shares[np.argmax(np.where(shares < counts - 1, ideal - shares, -np.inf))] += 1
+        short = np.where(shares < most, ideal - shares, -np.inf)
+        shares[order[np.argmax(short[order])]] += 1
     while shares.sum() > n_held_out:
-        shares[np.argmax(np.where(shares > 1, shares - ideal, -np.inf))] -= 1
+        over = np.where(shares > fewest, shares - ideal, -np.inf)
+        shares[order[np.argmax(over[order])]] -= 1
     return shares.astype(int)
+
+
+def warn_if_few(n_held_out: int, stacklevel: int) -> None:
+    """Warn where chance decides which epoch the held-out images call the best."""
+    if n_held_out < ENOUGH:
+        images = "image chooses" if n_held_out == 1 else "images choose"
+        warnings.warn(
+            f"{n_held_out} held-out {images} the best epoch, so that chance has a large part in "
+            f"it: below {ENOUGH}, an image is more than 3 % of the accuracy. Give more images or "
+            "a larger validation_fraction, or use early_stopping=False.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )

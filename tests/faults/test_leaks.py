@@ -27,7 +27,7 @@ def test_three_hundred_fits_do_not_grow(small, tmp_path, monkeypatch):
     """A megabyte a fit, a handle a fit or a thread a fit would show."""
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (64, 8, 8), dtype=np.uint8), np.arange(64) % 2
-    model = small(max_epochs=1, early_stopping=True)
+    model = small(max_epochs=1, early_stopping=True, validation_fraction=0.5)
     model.fit(X, y)  # a process's first optimizer makes a folder of PyTorch's
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for _ in range(30):
@@ -48,6 +48,7 @@ def test_the_pickle_does_not_hold_the_training_data(small, early_stopping):
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (4000, 16, 16), dtype=np.uint8), np.arange(4000) % 2
     model = small(max_epochs=1, batch_size=4000, early_stopping=early_stopping)
+    model.set_params(validation_fraction=0.3)
     few = len(pickle.dumps(model.fit(X[:100], y[:100])))
     many = len(pickle.dumps(model.fit(X, y)))
     assert many < few + 1000

@@ -72,5 +72,5 @@ def test_classes_of_one_member_each_cannot_be_split(bars):
 def test_more_classes_than_images_in_a_batch(small):
     rng = np.random.default_rng(0)
     X, y = rng.random((60, 4, 4)), np.arange(60) // 2
-    model = small(batch_size=5, early_stopping=True).fit(X, y)
+    model = small(batch_size=5, early_stopping=True, validation_fraction=0.5).fit(X, y)
     assert model.predict_proba(X).shape == (60, 30)

@@ -80,6 +80,7 @@ def test_every_parameter_is_drawn():
     assert set(ALLOWED) | others == set(CNNClassifier().get_params())
 
 
+@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(parameters=st.fixed_dictionaries({}, optional=ALLOWED))
 def test_any_allowed_value_fits(parameters):

@@ -179,7 +179,7 @@ def gray_and_coloured():
     [
         {},
         {"conv_channels": (32, 64)},
-        {"early_stopping": True, "validation_fraction": 0.3},
+        {"early_stopping": True, "validation_fraction": 0.5},
         {"augment": (RandomFlip(), RandomErasing()), "dropout": 0.2},
     ],
 )

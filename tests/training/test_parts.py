@@ -594,7 +594,7 @@ def test_every_part_computes_in_one_thread_of_torchs(monkeypatch):
 def test_fits_leave_no_threads_behind():
     """Five fits. Catches a pool that is never shut down."""
     torch.set_num_threads(2)
-    model = large(max_epochs=1, early_stopping=True)
+    model = large(max_epochs=1, early_stopping=True, validation_fraction=0.4)
     model.fit(IMAGES, TARGET)
     before = threading.active_count()
     for _ in range(5):

@@ -209,7 +209,11 @@ def test_bfloat16_is_in_training_alone(doubled, convolutions, precision, channel
     X, y, X_test, _ = doubled
     wide = torch.float64 if precision == "float64" else torch.float32
     model = made(
-        conv_channels=channels, precision=precision, early_stopping=True, max_epochs=1
+        conv_channels=channels,
+        precision=precision,
+        early_stopping=True,
+        validation_fraction=0.3,
+        max_epochs=1,
     ).fit(X[:100], y[:100])
     assert model.net_.is_cut == (channels != 4)
     multiplied = torch.bfloat16 if precision == "bfloat16" else wide
