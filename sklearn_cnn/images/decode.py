@@ -83,6 +83,16 @@ _TURNED = (5, 6, 7, 8)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _sharing = threading.Lock()
 
+
+def _renew_sharing() -> None:
+    """Give a forked child a lock of its own: a thread that held it does not exist there."""
+    global _sharing
+    _sharing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_sharing)
+
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 """Errors of the machine, and not of an image."""
 

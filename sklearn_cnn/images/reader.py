@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
 
@@ -209,7 +210,8 @@ class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         from sklearn_cnn.images.read import ImageBatch, read_sources
 
         cache = self._open_cache(reading)
-        with tqdm(total=len(sources), unit="image", disable=not self.verbose) as bar:
+        bars = tqdm(total=len(sources), unit="image") if self.verbose else nullcontext()
+        with bars as bar:
             batch = ImageBatch(sources, reading, self.n_jobs, bar)
             try:
                 pixels = read_sources(batch, cache, skip=self.on_error == "skip")
@@ -232,8 +234,9 @@ class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     "MB of memory. Set cache=FOLDER, and they lie in a file instead, or choose a "
                     "smaller size."
                 ) from error
-            bar.update(len(sources) - bar.n)  # what the cache held
-            if cache is not None and self.verbose:
+            if bar is not None:
+                bar.update(len(sources) - bar.n)  # what the cache held
+            if bar is not None and cache is not None:
                 bar.write(f"ImageReader's cache: {cache.info()}")
         if batch.problems:
             warnings.warn(

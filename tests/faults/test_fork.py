@@ -15,6 +15,8 @@ from PIL import Image
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import CNNClassifier, ImageReader
+from sklearn_cnn._progress import tqdm
+from sklearn_cnn.images import read as reading
 from sklearn_cnn.training.hardware import threads as thread_settings
 from sklearn_cnn.training.hardware.threads import threads_that_exist
 
@@ -145,6 +147,79 @@ def test_a_forked_child_reads_and_fits_as_its_parent(threaded, files):
     proba, before, after = in_process("fork", fit_and_predict, pipeline(), *files)
     np.testing.assert_array_equal(proba, expected)
     assert before == after == 2
+
+
+def read(images, **options):
+    return ImageReader(8, n_jobs=2, **options).transform(images)
+
+
+def slow_image(pixels, inside, leave):
+    """An image that is being copied from ``inside`` to ``leave``."""
+    image = Image.fromarray(pixels)
+
+    def copy():
+        inside.set()
+        leave.wait(SECONDS)
+        return Image.Image.copy(image)
+
+    image.copy = copy
+    return image
+
+
+def draw_a_bar(inside, leave):
+    with tqdm.get_lock():
+        inside.set()
+        leave.wait(SECONDS)
+
+
+@needs_fork
+@pytest.mark.parametrize("verbose", [0, 1])
+@pytest.mark.parametrize("held", ["a copy of an image", "a bar"])
+def test_a_child_forked_while_a_thread_holds_a_lock_reads(images, held, verbose, capsys):
+    """Would catch a lock that the child inherits from a thread which it does not inherit."""
+    inside, leave = threading.Event(), threading.Event()
+    if held == "a bar":
+        tqdm(total=1, disable=True).close()  # makes tqdm's lock
+        thread = threading.Thread(target=draw_a_bar, args=(inside, leave))
+    else:
+        slow = slow_image(images[0][0], inside, leave)
+        thread = threading.Thread(target=read, args=([slow],))
+    thread.start()
+    try:
+        assert inside.wait(SECONDS)
+        some = [Image.fromarray(pixels) for pixels in images[0][:3]]
+        options = {"verbose": verbose} if held == "a bar" else {"mode": "L" if verbose else "RGB"}
+        pixels = in_process("fork", _read, some, options)
+    finally:
+        leave.set()
+        thread.join()
+    np.testing.assert_array_equal(pixels, read(some, **options))
+
+
+def _read(images, options):
+    return read(images, **options)
+
+
+@needs_fork
+def test_a_child_forked_while_a_thread_fills_the_cache_reads(images, files, tmp_path, monkeypatch):
+    """Would catch a child that waits for itself: it inherits the open file of the lock."""
+    cache, inside, leave = tmp_path / "cache", threading.Event(), threading.Event()
+    whole = reading.decode
+
+    def decode(source, how):
+        inside.set()
+        leave.wait(SECONDS)
+        return whole(source, how)
+
+    monkeypatch.setattr(reading, "decode", decode)
+    thread = threading.Thread(target=read, args=(files[0],), kwargs={"cache": cache})
+    thread.start()
+    assert inside.wait(SECONDS)
+    monkeypatch.setattr(reading, "decode", whole)
+    threading.Timer(1, leave.set).start()  # while the child waits for the lock
+    pixels = in_process("fork", _read, files[0][:3], {"cache": cache})
+    thread.join()
+    np.testing.assert_array_equal(pixels, read(files[0][:3]))
 
 
 def test_a_spawned_process_fits_as_its_parent(threaded, files):
