@@ -4,6 +4,7 @@ Used by tests, and by scripts/fuzz_decoder.
 """
 
 import struct
+import zlib
 
 
 def segment(marker, data):
@@ -56,3 +57,16 @@ def jpeg(
         padding = 0xFF >> n_bits % 8 if n_bits % 8 else 0
         parts.append(bytes(n_bits // 8) + bytes([padding] if padding else []))
     return b"".join([*parts, end])
+
+
+def chunk(name, data=b"", checksum=None):
+    """One chunk of a PNG file."""
+    checksum = zlib.crc32(name + data) if checksum is None else checksum
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+
+def png(width, height, bits, colour_type, rows, *, before=b"", after=b"", interlaced=0):
+    """A PNG file of rows of bytes, each after its filter; ``before`` and ``after`` its IDAT."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)
+    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), before]
+    return b"".join([*parts, chunk(b"IDAT", zlib.compress(rows)), after, chunk(b"IEND")])

@@ -172,6 +172,8 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
         with _open_image(content) as image:
             if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
                 _shrink(image, content, reading)
+            elif isinstance(image, PngImagePlugin.PngImageFile):
+                _settle_transparency(image, content)
             return _finish(image, reading, _deep_gray(image))
     except (UnreadableImage, MemoryError):
         raise
@@ -273,6 +275,25 @@ def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Readi
     divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
     if divisor > 1:
         image.draft(None, (width // divisor, height // divisor))
+
+
+def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> None:
+    """Bring what is transparent in a PNG file to the eight bits that Pillow makes of its pixels."""
+    wanted = image.info.get("transparency")
+    if image.mode not in ("1", "L", "RGB") or wanted is None:
+        return
+    bits = content[24]
+    if bits < 16:
+        largest = 2**bits - 1
+        scaled = [(level & largest) * 255 // largest for level in np.atleast_1d(wanted).tolist()]
+        image.info["transparency"] = scaled[0] if len(scaled) == 1 else tuple(scaled)
+        return
+    _check_pixel_count(*image.size)
+    with PngImagePlugin.PngImageFile(io.BytesIO(content)) as low:
+        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]  # of each sample, low byte
+        levels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+    del image.info["transparency"]
+    image.putalpha(Image.fromarray((levels != wanted).any(axis=2)).convert("L"))
 
 
 def _finish(image: Image.Image, reading: Reading, deep: tuple[int, bool] | None) -> np.ndarray:

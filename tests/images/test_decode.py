@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import chunk, png
 from PIL import Image, ImageFile
 
 from sklearn_cnn.images import decode as decoder
@@ -183,6 +184,57 @@ def test_one_transparent_colour(name, image, transparency, rgb):
     assert (read(content, (1, 2), "RGBA")[0, :, 3] < 255).any()
     with Image.open(io.BytesIO(content)) as opened:
         assert read(opened)[0].tolist() == rgb
+
+
+def alpha(content, size):
+    return read(content, size, "RGBA")[..., 3].tolist()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_transparent_level_of_few_bits(bits):
+    """Would catch pixels that are scaled to eight bits, and a transparent level that is not."""
+    last = 2**bits - 1
+    for level in {0, 1, last // 2, last}:
+        transparency = chunk(b"tRNS", struct.pack(">H", level))
+        levels = [0, level, last, 1]
+        row = sum(value << bits * (7 - i) for i, value in enumerate([*levels, 0, 0, 0, 0]))
+        content = png(
+            4, 1, bits, 0, b"\0" + row.to_bytes(bits)[: -(-bits // 2)], before=transparency
+        )
+        assert alpha(content, (1, 4)) == [[255 * (value != level) for value in levels]]
+        gray = [255 if value == level else value * 255 // last for value in levels]
+        assert read(content, (1, 4), "L").ravel().tolist() == gray  # on white
+
+
+def test_the_transparent_colour_of_sixteen_bits():
+    """Would catch a comparison of the upper bytes alone, or of sixteen bits with eight."""
+    colours = [(1000, 2000, 3000), (1001, 2000, 3000), (1000, 2000, 2999), (65535, 0, 257)]
+    transparency = chunk(b"tRNS", struct.pack(">3H", *colours[0]))
+    row = struct.pack(">12H", *np.ravel(colours))
+    content = png(4, 2, 16, 2, (b"\0" + row) * 2, before=transparency)
+    assert alpha(content, (2, 4)) == [[0, 255, 255, 255]] * 2
+    assert read(content, (2, 4))[0].tolist() == [[255] * 3, [3, 7, 11], [3, 7, 11], [255, 0, 1]]
+    filtered = b"\1" + row[:6] + bytes(x - y & 255 for x, y in zip(row[6:], row, strict=False))
+    again = png(4, 2, 16, 2, filtered + b"\2" + bytes(24), before=transparency)
+    np.testing.assert_array_equal(read(again, (2, 4), "RGBA"), read(content, (2, 4), "RGBA"))
+
+
+def test_the_transparent_colour_of_eight_bits_and_of_gray_of_sixteen():
+    """Right without scaling; the upper bits that a header may hold do not count."""
+    content = png(
+        2, 1, 8, 2, b"\0" + bytes([1, 2, 3, 4, 5, 6]), before=chunk(b"tRNS", b"\7\1\0\2\0\3")
+    )
+    assert alpha(content, (1, 2)) == [[0, 255]]
+    content = png(2, 1, 16, 0, b"\0" + bytes([1, 2, 1, 3]), before=chunk(b"tRNS", b"\1\3"))
+    assert alpha(content, (1, 2)) == [[255, 0]]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_transparent_entries_of_a_palette(bits):
+    """Would catch entries that are scaled as levels are; those that are not listed are opaque."""
+    palette = chunk(b"PLTE", bytes([255, 0, 0, 0, 255, 0])) + chunk(b"tRNS", bytes([100]))
+    content = png(2, 1, bits, 3, b"\0" + (1 << 16 - 2 * bits).to_bytes(2), before=palette)
+    assert read(content, (1, 2), "RGBA")[0].tolist() == [[255, 0, 0, 100], [0, 255, 0, 255]]
 
 
 def test_sixteen_bits_of_a_file_are_scaled():
