@@ -15,9 +15,10 @@ from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS
 from sklearn_cnn.predicting import PredictionMixin
+from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.examples import divide_examples
 from sklearn_cnn.training.hardware.threads import threads_that_exist
-from sklearn_cnn.training.labels import check_partial_classes
+from sklearn_cnn.training.labels import check_partial_class_weight, check_partial_classes
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.recipe import resolve_max_epochs
 from sklearn_cnn.training.seeding import draw_seed
@@ -110,8 +111,8 @@ class CNNClassifier(
     tol : float, default=1e-4
         By how much a validation score must be higher to count as better.
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss, as ``{label: weight}``; "balanced" weighs a class by the
-        inverse of its frequency.
+        Weight of each class, as ``{label: weight}``; "balanced" weighs a class by the inverse of
+        its frequency, and is not for ``partial_fit``. It multiplies ``sample_weight``.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the weights of the last ``fit``, with its network, device and
         precision, for images and classes of the same kind.
@@ -209,6 +210,7 @@ class CNNClassifier(
     _layout: Layout
     _pixel_scale: PixelScale
     _dtype: str
+    _log_unit: float
     _network: Any
 
     def __init__(
@@ -295,7 +297,9 @@ class CNNClassifier(
         y : array-like of shape (n,)
             Labels: strings, whole numbers or booleans.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the images in the loss; an image of weight zero does not count at all.
+            Weights of the images in the loss, the validation score and the mean and standard
+            deviation of the pixels. Their ratios count; an image of weight zero does not count
+            at all.
 
         Returns
         -------
@@ -314,7 +318,8 @@ class CNNClassifier(
             seed = draw_seed(self.random_state)
             examples = read_examples(self, X, y, sample_weight, reset=not continuing)
             fraction = self.validation_fraction if self.early_stopping else None
-            training, data = divide_examples(examples, fraction, seed, self)
+            training, data = divide_examples(examples, fraction, seed, self.classes_)
+            self._log_unit = examples.log_unit
             if not continuing:
                 start(self, training, seed)
             epochs = resolve_max_epochs(
@@ -355,7 +360,8 @@ class CNNClassifier(
         classes : array-like of shape (n_classes,) or None, default=None
             All classes that any call will bring. The first call needs them.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the images in the loss.
+            Weights of the images in the loss. The mean weight of the first call, or of ``fit``,
+            is the unit: what weighs a millionth of it has a millionth of its gradient.
 
         Returns
         -------
@@ -373,10 +379,13 @@ class CNNClassifier(
         with all_or_nothing(self), threads_that_exist():
             first = not hasattr(self, "net_")
             check_partial_classes(classes, None if first else self.classes_)
+            check_partial_class_weight(self.class_weight)
             seed = draw_seed(self.random_state)
             examples = read_examples(self, X, y, sample_weight, reset=first, classes=classes)
-            training, data = divide_examples(examples, None, seed, self)
             if first:
-                start(self, training, seed)
+                self._log_unit = examples.log_unit
+                start(self, examples, seed)
+            scale = examples.weight_relative_to(self._log_unit)
+            data = TrainingData(examples.as_dataset(scale), None, scale)
             train(self, data, 1, "constant", seed)
         return self

@@ -83,7 +83,9 @@ def read_examples(
         estimator.classes_ = find_classes(labels[rows] if classes is None else classes)
     else:
         _check_scale(estimator, scale)
-    return encode_examples(images, rows, labels, weights, estimator.classes_)
+    return encode_examples(
+        images, rows, labels, weights, estimator.class_weight, estimator.classes_
+    )
 
 
 def read_pixels(estimator: Any, X: Any) -> np.ndarray:

@@ -136,10 +136,13 @@ class TrainingData(NamedTuple):
     ----------
     training : ImageDataset
     validation : ImageDataset or None
+    scale : float, default=1.0
+        Mean weight of the training images, by which their loss is divided in the history.
     """
 
     training: ImageDataset
     validation: ImageDataset | None
+    scale: float = 1.0
 
 
 class IndexedBatches:

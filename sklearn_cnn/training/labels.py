@@ -131,6 +131,23 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
         )
 
 
+def check_partial_class_weight(class_weight: Any) -> None:
+    """Refuse "balanced" for ``partial_fit``, which does not see all labels.
+
+    Raises
+    ------
+    ValueError
+        With the way out.
+    """
+    if class_weight == "balanced":
+        raise ValueError(
+            "class_weight='balanced' is not supported for partial_fit, which sees the labels of "
+            "one call alone. Compute the weights from all labels, or from many of them, "
+            "weights = sklearn.utils.class_weight.compute_class_weight('balanced', "
+            "classes=classes, y=y), and pass class_weight=dict(zip(classes, weights))."
+        )
+
+
 def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the number of each label's class.
 
@@ -196,21 +213,33 @@ def loss_weights(
     -------
     ndarray of shape (n,), float64
         Mean 1.
+
+    Raises
+    ------
+    ValueError
+        If a class weight is negative or not finite, or zero for all classes among ``targets``.
     """
-    bad_class_weight = (
+    by_class = class_weights(targets, sample_weight, class_weight, classes)[targets]
+    # divided by the largest first, so that the sum of huge weights stays finite
+    weights = sample_weight / sample_weight.max() * (by_class / by_class.max())
+    return np.asarray(weights / weights.mean())
+
+
+def class_weights(
+    targets: np.ndarray, sample_weight: np.ndarray, class_weight: Any, classes: np.ndarray
+) -> np.ndarray:
+    """Return the weight of each class, of shape (n_classes,); see ``loss_weights``."""
+    if class_weight == "balanced":
+        counts = np.bincount(
+            targets, weights=sample_weight / sample_weight.max(), minlength=len(classes)
+        )
+        return np.asarray(counts.sum() / np.where(counts > 0, counts, 1) / (counts > 0).sum())
+    values = () if class_weight is None else class_weight.values()
+    if all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
+        by_class: np.ndarray = compute_class_weight(class_weight, classes=classes, y=classes)
+        if by_class[targets].any():
+            return by_class
+    raise ValueError(
         "class_weight must hold finite weights of at least 0, and above 0 for a class among the "
         f"labels. Got class_weight={class_weight!r}."
     )
-    if class_weight == "balanced":
-        counts = np.bincount(targets, weights=sample_weight, minlength=len(classes))
-        by_class = 1 / np.where(counts > 0, counts, 1)
-    else:
-        values = () if class_weight is None else class_weight.values()
-        if not all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
-            raise ValueError(bad_class_weight)
-        by_class = compute_class_weight(class_weight, classes=classes, y=classes)
-    if not by_class[targets].any():
-        raise ValueError(bad_class_weight)
-    # divided by the largest first, so that the sum of huge weights stays finite
-    weights = sample_weight * (by_class / by_class.max())[targets]
-    return np.asarray(weights / weights.mean())

@@ -76,6 +76,7 @@ class ConvNet(NeuralNet):
     """Whether convolutions and dense layers multiply bfloat16 in training."""
 
     shuffler_: np.random.Generator | None = None
+    weight_scale_ = 1.0
     lanes_: Lanes | None = None
     augmentation_: BatchAugmentation | None = None
     optimizer: Any
@@ -135,6 +136,7 @@ class ConvNet(NeuralNet):
         self.callbacks = callbacks
         self._initialize_callbacks()
         self.shuffler_ = np.random.default_rng(seed)
+        self.weight_scale_ = data.scale
         self.augmentation_ = augmentation
         self.notify("on_train_begin", X=data.training, y=None)
         if self.is_cut and images_per_part(self.images_per_pass):
@@ -212,9 +214,10 @@ class ConvNet(NeuralNet):
             losses.append(step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
+        scale = self.weight_scale_ if training else 1.0
         rows = self.history[-1]["batches"][-len(losses) :]
         for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
-            row[f"{prefix}_loss"] = loss
+            row[f"{prefix}_loss"] = loss / scale
         self.history.record(f"{prefix}_batch_count", len(losses))
         if training and self.lanes_ is not None:
             self.lanes_.merge_statistics()

@@ -51,7 +51,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     """
     device = resolve_device(estimator.device)
     dtype = weights_dtype(estimator.precision, device)
-    mean, std = channel_statistics(training.images, training.rows, training.sample_weight)
+    mean, std = channel_statistics(training.images, training.rows, training.weights)
     build = partial(
         build_network,
         layers,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_cnn.training.labels import (
     check_labels,
@@ -12,6 +13,8 @@ from sklearn_cnn.training.labels import (
     find_classes,
     loss_weights,
 )
+from sklearn_cnn.training.seeding import draw_seed
+from sklearn_cnn.training.split import split_validation
 
 IMAGES = np.zeros((4, 2, 2, 1))
 
@@ -138,6 +141,13 @@ def test_balanced_passes_over_a_class_without_images():
     assert_allclose(weights, [1, 1])
 
 
+def test_balanced_counts_below_one_are_counts():
+    """Class 1 weighs 0.1 in all, so its weight is 10. Catches a count raised to 1."""
+    sample_weight = np.array([1.0, 1.0, 0.1])
+    weights = loss_weights(np.array([0, 0, 1]), sample_weight, "balanced", np.array([0, 1]))
+    assert_allclose(weights, [0.75, 0.75, 1.5], rtol=1e-15)
+
+
 @pytest.mark.parametrize("factor", [1e-12, 1.0, 1e12])
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2, 1: 0.5}])
 def test_the_mean_is_one_whatever_the_unit_of_the_weights(factor, class_weight):
@@ -183,6 +193,14 @@ def test_class_weights_below_zero_or_all_zero_are_refused(class_weight):
         loss_weights(np.array([0, 1]), np.ones(2), class_weight, np.array([0, 1]))
 
 
+def test_class_weights_of_zero_for_all_classes_at_hand_are_refused():
+    """A third class has a weight, and no image. Catches a mean of zero, and NaN."""
+    with pytest.raises(
+        ValueError, match=r"above 0 for a class among the labels\. Got class_weight"
+    ):
+        loss_weights(np.array([0, 1]), np.ones(2), {0: 0, 1: 0, 2: 1}, np.array([0, 1, 2]))
+
+
 @pytest.mark.parametrize("weight", [np.nan, np.inf])
 def test_class_weights_that_are_not_finite_are_refused_by_name(weight):
     """Catches NaN that shows as a diverged training, and blames the learning rate."""
@@ -205,3 +223,69 @@ def test_images_of_zero_weight_do_not_count(small, bars):
     kept = weights > 0
     without = small().fit(images[:60][kept], target[:60][kept])
     assert_array_equal(with_zeros.predict_proba(images), without.predict_proba(images))
+
+
+def assert_equal_fits(one, other):
+    """The same pixel statistics, losses, scores and probabilities."""
+    states = [model.net_.module_.state_dict() for model in (one, other)]
+    for name, value in states[0].items():
+        assert_allclose(states[1][name], value, rtol=1e-12, atol=1e-12, err_msg=name)
+    assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-12)
+    if one.validation_scores_ is not None:
+        assert_allclose(one.validation_scores_, other.validation_scores_, rtol=1e-12)
+        losses = [model.history_[:, "valid_loss"] for model in (one, other)]
+        assert_allclose(*losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("class_weight", [{0: 5, 1: 0.7}, "balanced"])
+def test_class_weights_equal_the_same_sample_weights(small, bars, class_weight, early_stopping):
+    """Catches pixels' means, validation scores and losses weighed by one of the two alone."""
+    images, target = bars[0], np.where(np.arange(200) % 5, bars[1], 0)
+    options = {"early_stopping": early_stopping, "precision": "float64", "batch_size": 50}
+    by_class = small(class_weight=class_weight, **options).fit(images, target)
+    weights = compute_sample_weight(class_weight, target)
+    by_image = small(**options).fit(images, target, sample_weight=weights)
+    assert_equal_fits(by_class, by_image)
+    plain = small(**options).fit(images, target)
+    means = [model.net_.module_.normalize.mean.item() for model in (by_class, plain)]
+    assert abs(means[0] - means[1]) > 1e-4
+
+
+def test_both_kinds_of_weight_multiply(small, bars):
+    """Catches one of the two that overrides the other."""
+    images, target = bars
+    rng, options = np.random.default_rng(0), {"precision": "float64"}
+    own = rng.uniform(0.1, 3, 200)
+    both = small(class_weight={1: 4}, **options).fit(images, target, sample_weight=own)
+    joined = small(**options).fit(images, target, sample_weight=own * np.where(target, 4, 1))
+    assert_equal_fits(both, joined)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_class_of_weight_zero_is_not_looked_at(small, bars, early_stopping):
+    """Its images are noise. Catches them in the batches, statistics, epochs and validation."""
+    images, target = bars[0].copy(), np.where(np.arange(200) % 4, bars[1], 2)
+    options = {"class_weight": {0: 1, 1: 3, 2: 0}, "early_stopping": early_stopping}
+    options["validation_fraction"] = 0.3
+    one = small(**options).fit(images, target)
+    images[target == 2] = np.random.default_rng(1).integers(0, 256, (50, 8, 6))
+    other = small(**options).fit(images, target)
+    assert_array_equal(one.classes_, [0, 1, 2])
+    assert_equal_fits(one, other)
+    n_kept = 105 if early_stopping else 150
+    sizes = [batch.get("train_batch_size", 0) for batch in one.history_[-1, "batches"]]
+    assert sum(sizes) == n_kept
+
+
+def test_class_weights_count_among_the_images_held_out(small, bars):
+    """Class 1 stands 3 to 1 there, too, by hand. Catches a plain accuracy as validation score."""
+    images, target = bars
+    model = small(class_weight={0: 1, 1: 3}, early_stopping=True, max_epochs=1, learning_rate=0.02)
+    model.fit(images, target)
+    rows = split_validation(target, 0.15, draw_seed(0), model.classes_)[1]
+    right = model.predict(images[rows]) == target[rows]
+    weights = np.where(target[rows] == 1, 3, 1)
+    by_hand = (right * weights).sum() / weights.sum()
+    assert by_hand != pytest.approx(right.mean(), abs=1e-3)
+    assert model.validation_scores_ == [pytest.approx(by_hand)]

@@ -1,9 +1,13 @@
 """partial_fit: one epoch a call, over classes and a shape that the first call fixes."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.class_weight import compute_class_weight
+from torch.optim import SGD
 
 CLASSES = np.arange(10)
 
@@ -161,3 +165,96 @@ def test_a_first_call_that_fails_leaves_nothing(small, images, target):
         classifier.partial_fit(images, target, classes=CLASSES)
     with pytest.raises(NotFittedError):
         classifier.predict(images)
+
+
+def moved(model, images, target, **weights):
+    """Return the largest change of a weight of the last layer in one more call."""
+    before = model.net_.module_.output.weight.detach().clone()
+    model.partial_fit(images, target, **weights)
+    return float((model.net_.module_.output.weight.detach() - before).abs().max())
+
+
+@pytest.mark.parametrize("begin", ["partial_fit", "fit"])
+@pytest.mark.parametrize("weights", [1e-6, np.float32(1e-6), 0.0])
+def test_the_scale_of_the_first_weights_holds(small, images, target, weights, begin):
+    """A millionth of a weight is a millionth of a gradient. Catches each call scaled by itself.
+
+    SGD without momentum to carry on, and without decay, moves by as much as the gradient.
+    """
+    options = {"optimizer": SGD, "weight_decay": 0.0, "precision": "float64"}
+    models = [small(**options, learning_rate=0.01) for _ in range(2)]
+    for model in models:
+        if begin == "fit":
+            model.fit(images, target)
+        else:
+            model.partial_fit(images, target, classes=CLASSES)
+    light = np.full(200, weights)
+    light[0] = light[0] or 1e-9
+    full = moved(models[0], images, target, sample_weight=np.ones(200))
+    assert moved(models[1], images, target, sample_weight=light) < 2e-6 * full
+    assert full > 1e-4
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1, 7, 1e6])
+def test_the_unit_of_the_weights_does_not_matter(small, images, target, unit):
+    """The other side: in any unit, all calls in the same. Catches an absolute scale."""
+    plain, weighted = small(precision="float64"), small(precision="float64")
+    for start in (0, 100):
+        part = slice(start, start + 100)
+        weights = [unit * (1 + start / 100)] * 100
+        weighted.partial_fit(images[part], target[part], CLASSES, weights)
+        weights = np.full(100, 1 + start // 100)
+        plain.partial_fit(images[part], target[part], CLASSES, weights)
+    np.testing.assert_allclose(plain.predict_proba(images), weighted.predict_proba(images))
+    np.testing.assert_allclose(plain.loss_curve_, weighted.loss_curve_)
+
+
+def test_a_light_call_has_the_loss_of_its_images(small, images, target):
+    """Catches a loss of nearly zero in the curve, which would look as if all was learnt."""
+    light, plain = (small(batch_size=200) for _ in range(2))
+    for model in (light, plain):
+        model.partial_fit(images, target, CLASSES)
+    light.partial_fit(images, target, sample_weight=np.full(200, 1e-6))
+    plain.partial_fit(images, target)
+    assert light.loss_curve_ == pytest.approx(plain.loss_curve_, rel=1e-5)
+
+
+def test_one_image_a_call_keeps_its_weight(small, images, target):
+    """Catches a single image scaled to a weight of 1, whatever was given."""
+    model = small(optimizer=SGD, weight_decay=0.0).partial_fit(images, target, CLASSES)
+    copy = deepcopy(model)
+    whole = moved(model, images[:1], target[:1])
+    assert moved(copy, images[:1], target[:1], sample_weight=[0.25]) == pytest.approx(whole / 4)
+
+
+def test_class_weights_keep_their_scale_from_call_to_call(small, images, target):
+    """A call of class 3 alone, which weighs a quarter. Catches a balance of each call alone."""
+    model = small(optimizer=SGD, weight_decay=0.0).partial_fit(images, target, CLASSES)
+    copy, only = deepcopy(model), target == 3
+    whole = moved(model, images[only], target[only])
+    quarter = moved(copy.set_params(class_weight={3: 0.25}), images[only], target[only])
+    assert quarter == pytest.approx(whole / 4, rel=1e-4)
+
+
+def test_weights_of_another_scale_altogether_are_refused(small, images, target):
+    """Catches gradients whose squares are infinite, after which AdamW never moves again."""
+    model = small().partial_fit(images, target, CLASSES)
+    with pytest.raises(ValueError, match=r"sample_weight .* 1e\+15 times .* weights of the same"):
+        model.partial_fit(images, target, sample_weight=np.full(200, 1e15))
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        model.partial_fit(images, target, sample_weight=np.zeros(200))
+    assert model.n_iter_ == 1
+
+
+@pytest.mark.parametrize("after_fit", [False, True])
+def test_balanced_weights_are_refused(small, images, target, after_fit):
+    """As SGDClassifier does. Catches a balance of each call alone."""
+    model = small(class_weight="balanced")
+    if after_fit:
+        model.fit(images, target)
+    message = "class_weight='balanced' is not supported for partial_fit.*compute_class_weight"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(images, target, classes=CLASSES)
+    weights = compute_class_weight("balanced", classes=CLASSES, y=target)
+    model.set_params(class_weight=dict(zip(CLASSES, weights, strict=True)))
+    model.partial_fit(images, target, classes=CLASSES)
