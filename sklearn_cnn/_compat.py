@@ -20,7 +20,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
 except ImportError:  # goes with scikit-learn 1.8, the last one without callbacks
     from sklearn import __version__
 
@@ -35,6 +35,8 @@ except ImportError:  # goes with scikit-learn 1.8, the last one without callback
                 f"{type(self).__name__}(verbose=1) shows a progress bar with any version, and "
                 "callbacks= takes those of skorch."
             )
+
+    ProgressBar = ()
 
     def with_callbacks(method: Any) -> Any:
         """Leave the method as it is."""
@@ -84,6 +86,7 @@ __all__ = [
     "FittedHTMLMixin",
     "HasMethods",
     "Interval",
+    "ProgressBar",
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",

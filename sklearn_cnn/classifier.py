@@ -1,5 +1,6 @@
 """CNNClassifier: its parameters, and the story of fit and predict."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.layout import Layout
 from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
-from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS
+from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS, copy_callbacks
 from sklearn_cnn.predicting import PredictionMixin
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.examples import divide_examples
@@ -117,9 +118,12 @@ class CNNClassifier(
         Whether ``fit`` goes on from the weights of the last ``fit``, with its network, device and
         precision, for images and classes of the same kind.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training; each fit uses copies. Figures of validation, such as "valid_loss",
-        are there with ``early_stopping=True``. What prints, such as ``PrintLog``, does so with
-        ``verbose=1``.
+        Called while training, as skorch calls them: the objects themselves, their classes, or
+        pairs (name, object). To a scorer, the net that they get is a classifier of class numbers,
+        the positions in ``classes_``. A clone has copies of the objects, which share what they
+        hold. Figures of validation, such as "valid_loss" and "valid_acc", are available with
+        ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
+        such as ``PrintLog``, does so with ``verbose=1``.
     device : str or torch.device, default="auto"
         Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
@@ -279,6 +283,14 @@ class CNNClassifier(
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
+
+    def __sklearn_clone__(self) -> "CNNClassifier":
+        """Clone, with copies of the callback objects that share what they hold."""
+        bare = copy(self)
+        bare.callbacks = None
+        cloned: CNNClassifier = super(CNNClassifier, bare).__sklearn_clone__()
+        cloned.callbacks = copy_callbacks(self.callbacks)
+        return cloned
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,13 +3,15 @@
 They read its parameters and set its fitted attributes, in the order in which ``fit`` calls them.
 """
 
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from sklearn_cnn._compat import with_callbacks
+from sklearn_cnn._compat import ProgressBar, with_callbacks
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.scale import (
@@ -39,6 +41,7 @@ from sklearn_cnn.training.train import (
     EPOCHS_TO_JUDGE,
     TrainingPlan,
     train_network,
+    warn_after_training,
     warn_if_nothing_was_learnt,
 )
 
@@ -208,42 +211,82 @@ def train(
     )
     n_before = len(net.history)
     with net.rollback_on_error() if n_before else nullcontext():
-        adjust_net(estimator, net, new_optimizer=new_optimizer)
+        if n_before:
+            keep_rates = bool(plan.callbacks) and schedule == "constant"
+            adjust_net(estimator, net, new_optimizer=new_optimizer, keep_rates=keep_rates)
         run_seed = derive_seed(seed, n_before)
         if given is None or not hasattr(estimator, "_init_callback_context"):
-            train_network(net, data, plan, run_seed)
+            late = train_network(net, data, plan, run_seed)
         else:
-            _train_as_task(estimator, data, plan, run_seed, given)
+            late = _train_as_task(estimator, data, plan, run_seed, given)
         was_stopped = len(net.history) - n_before < epochs
         if epochs >= EPOCHS_TO_JUDGE and not was_stopped:
             warn_if_nothing_was_learnt(net, plan, len(estimator.classes_))
+        warn_after_training(late)
     vars(estimator).update(_fitted_attributes(net, n_before, data))
 
 
-@with_callbacks
 def _train_as_task(
     estimator: Any, data: TrainingData, plan: TrainingPlan, seed: int, given: dict[str, Any]
-) -> None:
-    """Train, and tell scikit-learn's callbacks where the fit and its epochs begin and end."""
-    net, weights = estimator.net_, given["sample_weight"]
-    told = {
-        "X": given["X"],
-        "y": given["y"],
-        "metadata": None if weights is None else {"sample_weight": weights},
-    }
-    attributes = partial(_fitted_attributes, n_before=len(net.history), data=data)
-    context = estimator._init_callback_context(max_subtasks=plan.epochs)
-    context.call_on_fit_task_begin(estimator=estimator, **told)
-    tasks = EpochTasks(context, estimator, told, attributes)
+) -> list[Exception]:
+    """Train, and tell scikit-learn's callbacks; return what raised once training was done."""
+    late: list[Exception] = []
+    is_trained = False
+
+    @with_callbacks
+    def train_and_tell(estimator: Any) -> None:
+        nonlocal is_trained
+        net, weights = estimator.net_, given["sample_weight"]
+        told = {
+            "X": given["X"],
+            "y": given["y"],
+            "metadata": None if weights is None else {"sample_weight": weights},
+        }
+        attributes = partial(_fitted_attributes, n_before=len(net.history), data=data)
+        context = estimator._init_callback_context(max_subtasks=plan.epochs)
+        context.call_on_fit_task_begin(estimator=estimator, **told)
+        tasks = EpochTasks(context, estimator, told, attributes)
+        try:
+            late.extend(train_network(net, data, plan._replace(epoch_tasks=tasks), seed))
+        finally:
+            tasks.let_go()
+        is_trained = True
+        context.call_on_fit_task_end(
+            estimator=estimator,
+            reconstruction_attributes=lambda: attributes(as_if_stopped(net)),
+            **told,
+        )
+
     try:
-        train_network(net, data, plan._replace(epoch_tasks=tasks), seed)
-    finally:
-        tasks.let_go()
-    context.call_on_fit_task_end(
-        estimator=estimator,
-        reconstruction_attributes=lambda: attributes(as_if_stopped(net)),
-        **told,
+        with _one_progress_bar(estimator):
+            train_and_tell(estimator)
+    except Exception as error:
+        if not is_trained:
+            raise
+        error.add_note("Raised by one of scikit-learn's callbacks, set by set_callbacks.")
+        late.append(error)
+    return late
+
+
+@contextmanager
+def _one_progress_bar(estimator: Any) -> Iterator[None]:
+    """Leave out all but the first ProgressBar: scikit-learn's second never ends its thread."""
+    callbacks = getattr(estimator, "_skl_callbacks", [])
+    _, *others = [c for c in callbacks if isinstance(c, ProgressBar)] or [None]
+    if not others:
+        yield
+        return
+    warnings.warn(
+        f"set_callbacks was given {1 + len(others)} ProgressBars. scikit-learn shows one "
+        "a fit, and the first is shown.",
+        UserWarning,
+        stacklevel=7,
     )
+    estimator._skl_callbacks = [c for c in callbacks if c not in others]
+    try:
+        yield
+    finally:
+        estimator._skl_callbacks = callbacks
 
 
 def _fitted_attributes(net: ConvNet, n_before: int, data: TrainingData) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What values the parameters of CNNClassifier may take."""
 
 import inspect
+from copy import copy
 from numbers import Integral, Real
 from typing import Any
 
@@ -88,3 +89,13 @@ def check_callbacks(callbacks: Any, schedule: str) -> list[Any]:
                 "learning rate too. Use schedule='constant' with it, or leave it out."
             )
     return list(callbacks or ())
+
+
+def copy_callbacks(callbacks: Any) -> Any:
+    """Copy the callback objects of a ``callbacks`` parameter; the copies share what they hold.
+
+    What a callback holds may be a file, a lock or a run of an experiment, of which there is one.
+    """
+    if isinstance(callbacks, list | tuple):
+        return type(callbacks)(copy_callbacks(item) for item in callbacks)
+    return copy(callbacks) if isinstance(callbacks, Callback) else callbacks

@@ -55,10 +55,6 @@ class EpochTasks(Callback):
         if asked_to_stop:
             raise StopTraining
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave all out, so that a net that is pickled in the midst of training has no images."""
-        return {}
-
     def let_go(self) -> None:
         """Forget the images and all else, since the net keeps its callbacks."""
         self.__dict__.clear()

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from torch import nn
@@ -41,13 +43,33 @@ class StopTraining(Exception):
     """Raised by a callback at the end of an epoch: training is done, and done well."""
 
 
-class ConvNet(NeuralNet):
+class LabelledImages(SkorchDataset):
+    """A data set whose labels skorch's scoring callbacks find without a cache, too.
+
+    Parameters
+    ----------
+    dataset : ImageDataset or ImagesOnDevice
+        It gathers the batches.
+    """
+
+    def __init__(self, dataset: ImageDataset | ImagesOnDevice) -> None:
+        self.X, self.y = dataset, dataset.targets
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Gather one image by its number, or a batch by an array of numbers."""
+        return self.X[index]
+
+
+class ConvNet(ClassifierMixin, NeuralNet):
     """A :class:`skorch.NeuralNet` that trains on indexed batches of weighted images.
 
     It differs from its parent in six ways: batches are gathered by index; the loss is weighted; a
     batch is computed in parts, side by side or in turn; the losses of batches stay on the device
-    until the epoch ends; :class:`StopTraining` ends training and Ctrl-C is passed on; predictions
-    are class numbers.
+    until the epoch ends; :class:`StopTraining` ends training and Ctrl-C is passed on; to a scorer
+    it is a classifier, whose labels are the class numbers.
 
     Parameters
     ----------
@@ -57,6 +79,8 @@ class ConvNet(NeuralNet):
         Makes the optimizer.
     label_smoothing : float
         Share of each label's probability that is spread over all classes.
+    n_classes : int
+        Number of classes.
     batch_size : int
         Images of a training step, at most.
     device : torch.device
@@ -83,7 +107,14 @@ class ConvNet(NeuralNet):
     callbacks_: Any
 
     def __init__(
-        self, module: Any, *, optimizer: Any, label_smoothing: float, batch_size: int, device: Any
+        self,
+        module: Any,
+        *,
+        optimizer: Any,
+        label_smoothing: float,
+        n_classes: int,
+        batch_size: int,
+        device: Any,
     ) -> None:
         super().__init__(
             module,
@@ -96,6 +127,7 @@ class ConvNet(NeuralNet):
             train_split=None,
             verbose=0,
         )
+        self.classes_ = np.arange(n_classes)
 
     def get_default_callbacks(self) -> list[Any]:
         """Return skorch's own callbacks, less the one that prints."""
@@ -115,7 +147,7 @@ class ConvNet(NeuralNet):
         *,
         augmentation: BatchAugmentation | None = None,
         n_threads: int = 1,
-    ) -> None:
+    ) -> list[Exception]:
         """Run epochs, from the weights as they are.
 
         Parameters
@@ -132,6 +164,11 @@ class ConvNet(NeuralNet):
             What changes the training images.
         n_threads : int, default=1
             Threads that may compute parts of a batch side by side; the result is the same.
+
+        Returns
+        -------
+        list of Exception
+            What user-defined callbacks raised once training was done: the network is trained.
         """
         self.callbacks = callbacks
         self._initialize_callbacks()
@@ -159,7 +196,7 @@ class ConvNet(NeuralNet):
             if self.lanes_ is not None:
                 self.lanes_.close()
             self.lanes_ = self.augmentation_ = None
-        self.notify("on_train_end", X=data.training, y=None)
+        return self._notify_of_end(data)
 
     def notify(self, method_name: str, **arguments: Any) -> None:
         """Call every callback, then stop if one of them asked for it.
@@ -169,7 +206,7 @@ class ConvNet(NeuralNet):
         """
         getattr(self, method_name)(self, **arguments)
         stop = False
-        for _, callback in self.callbacks_:
+        for name, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **arguments)
             except StopTraining:
@@ -178,21 +215,48 @@ class ConvNet(NeuralNet):
                 if method_name != "on_epoch_end" or not _has_lost_patience(callback):
                     raise
                 stop = True
+            except Exception as error:
+                self._sign(error, name, callback, method_name)
+                raise
         if stop:
             raise StopTraining
 
+    def _notify_of_end(self, data: TrainingData) -> list[Exception]:
+        """Tell every callback that training is done, whatever a user-defined one raises."""
+        late = []
+        for name, callback in self.callbacks_:
+            try:
+                callback.on_train_end(self, X=data.training, y=None)
+            except Exception as error:
+                self._sign(error, name, callback, "on_train_end")
+                if not is_user_defined(callback):
+                    raise
+                late.append(error)
+        return late
+
+    def _sign(self, error: Exception, name: str, callback: Any, method_name: str) -> None:
+        """Note in an error which user-defined callback raised it, and when."""
+        if is_user_defined(callback):
+            when = f" of epoch {len(self.history)}" if "train" not in method_name else ""
+            error.add_note(f"Raised by the callback {name!r} in its {method_name}{when}.")
+
     def get_dataset(self, X: Any, y: Any = None) -> Any:
-        """Wrap an array of images (n, height, width, channels); a data set stays as it is."""
+        """Wrap an array of images (n, height, width, channels); a data set stays as it is.
+
+        A batch as :class:`skorch.callbacks.BatchScoring` hands it out is wrapped, too.
+        """
+        if isinstance(X, dict):
+            X = X["images"].permute(0, 2, 3, 1).cpu().numpy()
         return PlainImages(X) if isinstance(X, np.ndarray) else X
 
     def get_split_datasets(self, X: TrainingData, y: Any = None, **_: Any) -> tuple[Any, Any]:
         """Hand out the two sets, which were split before, and lie on the device if they may."""
-        held_out = None if X.validation is None else placed(X.validation, self.device)
-        return placed(X.training, self.device), held_out
+        held_out = None
+        if X.validation is not None:
+            held_out = LabelledImages(placed(X.validation, self.device))
+        return LabelledImages(placed(X.training, self.device)), held_out
 
-    def get_iterator(
-        self, dataset: ImageDataset | ImagesOnDevice | PlainImages, training: bool = False
-    ) -> IndexedBatches:
+    def get_iterator(self, dataset: Any, training: bool = False) -> IndexedBatches:
         """Iterate in batches: shuffled to train, in order to validate and predict."""
         if training:
             return IndexedBatches(dataset, self.batch_size, self.shuffler_)
@@ -297,8 +361,10 @@ class ConvNet(NeuralNet):
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what lives for one training only, so that a callback may pickle the net."""
-        return {**super().__getstate__(), **OF_ONE_TRAINING}
+        """Leave out what lives for one training only, and callbacks: they may hold anything."""
+        without: dict[str, Any] = {**OF_ONE_TRAINING, "callbacks": [], "callbacks_": []}
+        state: dict[str, Any] = {**super().__getstate__(), **without}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle onto the device of before, or onto the CPU where that is not."""
@@ -325,6 +391,11 @@ class ConvNet(NeuralNet):
             self.callbacks, self.callbacks_ = callbacks
             self.module_.eval()
             raise
+
+
+def is_user_defined(callback: Any) -> bool:
+    """Tell whether a callback is none of this package's own."""
+    return not type(callback).__module__.startswith("sklearn_cnn.")
 
 
 def _has_lost_patience(callback: Any) -> bool:

@@ -160,14 +160,26 @@ class LearningRateSchedule(Callback):
     def on_batch_begin(self, net: Any, batch: Any = None, training: Any = None, **_: Any) -> None:
         """Set the learning rate of the step that follows.
 
-        A constant one is set once, so that a callback of the user's may change it.
+        A constant one is that of the optimizer, so that a callback of the user's may change it.
         """
-        if training and (self.step_ == 0 or self.schedule != "constant"):
-            factor = SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps)
-            for group in net.optimizer_.param_groups:
-                group["lr"] = self.learning_rate * factor
+        if training and self.schedule != "constant":
+            self._set(net, SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps))
         self.step_ += bool(training)
+
+    def on_batch_end(self, net: Any, training: Any = None, **_: Any) -> None:
+        """Remember the learning rate of the step, before a callback sets the next one."""
+        if training:
+            self.rate_ = net.optimizer_.param_groups[0]["lr"]
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
         """Note the learning rate of the epoch's last step."""
-        net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
+        net.history.record("learning_rate", self.rate_)
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        """Leave the optimizer with the learning rate that it was made with."""
+        if self.schedule != "constant":
+            self._set(net, 1.0)
+
+    def _set(self, net: Any, factor: float) -> None:
+        for group in net.optimizer_.param_groups:
+            group["lr"] = self.learning_rate * factor

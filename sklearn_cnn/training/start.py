@@ -65,6 +65,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
         build,
         optimizer=_optimizer(estimator),
         label_smoothing=estimator.label_smoothing,
+        n_classes=len(estimator.classes_),
         batch_size=estimator.batch_size,
         device=device,
     )
@@ -111,7 +112,7 @@ def fit_to_machine(
     return images_per_chunk(values_of_maps, dtype, device)
 
 
-def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:
+def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool, keep_rates: bool) -> None:
     """Bring a trained net in line with the estimator's parameters, before it is trained further.
 
     Parameters
@@ -123,14 +124,33 @@ def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool) -> None:
     new_optimizer : bool
         Whether the optimizer begins anew, as a warm start's does, or goes on, as that of a partial
         fit does unless its parameters have changed.
+    keep_rates : bool
+        Whether the learning rates, and all else that a scheduler has set, stay as they are, unless
+        the parameters have changed.
     """
     net.batch_size = estimator.batch_size
     net.criterion_.label_smoothing = estimator.label_smoothing
-    made, wanted = net.optimizer, _optimizer(estimator)
-    rate = {"learning_rate": None}  # which the schedule sets
-    if new_optimizer or (made.args, made.keywords | rate) != (wanted.args, wanted.keywords | rate):
-        net.optimizer = wanted
+    made, net.optimizer = _as_value(net.optimizer), _optimizer(estimator)
+    wanted, rate = _as_value(net.optimizer), {"learning_rate": None}
+    keep_rates = keep_rates and made == wanted
+    groups = net.optimizer_.param_groups
+    if new_optimizer or (made[1], made[2] | rate) != (wanted[1], wanted[2] | rate):
         net.initialize_optimizer()
+        if keep_rates:
+            for group, before in zip(net.optimizer_.param_groups, groups, strict=True):
+                group.update({name: before[name] for name in before if name != "params"})
+    elif not keep_rates:
+        for group in groups:
+            group["lr"] = group["initial_lr"] = estimator.learning_rate
+    for group in net.optimizer_.param_groups:  # a scheduler that goes on asks for it
+        group.setdefault("initial_lr", estimator.learning_rate)
+
+
+def _as_value(maker: Any) -> Any:
+    """Return what a partial is made of: two of the same are not equal otherwise."""
+    if not isinstance(maker, partial):
+        return maker
+    return _as_value(maker.func), tuple(map(_as_value, maker.args)), maker.keywords
 
 
 def check_same_network(requested: Any, fitted: Any) -> None:

@@ -25,7 +25,7 @@ class ValidationScore(Callback):
 
     def initialize(self) -> "ValidationScore":
         """Begin without a best score."""
-        self.best_score_ = -np.inf
+        self.best_score_ = self.highest_ = -np.inf
         self.best_epoch_ = (-np.inf, -np.inf)
         self.misses_ = 0
         self.weights_: dict[str, torch.Tensor] = {}
@@ -49,7 +49,10 @@ class ValidationScore(Callback):
         """Record the score, keep the weights of the best, and stop after ``patience`` misses."""
         score = float(self.right_ / self.total_)
         del self.right_, self.total_
-        net.history.record("validation_score", score)
+        for name in ("validation_score", "valid_acc"):  # the second as skorch's classifier names it
+            net.history.record(name, score)
+            net.history.record(f"{name}_best", score > self.highest_)
+        self.highest_ = max(self.highest_, score)
         epoch = rank_of_epoch(net.history[-1])
         if epoch > self.best_epoch_:
             self.best_epoch_ = epoch

@@ -1,7 +1,6 @@
 """One training: assemble the callbacks, isolate the randomness, run the net."""
 
 import warnings
-from copy import deepcopy
 from math import log
 from typing import Any, NamedTuple
 
@@ -59,7 +58,9 @@ class TrainingPlan(NamedTuple):
     epoch_tasks: EpochTasks | None = None
 
 
-def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int) -> None:
+def train_network(
+    net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: int
+) -> list[Exception]:
     """Train a net from the weights it has.
 
     Parameters
@@ -72,6 +73,11 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
         What to do.
     seed : int
         Seed of the order of the images, of augmentation and of dropout.
+
+    Returns
+    -------
+    list of Exception
+        What callbacks raised once training was done.
 
     Raises
     ------
@@ -91,7 +97,7 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     progress = Progress(plan.epochs, n_batches)
     if plan.verbose:
         callbacks.append(progress)
-    callbacks += deepcopy(plan.callbacks)
+    callbacks += plan.callbacks
     if plan.epoch_tasks is not None:
         callbacks.append(plan.epoch_tasks)
     net.verbose = plan.verbose
@@ -101,7 +107,7 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
             augmentation = None
             if plan.augment:
                 augmentation = BatchAugmentation(plan.augment, seed, device)
-            net.train(
+            late = net.train(
                 data,
                 callbacks,
                 plan.epochs,
@@ -112,6 +118,7 @@ def train_network(net: ConvNet, data: TrainingData, plan: TrainingPlan, seed: in
     finally:
         progress.close()
     net.module_.eval()
+    return late
 
 
 def warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int) -> None:
@@ -133,5 +140,17 @@ def warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int)
             f"all classes the same probability. Try a smaller learning_rate (it is "
             f"{plan.learning_rate:g}), or look whether the labels belong to the images.",
             ConvergenceWarning,
+            stacklevel=5,
+        )
+
+
+def warn_after_training(late: list[Exception]) -> None:
+    """Warn of what callbacks raised once training was done: no reason to lose the network."""
+    for error in late:
+        notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        warnings.warn(
+            f"A callback failed once training was done; the model is trained, and kept. "
+            f"{type(error).__name__}: {error}.{notes}",
+            UserWarning,
             stacklevel=5,
         )

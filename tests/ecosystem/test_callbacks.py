@@ -3,6 +3,7 @@
 import gc
 import io
 import pickle
+import threading
 import weakref
 
 import numpy as np
@@ -353,3 +354,113 @@ def test_a_warm_start_counts_its_own_epochs(small, bars):
     assert [fitted.n_iter_ for fitted in recorder.fitted] == [3, 4, 4]
     assert ("end", "epoch", 1) in recorder.events
     assert ("end", "epoch", 2) not in recorder.events
+
+
+@needs_callbacks
+@pytest.mark.parametrize("hook", ["on_fit_task_end", "teardown"])
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_callback_that_fails_after_the_last_epoch_keeps_the_model(small, bars, hook, error):
+    """Catches hours of training lost at the end of the fit, or where a callback tidies up."""
+
+    class Breaks(WithoutModels):
+        def on_fit_task_end(self, estimator, context):
+            if hook == "on_fit_task_end" and context.task_name == "fit":
+                raise error("no disk")
+
+        def teardown(self, estimator, context):
+            if hook == "teardown":
+                raise error("no disk")
+
+    model = small().set_callbacks(Breaks())
+    said = rf"model is trained, and kept\. {error.__name__}: .*no disk.*set by set_callbacks"
+    with pytest.warns(UserWarning, match=said) as caught:
+        model.fit(*bars)
+    assert caught[0].filename == __file__
+    assert_array_equal(model.predict_proba(bars[0]), small().fit(*bars).predict_proba(bars[0]))
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
+@needs_callbacks
+def test_two_progress_bars_are_one(small, bars, monkeypatch):
+    """scikit-learn ends one of two with a KeyError, and leaves a thread that never ends.
+
+    Catches a model that is lost to it, and a process that does not exit.
+    """
+    import rich.console
+    from sklearn.callback import ProgressBar
+
+    screen = io.StringIO()
+    monkeypatch.setattr("rich.progress.get_console", lambda: rich.console.Console(file=screen))
+    bars_shown = [ProgressBar(), WithoutModels(), ProgressBar(), ProgressBar()]
+    model = small(max_epochs=1).set_callbacks(*bars_shown)
+    with pytest.warns(UserWarning, match=r"given 3 ProgressBars\. .* the first is") as caught:
+        model.fit(*bars)
+    assert caught[0].filename == __file__
+    assert model.n_iter_ == 1
+    assert model._skl_callbacks == bars_shown
+    assert bars_shown[1].events[-1] == ("teardown", "fit", 0)
+    assert not [t for t in threading.enumerate() if not t.daemon and t.name != "MainThread"]
+
+
+class Stages(Recorder):
+    """Note whether the network of each task's model is in training mode, before it predicts."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.fitted.append(fitted_estimator)
+        self.events.append((context.max_subtasks, fitted_estimator.net_.module_.training))
+
+
+@needs_callbacks
+def test_a_model_that_is_shown_is_ready_to_predict(small, bars):
+    """Read before any prediction, which would put a network that trains in order.
+
+    Catches batch statistics and dropout in a user's own use of ``net_.module_``.
+    """
+    stages = Stages()
+    small(max_epochs=2, early_stopping=True, dropout=0.5).set_callbacks(stages).fit(*bars)
+    told = [event for event in stages.events if len(event) == 2]
+    assert [training for _, training in told] == [False] * 3
+    assert told[-1][0] == 2  # the fit knows how many epochs it may have
+
+
+@needs_callbacks
+def test_the_last_epochs_model_is_that_of_the_best_epoch(small, digits):
+    """With early stopping, where the best epoch is not the last. Catches the last weights."""
+    images, target = digits.images[:300], digits.target[:300]
+    recorder = Recorder()
+    model = small(max_epochs=12, early_stopping=True, learning_rate=0.05)
+    model.set_callbacks(recorder).fit(images, target)
+    assert np.argmax(model.validation_scores_) < len(model.validation_scores_) - 1
+    *_, last_epoch, whole = recorder.fitted
+    at_the_end = model.net_.module_.state_dict()
+    for fitted in (last_epoch, whole):
+        for name, value in fitted.net_.module_.state_dict().items():
+            assert (value == at_the_end[name]).all()
+    last = recorder.fitted[-2].best_validation_score_
+    assert last == model.best_validation_score_ == max(model.validation_scores_)
+
+
+@needs_callbacks
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_scores_under_a_warm_start_are_those_of_this_fit(small, bars, first):
+    """Catches scores of epochs before, or None for those of a fit without early stopping."""
+    recorder = Recorder()
+    model = small(max_epochs=2, warm_start=True)
+    if first == "fit":
+        model.fit(*bars)
+    else:
+        model.partial_fit(*bars, classes=[0, 1])
+    before = model.n_iter_
+    model.set_params(early_stopping=True, max_epochs=3).set_callbacks(recorder).fit(*bars)
+    assert [len(shown.validation_scores_) for shown in recorder.fitted] == [1, 2, 3, 3]
+    assert recorder.fitted[-1].validation_scores_ == model.validation_scores_
+    assert [shown.n_iter_ for shown in recorder.fitted] == [before + n for n in (1, 2, 3, 3)]
+
+
+@needs_callbacks
+@pytest.mark.parametrize("max_epochs", [1, 4])
+def test_a_fit_says_how_many_epochs_it_may_have(small, bars, max_epochs):
+    """Catches a progress bar without an end, and one that never fills."""
+    stages = Stages()
+    small(max_epochs=max_epochs).set_callbacks(stages).fit(*bars)
+    assert stages.events[-2][0] == max_epochs

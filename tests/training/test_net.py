@@ -279,16 +279,6 @@ def test_an_interrupt_escapes_when_early_stopping_stops_too(small, bars):
         small(callbacks=[stopping, InterruptSecondEpoch()]).fit(*bars)
 
 
-def test_callbacks_are_copied(small, bars):
-    """Catches state that travels from one fit to the next through the user's objects."""
-    scoring, stopping = EpochScoring("accuracy", on_train=True), EarlyStopping("train_loss")
-    before = [dict(vars(scoring)), dict(vars(stopping))]
-    callbacks = [scoring, ("stop", stopping)]
-    small(callbacks=callbacks).fit(*bars)
-    assert [vars(scoring), vars(stopping)] == before
-    assert callbacks == [scoring, ("stop", stopping)]
-
-
 @pytest.mark.parametrize("wrong", ["accuracy", print, Exception, ("name", 3)])
 def test_what_is_no_callback_is_refused(small, bars, wrong):
     with pytest.raises(
