@@ -21,6 +21,11 @@ from sklearn_cnn import CNNClassifier
 
 torch.backends.mps.is_available = lambda: False
 
+# Workers of pytest-xdist share the cores; threads that wait for each other would take them all.
+torch.set_num_threads(
+    max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
+)
+
 
 @pytest.fixture(scope="session")
 def digits():
