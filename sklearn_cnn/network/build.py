@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
+from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.network.dropout import Dropout as DropoutModule
 from sklearn_cnn.network.flatten import Flatten as FlattenModule
 from sklearn_cnn.network.layers import (
@@ -29,6 +31,7 @@ from sklearn_cnn.network.max_pool import MaxPool2d
 from sklearn_cnn.network.normalize import Normalize
 from sklearn_cnn.network.same_padding import SamePaddedConv2d
 from sklearn_cnn.network.shapes import Shape, output_shapes
+from sklearn_cnn.network.strided_pointwise import StridedPointwise, WatchPointwise
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -59,6 +62,7 @@ def build_network(
     mean: np.ndarray,
     std: np.ndarray,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
 ) -> nn.Sequential:
     """Build the module that turns raw pixels into logits.
 
@@ -75,6 +79,9 @@ def build_network(
         What the first layer, ``normalize``, subtracts and divides by.
     dtype : torch.dtype
         Floating-point type of the weights.
+    device : torch.device or None, default=None
+        Where it will compute, for the checks of a user-defined module; it is built on the CPU. None
+        for the CPU.
 
     Returns
     -------
@@ -89,17 +96,31 @@ def build_network(
         If the layers do not fit each other or the image, or the callable gives no module or one
         with another number of outputs.
     """
-    modules: OrderedDict[str, nn.Module] = OrderedDict(normalize=Normalize(mean, std, dtype))
+    normalize = Normalize(mean, std, dtype)
+    modules: OrderedDict[str, nn.Module] = OrderedDict(normalize=normalize)
     if callable(layers):
         modules["network"] = _made_module(layers, image_shape, n_outputs)
         network = nn.Sequential(modules).to(dtype=dtype)
-        _check_outputs(network, image_shape, n_outputs)  # gives lazy modules their shapes, too
+        # gives lazy modules their shapes, too
+        _lay_out(network, torch.contiguous_format)
+        watch = _check_outputs(network, image_shape, n_outputs)
+        if device is None or device.type == "cpu":
+            watch.check()
+        normalize.is_contiguous_on_cpus = watch.has_seen_one
     else:
         modules.update(_described_modules(layers, image_shape, n_outputs, dtype))
         network = nn.Sequential(modules)
-    to_memory_format: Any = network.to  # its annotations do not know memory_format
-    to_memory_format(memory_format=torch.channels_last)
+    if not normalize.is_contiguous_on_cpus:
+        _lay_out(network, torch.channels_last)
     return network.train()
+
+
+def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
+    """Put the weights of convolutions in the order of memory that is given."""
+    for weight in network.parameters():
+        if not is_lazy(weight) and weight.ndim == 4:
+            # not contiguous(), which leaves the strides of a kernel of one pixel as they are
+            weight.data = weight.data.clone(memory_format=memory_format)
 
 
 def _described_modules(
@@ -132,6 +153,8 @@ def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
                 if kernel[0] % 2 == 0 or kernel[1] % 2 == 0:
                     return SamePaddedConv2d(shape[0], layer.channels, kernel, **options)
                 options["padding"] = (kernel[0] // 2, kernel[1] // 2)
+            if kernel == (1, 1) and max(stride) > 1:
+                return StridedPointwise(shape[0], layer.channels, kernel, **options)
             return nn.Conv2d(shape[0], layer.channels, kernel, **options)
         case Pool():
             pool = MaxPool2d if layer.kind == "max" else nn.AvgPool2d
@@ -180,25 +203,11 @@ def _made_module(
 
 def _check_outputs(
     network: nn.Sequential, image_shape: tuple[int, int, int], n_outputs: int
-) -> None:
-    """Run one blank image through a module of the user's, and check what comes out."""
-    height, width, channels = image_shape
-    shape = (1, channels, height, width)
-    network.eval()
-    try:
-        with torch.no_grad():
-            outputs = network(torch.zeros(shape, dtype=torch.uint8))
-    except Exception as error:  # whatever a module of the user's raises
-        raise ValueError(
-            f"The module that layers returned cannot take images of shape {shape} (n, channels, "
-            f"height, width): {error}"
-        ) from error
-    got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    if got != (1, n_outputs):
-        raise ValueError(
-            f"The module that layers returned must give {n_outputs} outputs an image, one for "
-            f"each class: expected shape (1, {n_outputs}) for one image, got {got}."
-        )
+) -> WatchPointwise:
+    """Run blank images through a user-defined module, check what comes out, tell what ran."""
+    watch = WatchPointwise()
+    with watch, torch.no_grad():
+        outputs = _outputs_of_blank_images(network.eval(), image_shape, 1, n_outputs)
     if n_outputs > 1 and outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-5:
         warnings.warn(
             "The module that layers returned gives probabilities, as if it ended in a softmax. The "
@@ -206,3 +215,30 @@ def _check_outputs(
             UserWarning,
             stacklevel=2,
         )
+    # statistics, and whatever else a training step leaves in a module, stay in a copy
+    with watch, torch.no_grad(), torch.random.fork_rng(devices=[]):
+        _outputs_of_blank_images(copy_network(network).train(), image_shape, 2, n_outputs)
+    return watch
+
+
+def _outputs_of_blank_images(
+    network: nn.Module, image_shape: tuple[int, int, int], n_images: int, n_outputs: int
+) -> Any:
+    height, width, channels = image_shape
+    shape = (n_images, channels, height, width)
+    try:
+        outputs = network(torch.zeros(shape, dtype=torch.uint8))
+    except Exception as error:  # whatever a user-defined module raises
+        use = "be trained on" if network.training else "take"
+        raise ValueError(
+            f"The module that layers returned cannot {use} images of shape {shape} (n, channels, "
+            f"height, width): {error}"
+        ) from error
+    got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if got != (n_images, n_outputs):
+        images = "one image" if n_images == 1 else f"{n_images} images in training"
+        raise ValueError(
+            f"The module that layers returned must give {n_outputs} outputs an image, one for "
+            f"each class: expected shape {(n_images, n_outputs)} for {images}, got {got}."
+        )
+    return outputs

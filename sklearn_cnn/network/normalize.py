@@ -21,6 +21,8 @@ class Normalize(nn.Module):
 
     mean: torch.Tensor
     scale: torch.Tensor
+    is_contiguous_on_cpus = False
+    """Whether the output is to lie channel by channel, where it would lie pixel by pixel."""
 
     def __init__(self, mean: np.ndarray, std: np.ndarray, dtype: torch.dtype) -> None:
         super().__init__()
@@ -39,7 +41,11 @@ class Normalize(nn.Module):
         -------
         tensor of shape (n, channels, height, width), in the dtype of the network
         """
-        return (pixels.to(self.mean.dtype) - self.mean) * self.scale
+        standardised = (pixels.to(self.mean.dtype) - self.mean) * self.scale
+        if self.is_contiguous_on_cpus and standardised.device.type == "cpu":
+            # not contiguous(), which leaves the strides of images of one channel as they are
+            return standardised.clone(memory_format=torch.contiguous_format)
+        return standardised
 
     def extra_repr(self) -> str:
         """Say how many channels there are, in the printed module."""

@@ -60,6 +60,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
         mean,
         std,
         dtype,
+        device,
     )
     net = ConvNet(
         build,

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklearn_cnn.network.strided_pointwise import StridedPointwise
+
 WEIGHTS = {
     "auto": torch.float32,
     "float32": torch.float32,
@@ -88,7 +90,7 @@ def _is_fast_at_bfloat16(device: torch.device) -> bool:
 
 def _hazards(network: nn.Module) -> Iterator[str]:
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not isinstance(module, StridedPointwise):
             steps_over = any(
                 step > size for step, size in zip(module.stride, module.kernel_size, strict=True)
             )
