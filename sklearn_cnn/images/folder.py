@@ -1,7 +1,9 @@
 """load_image_folder: the paths and labels of a folder, in the manner of load_files."""
 
 import os
+import stat
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -9,8 +11,21 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sklearn_cnn._compat import StrOptions, validate_params
-from sklearn_cnn.images.labelling import Labelled, label_by_folder, label_by_table
-from sklearn_cnn.images.walk import EXTENSIONS, UNREAD_EXTENSIONS, Walk, walk_images
+from sklearn_cnn.images.labelling import (
+    Labelled,
+    describe_links,
+    label_by_folder,
+    label_by_table,
+)
+from sklearn_cnn.images.walk import (
+    EXTENSIONS,
+    NO_IMAGES,
+    UNREAD_EXTENSIONS,
+    Walk,
+    WalkOptions,
+    name_lines,
+    walk_images,
+)
 
 
 @validate_params(
@@ -18,8 +33,10 @@ from sklearn_cnn.images.walk import EXTENSIONS, UNREAD_EXTENSIONS, Walk, walk_im
         "container_path": [str, os.PathLike],
         "classes": ["array-like", None],
         "labels": [StrOptions({"inferred"}), str, os.PathLike, "array-like", None],
+        "columns": ["array-like", None],
         "extensions": [str, "array-like", None],
         "recursive": ["boolean"],
+        "follow_links": ["boolean"],
         "on_error": [StrOptions({"raise", "skip"})],
         "return_X_y": ["boolean"],
         "as_frame": ["boolean"],
@@ -31,8 +48,10 @@ def load_image_folder(
     *,
     classes: Any = None,
     labels: Any = "inferred",
+    columns: Any = None,
     extensions: Any = EXTENSIONS,
     recursive: bool = True,
+    follow_links: bool = False,
     on_error: str = "raise",
     return_X_y: bool = False,
     as_frame: bool = False,
@@ -50,8 +69,8 @@ def load_image_folder(
             dog/
                 0001.png
 
-    Hidden files and folders, FIFOs and devices are left out, and no symbolic link below
-    ``container_path`` is followed.
+    Hidden files and folders, FIFOs and devices are left out, and so are folders that systems make
+    for themselves, such as "@eaDir" and "__MACOSX".
 
     Parameters
     ----------
@@ -63,18 +82,28 @@ def load_image_folder(
         empty. None takes all that hold images, sorted.
     labels : "inferred", path, DataFrame or None, default="inferred"
         "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
-        with the columns "path" (relative to ``container_path``) and "label" says which files to
-        load, and their labels. None loads all images without labels, to predict them.
-    extensions : str, sequence of str or None, default=(".png", ".jpg", ".jpeg", ".jpe", \
-".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-        Endings of the names that are taken, in upper or lower case; None takes all files. Where
-        pillow-heif is installed, ".heic", ".heif" and ".hif" are among them. Does not concern
-        files named in a table.
+        says which files to load, and their labels; a path that is not found from the working
+        folder is looked for in ``container_path``. Paths in it are relative to
+        ``container_path``, else to the table's folder, else to the working folder, and must lie in
+        ``container_path``; they may lack the ending. None loads all images without labels, to
+        predict them.
+    columns : (path column, label column) or None, default=None
+        Columns of the table, by name or position. None takes "path" and "label", other usual names
+        ("filename", "image_id", "class", "diagnosis", ...), or the two columns that there are.
+    extensions : str, sequence of str or None, default=(".png", ".apng", ".jpg", ".jpeg", ".jpe", \
+".jfif", ".pjpeg", ".pjp", ".jps", ".mpo", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+        Endings of the names that are taken, in upper or lower case; "" is that of names without
+        one, and None takes all files. Where pillow-heif is installed, ".heic", ".heif" and ".hif"
+        are among them. Of a table, it says which endings a name may lack.
     recursive : bool, default=True
         Whether to go into the folders inside a class.
+    follow_links : bool, default=False
+        Whether symbolic links below ``container_path`` stand for the files and folders that they
+        lead to, also out of it. A folder is entered once for each class, so that circles end.
+        Leave it as it is for folders of strangers, which may lead to any file.
     on_error : {"raise", "skip"}, default="raise"
-        "raise" raises for folders that cannot be listed and files of a table that are missing, all
-        of them named; damaged images show when they are read. "skip" decodes every file once, and
+        "raise" raises for folders that cannot be listed and files of a table that are missing;
+        damaged images show when they are read. "skip" decodes every file once, and
         leaves out those that cannot be read, with their labels; a warning names them.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` alone.
@@ -115,6 +144,8 @@ def load_image_folder(
         If ``container_path`` is no folder.
     FileNotFoundError
         If there is no ``container_path``, or ``labels`` is a path where there is no file.
+    PermissionError
+        If the folders above ``container_path`` may not be entered.
     ImportError
         If ``as_frame`` is asked for, and pandas is not installed.
     TypeError
@@ -124,7 +155,8 @@ def load_image_folder(
     -----
     UserWarning
         About what was left out: symbolic links, images outside of any class folder, folders
-        without images, and files that cannot be read. And if a table has no row of a class.
+        without images, files of other endings that may be images, and files that cannot be read.
+        About folders that look like parts of a data set. And if a table has no row of a class.
 
     See Also
     --------
@@ -146,46 +178,68 @@ def load_image_folder(
     (['cat', 'cat', 'dog'], [0, 0, 1])
     """
     folder = os.path.expanduser(os.fspath(container_path))
-    if not os.path.isdir(folder):
-        is_there = os.path.exists(folder)
-        what = "is no folder" if is_there else "does not exist"
-        raise (NotADirectoryError if is_there else FileNotFoundError)(
-            f"container_path={folder!r} {what}. It must be the folder that holds the images, in a "
-            "folder for each class or listed in labels."
-        )
+    _check_folder(folder)
     if labels is None and classes is not None:
         raise ValueError("classes says which labels to load, and labels=None loads none. Pass one.")
     wanted = None if classes is None else _check_classes(classes)
+    is_table = not (labels is None or (isinstance(labels, str) and labels == "inferred"))
+    if columns is not None:
+        columns = _check_columns(columns, is_table)
     endings = _check_extensions(extensions)
+    options = WalkOptions(endings, recursive, follow_links)
     found = Walk()
     if labels is None:
-        walk_images(folder, endings, recursive=recursive, found=found)
-        labelled = Labelled(found.files, None, [])
-    elif isinstance(labels, str) and labels == "inferred":
-        labelled = label_by_folder(folder, wanted, endings, recursive=recursive, found=found)
+        walk_images(folder, options, found)
+        labelled = Labelled(found.files, None, [], {"": found})
+    elif is_table:
+        labelled = label_by_table(folder, labels, columns, wanted, options, found)
     else:
-        labelled = label_by_table(folder, labels, wanted, found=found)
+        labelled = label_by_folder(folder, wanted, options, found)
     _report_unreadable(found, on_error)
     if on_error == "skip":
         labelled = _leave_out_damaged(labelled)
-    if found.links:
-        warnings.warn(
-            f"{len(found.links)} symbolic links were not followed, {min(found.links)!r} the first. "
-            "ImageReader reads the paths that it is given, links among them.",
-            UserWarning,
-            stacklevel=3,  # beyond the wrapper of validate_params
-        )
     if not labelled.files:
         raise ValueError(_describe_emptiness(folder, endings, labels, found))
-    missed = {ending: found.others[ending] for ending in UNREAD_EXTENSIONS & set(found.others)}
-    if missed:
-        warnings.warn(
-            f"Image files of formats that are not read are left out: {_count_endings(missed)}. "
-            "Convert them, to PNG for example.",
-            UserWarning,
-            stacklevel=3,
-        )
+    if found.links:
+        found.notes.append(describe_links(found).strip())
+    if endings == frozenset(EXTENSIONS):
+        found.notes.extend(_describe_left_out(labelled.walks))
+    for note in found.notes:
+        warnings.warn(note, UserWarning, stacklevel=3)  # beyond the wrapper of validate_params
     return _bundle(labelled, folder, return_X_y=return_X_y, as_frame=as_frame)
+
+
+def _check_folder(folder: str) -> None:
+    error: type[OSError]
+    problem, error = "is no folder", NotADirectoryError
+    try:
+        if stat.S_ISDIR(os.stat(folder).st_mode):
+            return
+    except (FileNotFoundError, ValueError):
+        problem, error = "does not exist", FileNotFoundError
+    except NotADirectoryError:
+        problem, error = "does not exist: a part of it is no folder", NotADirectoryError
+    except PermissionError:
+        problem, error = "may not be looked for by this user", PermissionError
+    raise error(
+        f"container_path={folder!r} {problem}. It must be the folder that holds the images, in a "
+        "folder for each class or listed in labels."
+    )
+
+
+def _check_columns(columns: Any, is_table: bool) -> list[Any]:
+    if not is_table:
+        raise ValueError(
+            "columns says which columns of a table to read, and labels is none. Pass labels= the "
+            "path of a CSV file or a DataFrame, too, or leave columns=None."
+        )
+    pair = columns.tolist() if hasattr(columns, "tolist") else list(columns)
+    if len(pair) != 2 or pair[0] == pair[1]:
+        raise ValueError(
+            "columns must be two columns, that of the paths and that of the labels: ('path', "
+            f"'label'), for example. Got {columns!r}."
+        )
+    return pair
 
 
 def _check_classes(classes: Any) -> list[Any]:
@@ -211,16 +265,18 @@ def _check_extensions(extensions: Any) -> frozenset[str] | None:
         raise ValueError(
             f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
         )
-    return frozenset(f".{extension.lower().removeprefix('.')}" for extension in given)
+    plain = (extension.lower().removeprefix(".") for extension in given)
+    return frozenset(f".{ending}" if ending else "" for ending in plain)
 
 
 def _report_unreadable(found: Walk, on_error: str) -> None:
     if not found.unreadable:
         return
-    lines = "\n".join(f"  {path!r}: {why}" for path, why in sorted(found.unreadable.items()))
-    what = f"{len(found.unreadable)} files or folders cannot be read"
+    lines = name_lines([f"  {path!r}: {why}" for path, why in sorted(found.unreadable.items())])
+    what = f"{len(found.unreadable):,} files or folders cannot be read"
     if on_error == "raise":
-        raise ValueError(f"{what}:\n{lines}\nPass on_error='skip' to leave them out.")
+        remedy = found.remedy or "Pass on_error='skip' to leave them out."
+        raise ValueError(f"{what}:\n{lines}\n{remedy}")
     warnings.warn(f"{what}, and are left out:\n{lines}", UserWarning, stacklevel=4)
 
 
@@ -246,13 +302,59 @@ def _describe_emptiness(
     where = "it" if labels is None else "its class folders"
     what = "no files" if endings is None else f"no files ending in {', '.join(sorted(endings))}"
     others = f" Of other files, there are: {_count_endings(found.others)}." if found.others else ""
-    return f"container_path={folder!r}: there are {what} in {where} that can be read.{others}"
+    return (
+        f"container_path={folder!r}: there are {what} in {where} that can be read.{others}"
+        f"{describe_links(found)}"
+    )
+
+
+def _describe_left_out(walks: Mapping[str, Walk]) -> list[str]:
+    """Count the files that are left out by their endings and may be images.
+
+    Files of text and tables are left out silently, unless a class has many more of them.
+    """
+    formats: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for name, walk in walks.items():
+        is_class = name != "" or walk.files
+        for ending, count in walk.others.items():
+            many = count > max(10, len(walk.files))
+            if ending in UNREAD_EXTENSIONS:
+                formats[ending] += count
+            elif is_class and (ending not in NO_IMAGES or many):
+                others[ending] += count
+    sentences = []
+    if formats:
+        sentences.append(
+            f"Image files of formats that are not read are left out: {_count_endings(formats)}. "
+            "Convert them, to PNG for example."
+        )
+    if others:
+        sentences.append(
+            f"Files that may be images are left out by their endings: {_count_endings(others)}. "
+            "extensions=None takes files of any ending, and on_error='skip' leaves out those that "
+            "are no images."
+        )
+    most = [
+        f"{name!r} ({left_out:,} of {left_out + len(walk.files):,})"
+        for name, walk in walks.items()
+        if (left_out := sum(walk.others[ending] for ending in {*formats, *others}))
+        > len(walk.files)
+        and name
+    ]
+    if most:
+        shown = ", ".join(most[:10])
+        more = f" and {len(most) - 10:,} more" if len(most) > 10 else ""
+        sentences.append(f"That is most of the files of {shown}{more}.")
+    return [" ".join(sentences)] if sentences else []
 
 
 def _count_endings(endings: Mapping[str, int]) -> str:
     """Say how many files there are of each ending, the most frequent first."""
     counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count:,} {ending or 'without ending'}" for ending, count in counts)
+    rest = sum(count for _, count in counts[10:])
+    shown = [f"{count:,} {ending or 'without ending'}" for ending, count in counts[:10]]
+    return ", ".join(shown + ([f"{rest:,} of {len(counts) - 10:,} other endings"] if rest else []))
 
 
 def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:
@@ -300,7 +402,7 @@ def _describe(labelled: Labelled, folder: str) -> str:
     if labelled.target is not None:
         counts = np.bincount(labelled.target, minlength=len(labelled.classes)).tolist()
         lines += [
-            f"  class {i}, {name}: {count:,}"
+            f"  class {i}, {name if str(name).isprintable() else repr(name)}: {count:,}"
             for i, (name, count) in enumerate(zip(labelled.classes, counts, strict=True))
         ]
     return "\n".join(lines)

@@ -1,23 +1,14 @@
 """Which class each image file of a folder belongs to: by its folder, or by a table."""
 
 import os
-import re
-import stat
-import warnings
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sklearn_cnn.images.labels_table import read_labels_table
-from sklearn_cnn.images.walk import Walk, walk_images
-
-SUBSET_NAMES = frozenset(
-    ["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"]
-)
-"""What folders of a part of the data are called, which are taken for classes by mistake.
-
-So are names that begin or end with such a word: "training_set", "seg_test", "test1".
-"""
+from sklearn_cnn.images.class_names import are_kinds, are_parts, names_alike, parts_among
+from sklearn_cnn.images.labels_table import find_table, read_labels_table
+from sklearn_cnn.images.locating import Locator
+from sklearn_cnn.images.walk import Walk, WalkOptions, files_in_two, name_some, walk_images
 
 
 @dataclass
@@ -32,26 +23,24 @@ class Labelled:
         The place of each one's class in ``classes``.
     classes : list
         The names of the classes.
+    walks : dict of str to Walk
+        What was found in each class folder, if there are any.
     """
 
     files: list[str]
     target: list[int] | None
     classes: list[Any]
+    walks: dict[str, Walk] = field(default_factory=dict)
 
     def without(self, positions: Collection[int]) -> "Labelled":
         """Leave out some files, with their labels."""
         kept = [i for i in range(len(self.files)) if i not in positions]
         target = None if self.target is None else [self.target[i] for i in kept]
-        return Labelled([self.files[i] for i in kept], target, self.classes)
+        return replace(self, files=[self.files[i] for i in kept], target=target)
 
 
 def label_by_folder(
-    folder: str,
-    wanted: list[Any] | None,
-    extensions: Collection[str] | None,
-    *,
-    recursive: bool,
-    found: Walk,
+    folder: str, wanted: list[Any] | None, options: WalkOptions, found: Walk
 ) -> Labelled:
     """Take the folders in a folder for classes.
 
@@ -61,12 +50,10 @@ def label_by_folder(
         Holds the class folders.
     wanted : list of str or None
         Which of them to take, in this order; None for all that hold images, sorted.
-    extensions : collection of str or None
-        Endings of names of images.
-    recursive : bool
-        Whether to go into the folders of a class folder.
+    options : WalkOptions
+        Which files of theirs to take.
     found : Walk
-        What is come by is added here.
+        What is come by is added here, but for the files.
 
     Returns
     -------
@@ -79,7 +66,7 @@ def label_by_folder(
         them.
     """
     beside = Walk()
-    class_folders = walk_images(folder, extensions, recursive=False, found=beside)
+    class_folders = walk_images(folder, replace(options, recursive=False), beside)
     found.links.extend(beside.links)
     found.unreadable.update(beside.unreadable)
     by_name = {os.path.basename(path): path for path in class_folders}
@@ -88,43 +75,48 @@ def label_by_folder(
     missing = [name for name in wanted or () if name not in by_name]
     if missing and not beside.unreadable:
         problem = (
-            f"container_path={folder!r} has no folder for {missing!r} of classes. It has "
-            f"{sorted(by_name)!r}.{_describe_links(beside)}"
+            f"container_path={folder!r} has no folder for {name_some(missing)} of classes. It has "
+            f"{name_some(sorted(by_name))}.{describe_links(beside)}"
         )
         if len(missing) == len(wanted or ()):
             raise ValueError(problem)
-        warnings.warn(f"{problem} These classes stay empty.", UserWarning, stacklevel=4)
+        found.notes.append(f"{problem} These classes stay empty.")
     walks, inner = {}, {}
     for name in wanted if wanted is not None else by_name:
-        walks[name] = Walk(links=found.links, others=found.others)
+        walks[name] = Walk(links=found.links)
         if name in by_name:
-            inner[name] = walk_images(
-                by_name[name], extensions, recursive=recursive, found=walks[name]
-            )
+            inner[name] = walk_images(by_name[name], options, walks[name], above=[folder])
         found.unreadable.update(walks[name].unreadable)
+        found.others.update(walks[name].others)
     if wanted is None and by_name and not found.unreadable:
-        _check_that_these_are_classes(folder, by_name, walks, inner)
-    _warn_of_images_beside(beside)
-    return _number_classes(walks, keep_empty=wanted is not None)
+        _check_that_these_are_classes(folder, by_name, walks, inner, found)
+    if beside.files:
+        found.notes.append(
+            f"{len(beside.files)} images lie outside of any class folder, and are left out: "
+            f"{beside.files[0]!r} the first."
+        )
+    if options.follow_links:
+        _warn_of_two_classes({name: walk.files for name, walk in walks.items()}, found)
+    labelled = _number_classes(walks, found, keep_empty=wanted is not None)
+    labelled.walks[""] = Walk(others=beside.others)
+    return labelled
 
 
-def _number_classes(walks: dict[str, Walk], *, keep_empty: bool) -> Labelled:
+def _number_classes(walks: dict[str, Walk], found: Walk, *, keep_empty: bool) -> Labelled:
     classes = [name for name, walk in walks.items() if keep_empty or walk.files or walk.unreadable]
     empty = sorted(set(walks) - set(classes))
     if empty and classes:
-        warnings.warn(
-            f"Folders without images are left out: {empty!r}. Name the classes to keep them: "
-            "classes=[...].",
-            UserWarning,
-            stacklevel=5,
+        found.notes.append(
+            f"Folders without images are left out: {name_some(empty)}. Name the classes to keep "
+            "them: classes=[...]."
         )
     files = [path for name in classes for path in walks[name].files]
     target = [number for number, name in enumerate(classes) for _ in walks[name].files]
-    return Labelled(files, target, classes)
+    return Labelled(files, target, classes, dict(walks))
 
 
 def _describe_missing_folders(folder: str, beside: Walk) -> str:
-    hint = _describe_links(beside)
+    hint = describe_links(beside)
     if not beside.files:
         return (
             f"container_path={folder!r} holds neither class folders nor images.{hint} It must hold "
@@ -137,11 +129,15 @@ def _describe_missing_folders(folder: str, beside: Walk) -> str:
     )
 
 
-def _describe_links(walk: Walk) -> str:
+def describe_links(walk: Walk) -> str:
     """Say that there are symbolic links, where they may be what is missing."""
     if not walk.links:
         return ""
-    return f" Symbolic links are not followed: {min(walk.links)!r} is one."
+    plural = "links were" if len(walk.links) > 1 else "link was"
+    return (
+        f" {len(walk.links):,} symbolic {plural} left out, {min(walk.links)!r} the first: pass "
+        "follow_links=True to follow links."
+    )
 
 
 def _check_that_these_are_classes(
@@ -149,20 +145,11 @@ def _check_that_these_are_classes(
     by_name: dict[str, str],
     walks: dict[str, Walk],
     inner: dict[str, list[str]],
+    found: Walk,
 ) -> None:
-    """Refuse the folder above the one that was meant."""
+    """Refuse the folder above the one that was meant, and warn of what is doubtful."""
     filled = [name for name in walks if walks[name].files] or list(walks)
-    if all(map(_is_name_of_subset, filled)):
-        labels = {name: "" if inner[name] else ", labels=..." for name in filled}
-        calls = ", ".join(
-            f"load_image_folder({os.path.join(folder, name)!r}{labels[name]})" for name in filled
-        )
-        raise ValueError(
-            f"container_path={folder!r} holds {filled!r}, which look like parts of a data set and "
-            f"not like classes. Load each by itself: {calls}. If they are classes, pass "
-            f"classes={filled!r}."
-        )
-    if len(filled) == 1 and inner[filled[0]]:
+    if len(filled) == 1 and inner[filled[0]] and not are_parts(filled):
         [name] = filled
         has_images = any(os.path.dirname(path) == by_name[name] for path in walks[name].files)
         if len(inner[name]) > 1 or not has_images:
@@ -171,24 +158,63 @@ def _check_that_these_are_classes(
                 f"holds folders itself: load_image_folder({os.path.join(folder, name)!r}) takes "
                 f"those for classes. If {name!r} is a class, pass classes=[{name!r}]."
             )
+    if are_parts(filled) or are_kinds(filled):
+        what = "parts of a data set" if are_parts(filled) else "kinds of files"
+        calls = ", ".join(
+            f"load_image_folder({os.path.join(folder, name)!r}"
+            f"{'' if inner[name] else ', labels=...'})"
+            for name in filled[:10]
+        )
+        raise ValueError(
+            f"container_path={folder!r} holds {name_some(filled)}, which look like {what} and not "
+            f"like classes. Load each by itself: {calls}. If they are classes, pass "
+            f"classes={name_some(filled)}."
+        )
+    parts = parts_among(filled)
+    if parts:
+        found.notes.append(
+            f"container_path={folder!r} holds {name_some(parts)} among its class folders, which "
+            "look like parts of a data set. Load each by itself; or say what the classes are: "
+            "classes=[...]."
+        )
+    parts_in = {name: parts_among(map(os.path.basename, inner[name])) for name in filled}
+    split = [name for name in filled if parts_in[name]]
+    if split:
+        found.notes.append(
+            f"{len(split):,} class folders, {split[0]!r} the first, hold {parts_in[split[0]]!r}, "
+            "which look like parts of a data set; their images are loaded together. To have each "
+            "part by itself, sort the images as 'part/class', or list them in a table; to load "
+            "them together, say what the classes are: classes=[...]."
+        )
+    _warn_of_names_alike(filled, found)
 
 
-def _is_name_of_subset(name: str) -> bool:
-    words = re.findall("[a-z]+", name.lower())
-    return bool(words) and not SUBSET_NAMES.isdisjoint((words[0], words[-1]))
-
-
-def _warn_of_images_beside(beside: Walk) -> None:
-    if beside.files:
-        warnings.warn(
-            f"{len(beside.files)} images lie outside of any class folder, and are left out: "
-            f"{beside.files[0]!r} the first.",
-            UserWarning,
-            stacklevel=5,
+def _warn_of_names_alike(classes: Collection[Any], found: Walk) -> None:
+    alike = names_alike(name for name in classes if isinstance(name, str))
+    if alike:
+        found.notes.append(
+            f"Classes differ in upper and lower case or in spaces alone: {name_some(alike)}. Give "
+            "them one name if they are one class; else say what the classes are: classes=[...]."
         )
 
 
-def label_by_table(folder: str, table: Any, wanted: list[Any] | None, *, found: Walk) -> Labelled:
+def _warn_of_two_classes(files_of: dict[str, list[str]], found: Walk) -> None:
+    doubled = files_in_two(files_of)
+    if doubled:
+        found.notes.append(
+            f"{len(doubled):,} images are in two classes, by another name or link: "
+            f"{min(doubled)!r} is the first."
+        )
+
+
+def label_by_table(
+    folder: str,
+    table: Any,
+    columns: Sequence[Any] | None,
+    wanted: list[Any] | None,
+    options: WalkOptions,
+    found: Walk,
+) -> Labelled:
     """Take files and their labels from a table.
 
     Parameters
@@ -196,9 +222,13 @@ def label_by_table(folder: str, table: Any, wanted: list[Any] | None, *, found: 
     folder : str
         Where the files lie.
     table : path or DataFrame
-        Of the columns "path" and "label".
+        Of names of files and labels.
+    columns : sequence of two or None
+        Which columns hold them, if it is said.
     wanted : list or None
         Which labels to take, in this order; None for all, sorted.
+    options : WalkOptions
+        Which endings a name without ending may have, and whether links are followed.
     found : Walk
         Gets the files that are missing or no regular files.
 
@@ -212,49 +242,52 @@ def label_by_table(folder: str, table: Any, wanted: list[Any] | None, *, found: 
     ValueError
         If the table cannot be used.
     """
-    names, labels = read_labels_table(table, folder)
+    table = find_table(table, folder)
+    beside = None if hasattr(table, "columns") else os.path.dirname(os.path.abspath(table))
+    locator = Locator(folder, beside, options)
+    origin, column, rows = read_labels_table(table, columns, locator.has)
     try:
-        there = set(labels)
+        there = {row.label for row in rows}
         classes = sorted(there) if wanted is None else wanted
     except TypeError:
-        kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
+        kinds = ", ".join(sorted({type(row.label).__name__ for row in rows}))
         raise ValueError(
             "The labels of the table cannot be sorted: they must all be strings, or all be "
             f"numbers. They are of type {kinds}."
         ) from None
     missing = [name for name in classes if name not in there]
     if missing:
-        warnings.warn(
-            f"No row of labels has the label {missing!r} of classes. It has "
-            f"{sorted(there, key=str)!r}.",
-            UserWarning,
-            stacklevel=4,
+        found.notes.append(
+            f"No row of labels has the label {name_some(missing)} of classes. It has "
+            f"{name_some(sorted(there, key=str))}."
         )
+    if wanted is None:
+        _warn_of_names_alike(classes, found)
     numbers = {name: number for number, name in enumerate(classes)}
     files, target = [], []
-    for name, label in zip(names, labels, strict=True):
+    labels: dict[str, Any] = {}
+    for place, name, label in rows:
+        try:
+            path, problem = locator.find(name)
+        except ValueError as error:
+            raise ValueError(f"{origin}, {place}: {error}") from None
+        if labels.setdefault(path, label) != label:
+            raise ValueError(
+                f"{origin} has two labels for {os.path.relpath(path, folder)!r}: "
+                f"{labels[path]!r} and {label!r}."
+            )
         if label not in numbers:
             continue
-        path = os.path.join(folder, name)
-        problem = _problem_with(folder, name)
         if problem is None:
             files.append(path)
             target.append(numbers[label])
         else:
             found.unreadable[path] = problem
+    if not files and found.unreadable:
+        found.remedy = (
+            f"None of the files of the column {column!r} is found. columns=(path, label) says "
+            "which columns to read; names of files are relative to container_path, and may lack "
+            "their endings. Numbers have lost the zeros that they began with: pandas.read_csv(..., "
+            "dtype=str) keeps them."
+        )
     return Labelled(files, target, classes)
-
-
-def _problem_with(folder: str, name: str) -> str | None:
-    """Say why a file of the table is not taken: missing, no file, or behind a symbolic link."""
-    path = folder
-    try:
-        for part in name.split(os.sep):
-            path = os.path.join(path, part)
-            kind = os.lstat(path).st_mode
-            if stat.S_ISLNK(kind):
-                return "symbolic links are not followed"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return f"{reason}; paths are relative to container_path" if os.path.exists(name) else reason
-    return None if stat.S_ISREG(kind) else "it is no regular file"

@@ -1,42 +1,80 @@
 """A table that says which image file has which label: a CSV file or a DataFrame."""
 
+import codecs
 import csv
+import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cnn.images.walk import EXTENSIONS, has_extension
+from sklearn_cnn.images.walk import EXTENSIONS, has_extension, name_some
 
-COLUMNS = ("path", "label")
+PATH_COLUMNS = (
+    "path", "filepath", "imagepath", "imgpath", "filename", "imagefilename", "imagefile",
+    "imgfile", "file", "fname", "imagename", "imgname", "image", "images", "img", "picture",
+    "photo", "imageid", "imgid", "isicid", "fileid", "idcode", "uuid", "id",
+)  # fmt: skip
+"""Names of columns of paths, in lower case and letters alone, the likeliest first."""
+
+LABEL_COLUMNS = frozenset([
+    "label", "labels", "class", "classes", "classname", "classlabel", "classid", "labelname",
+    "labelid", "category", "categoryname", "categoryid", "target", "targetname", "species",
+    "breed", "diagnosis", "dx", "y", "groundtruth",
+])  # fmt: skip
+"""Names of columns of labels, likewise."""
+
+SEPARATORS = ",;\t|"
+
+_UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+_OTHER_FORMATS = {b"PK\3\4": "read_excel", b"\xd0\xcf\x11\xe0": "read_excel",
+                  b"PAR1": "read_parquet", b"\x1f\x8b": "read_csv",
+                  b"{": "read_json", b"[{": "read_json"}  # fmt: skip
+"""First bytes of tables that pandas reads, and the function for it."""
 
 
 class Row(NamedTuple):
-    """A path and its label, and where they stand, to be named in an error."""
+    """The name of a file and its label, and where they stand, to be named in an error."""
 
     place: str
-    name: Any
+    name: str
     label: Any
 
 
-def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
-    """Read names of files and their labels.
+class LabelsTable(NamedTuple):
+    """The rows of a table.
 
-    Parameters
+    Attributes
     ----------
-    table : path or DataFrame
-        With the columns "path", relative to the folder, and "label"; or with two columns in this
-        order, of any names. A CSV file may also lack the line of names.
-    folder : str
-        Where the files lie.
+    origin : str
+        What to call the table in an error.
+    column : str
+        What to call its column of names of files.
+    rows : list of Row
+        All of them with a name and a label.
+    """
 
-    Returns
-    -------
-    names : list of str
-        Relative paths; a row that is given twice counts twice.
-    labels : list
-        Strings of a CSV file, else what the DataFrame holds.
+    origin: str
+    column: str
+    rows: list[Row]
+
+
+class _Columns(NamedTuple):
+    """A table whose columns are not chosen yet."""
+
+    origin: str
+    header: list[Any]
+    values: Callable[[int], list[Any]]
+    places: Callable[[int], str]
+
+
+def find_table(table: Any, folder: str) -> Any:
+    """Return a DataFrame as it is, and where a CSV file lies: here, or in the folder.
 
     Raises
     ------
@@ -44,94 +82,272 @@ def read_labels_table(table: Any, folder: str) -> tuple[list[str], list[Any]]:
         If there is no such file.
     TypeError
         If it is neither a path nor a DataFrame.
-    ValueError
-        If it has other columns, no rows, a missing label, a path outside the folder, or two labels
-        for one path.
     """
     if hasattr(table, "columns"):
-        origin = "labels"
-        rows = _read_frame(table)
-    elif isinstance(table, (str, os.PathLike)):
-        origin = f"labels={os.fspath(table)!r}"
-        rows = _read_csv(table, folder, origin)
-    else:
+        return table
+    if not isinstance(table, (str, os.PathLike)):
         raise TypeError(
             "labels must be 'inferred', the path of a CSV file, a DataFrame with the columns "
             f"'path' and 'label', or None. Got {type(table).__name__}. Of lists, make a DataFrame: "
             "pandas.DataFrame({'path': paths, 'label': labels})."
         )
-    if not rows:
-        raise ValueError(f"{origin} has no rows.")
-    names: list[str] = []
-    found: dict[str, Any] = {}
-    for place, name, label in rows:
-        if _is_missing(label):
-            raise ValueError(f"{origin}, {place} has no label: path {name!r}.")
-        name = _check_name(name, folder, f"{origin}, {place}")
-        names.append(name)
-        if found.setdefault(name, label) != label:
-            raise ValueError(
-                f"{origin} has two labels for {name!r}: {found[name]!r} and {label!r}."
-            )
-    return names, [found[name] for name in names]
+    path = os.path.expanduser(os.fspath(table))
+    for place in (path, os.path.join(folder, path)):
+        if os.path.isfile(place):
+            return place
+    raise FileNotFoundError(
+        f"labels={path!r} is no file. labels must be 'inferred', the path of a CSV file, a "
+        "DataFrame with the columns 'path' and 'label', or None."
+    )
 
 
-def _read_frame(table: Any) -> list[Row]:
-    header = [str(name) for name in table.columns]
-    columns = [
-        np.asarray(table[table.columns[i]]).tolist() for i in _find_columns(header, "labels")
-    ]
-    return [
-        Row(f"row {i}", name, label) for i, (name, label) in enumerate(zip(*columns, strict=True))
-    ]
+def read_labels_table(
+    table: Any, columns: Sequence[Any] | None, is_file: Callable[[str], bool]
+) -> LabelsTable:
+    """Read names of files and their labels.
 
+    Parameters
+    ----------
+    table : str or DataFrame
+        With columns whose names are known ones; or two columns. A CSV file may lack the line of
+        names. The names of files may be the index of a DataFrame.
+    columns : sequence of two str or int, or None
+        The columns of the names and of the labels, if it is said.
+    is_file : callable
+        Whether there is a file of such a name.
 
-def _read_csv(path: Any, folder: str, origin: str) -> list[Row]:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"{origin} is no file. labels must be 'inferred', the path of a CSV file, a DataFrame "
-            "with the columns 'path' and 'label', or None."
-        )
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
-    except (UnicodeDecodeError, csv.Error) as error:
+    Returns
+    -------
+    LabelsTable
+        Labels are strings of a CSV file, else what the DataFrame holds.
+
+    Raises
+    ------
+    ValueError
+        If the columns cannot be told, there are no rows, or a name or label is missing.
+    """
+    is_frame = hasattr(table, "columns")
+    found = _open_frame(table, columns, is_file) if is_frame else _open_file(table, columns)
+    chosen = _choose_columns(found, columns, is_file)
+    first = 0 if is_frame or not _has_header(found.header, columns, chosen, is_file) else 1
+    names, labels = (found.values(i)[first:] for i in chosen)
+    if not names:
+        raise ValueError(f"{found.origin} has no rows.")
+    rows = []
+    without = [i for i, label in enumerate(labels) if _is_missing(label)]
+    if without:
+        more = f" Nor have {len(without) - 1:,} other rows." if len(without) > 1 else ""
         raise ValueError(
-            f"{origin} cannot be read: it must be a CSV file in UTF-8, with commas. {error}."
-        ) from error
+            f"{found.origin}, {found.places(first + without[0])} has no label: path "
+            f"{names[without[0]]!r}.{more}"
+        )
+    for i, (name, label) in enumerate(zip(names, labels, strict=True), first):
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)  # a number of a file, without its ending
+        if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+            raise ValueError(
+                f"{found.origin}, {found.places(i)}: path must be a name of a file. Got {name!r}."
+            )
+        label = label if is_frame else label.strip()
+        rows.append(Row(found.places(i), os.fspath(name), label))
+    return LabelsTable(found.origin, str(found.header[chosen[0]]), rows)
+
+
+def _open_frame(
+    table: Any, columns: Sequence[Any] | None, is_file: Callable[[str], bool]
+) -> _Columns:
+    header = list(table.columns)
+    named = columns is None and any(map(_path_rank, header))
+    if columns is not None:
+        named = columns[0] in header or isinstance(columns[0], int)
+    index: Any = getattr(table, "index", None)
+    if not named and getattr(index, "nlevels", 0) == 1 and hasattr(table, "reset_index"):
+        is_named = _path_rank(index.name) or (columns and index.name == columns[0])
+        if is_named or (len(index) and isinstance(index[0], str) and is_file(index[0])):
+            table = table.reset_index() if is_named else table.reset_index(names="path")
+            header = list(table.columns)
+
+    def values(i: int) -> list[Any]:
+        column = table.iloc[:, i] if hasattr(table, "iloc") else table[table.columns[i]]
+        listed: list[Any] = np.asarray(column).tolist()
+        return listed
+
+    return _Columns("labels", header, values, "row {}".format)
+
+
+def _open_file(path: str, columns: Sequence[Any] | None) -> _Columns:
+    origin = f"labels={path!r}"
+    lines = _read_lines(path, columns, origin)
     if not lines:
-        return []
+        raise ValueError(f"{origin} has no rows.")
     header = [name.strip() for name in lines[0][1]]
-    path_column, label_column = _find_columns(header, origin)
     for number, line in lines:
         if len(line) != len(header):
             raise ValueError(
                 f"{origin}: line {number} has {len(line)} fields, and the first has {len(header)}."
             )
-    rows = [
-        Row(f"line {number}", line[path_column], line[label_column].strip())
-        for number, line in lines
-    ]
-    is_named = set(COLUMNS) <= set(header)
-    return rows if not is_named and _names_a_file(rows[0].name, folder) else rows[1:]
-
-
-def _names_a_file(text: str, folder: str) -> bool:
-    """Whether the first field of a file is a path, and so the file has no line of names."""
-    return has_extension(text, EXTENSIONS) or os.path.isfile(os.path.join(folder, text))
-
-
-def _find_columns(header: Sequence[str], origin: str) -> list[int]:
-    """Return which columns hold path and label."""
-    if all(header.count(name) == 1 for name in COLUMNS):
-        return [header.index(name) for name in COLUMNS]
-    if len(header) == 2:
-        return [0, 1]
-    raise ValueError(
-        f"{origin} must have the columns 'path' and 'label', or two columns in this order. Got "
-        f"{', '.join(map(repr, header[:10]))}."
+    return _Columns(
+        origin,
+        header,
+        lambda i: [line[i] for _, line in lines],
+        lambda i: f"line {lines[i][0]}",
     )
+
+
+def _read_lines(
+    path: str, columns: Sequence[Any] | None, origin: str
+) -> list[tuple[int, list[str]]]:
+    """Split a CSV file into fields, with the number of each line; empty lines are left out."""
+    with open(path, "rb") as file:
+        content = file.read()
+    for start, function in _OTHER_FORMATS.items():
+        if content.lstrip().startswith(start):
+            raise ValueError(
+                f"{origin} cannot be read: it is no CSV file. Read it with pandas, and pass the "
+                f"DataFrame: labels=pandas.{function}({path!r})."
+            )
+    encoding = _UTF_16.get(content[:2], "utf-8-sig")
+    if encoding != "utf-16" and b"\0" in content[:2]:
+        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    try:
+        text = content.decode(encoding)
+        said = re.match(r"sep=(.)\r?\n", text)  # Excel's first line
+        text = text[said.end() :] if said else text
+        separator = said[1] if said else _find_separator(text, columns)
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t"
+        )
+        offset = 1 if said else 0
+        return [(reader.line_num + offset, line) for line in reader if any(map(str.strip, line))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16. {error}. Read "
+            f"others with pandas, and pass the DataFrame: "
+            f"labels=pandas.read_csv({path!r}, encoding=...)."
+        ) from error
+
+
+def _find_separator(text: str, columns: Sequence[Any] | None) -> str:
+    """Return what stands between the fields: what tells the columns apart best."""
+
+    def quality(separator: str) -> tuple[bool, int, bool, bool]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = []
+        with suppress(csv.Error):  # a field as long as that is cut by another separator
+            lines = list(islice((line for line in reader if any(map(str.strip, line))), 20))
+        if not lines or len(lines[0]) < 2:
+            return False, 0, False, False
+        names = [name.strip() for name in lines[0]]
+        known = sum(_path_rank(name) > 0 or _is_label_column(name) for name in names)
+        known += sum(name in names for name in columns or ())
+        is_row = any(has_extension(name, EXTENSIONS) for name in names)
+        return True, min(known, 2), is_row, len(set(map(len, lines))) == 1
+
+    best = max(SEPARATORS, key=quality)  # of equal ones the first
+    if not quality(best)[0] and quality(" ")[3]:
+        return " "
+    return best
+
+
+def _has_header(
+    header: list[str],
+    columns: Sequence[Any] | None,
+    chosen: Sequence[int],
+    is_file: Callable[[str], bool],
+) -> bool:
+    """Whether the first line of a CSV file holds names of columns, and no file and its label."""
+    if {"path", "label"} <= set(header) or any(isinstance(name, str) for name in columns or ()):
+        return True
+    if any(has_extension(name, EXTENSIONS) for name in header):
+        return False
+    known = _path_rank(header[chosen[0]]) or _is_label_column(header[chosen[1]])
+    return bool(known) or not is_file(header[chosen[0]])
+
+
+def _choose_columns(
+    table: _Columns, columns: Sequence[Any] | None, is_file: Callable[[str], bool]
+) -> tuple[int, int]:
+    """Return which columns hold names of files and labels."""
+    header = table.header
+    if columns is not None:
+        return _position(table, columns[0]), _position(table, columns[1])
+
+    def starts_with_a_file(i: int) -> bool:
+        first = table.values(i)[:2]
+        return any(isinstance(name, str) and _may_be_file(name, is_file) for name in first)
+
+    paths = sorted(filter(lambda i: _path_rank(header[i]), range(len(header))),
+                   key=lambda i: -_path_rank(header[i]))  # fmt: skip
+    labels = [i for i, name in enumerate(header) if _is_label_column(name)]
+    if header.count("path") == 1:
+        paths = [header.index("path")]
+    if header.count("label") == 1:
+        labels = [header.index("label")]
+    paths = list(filter(starts_with_a_file, paths))[:1] or paths[:1]
+    if header.count("path") < 2 and len(labels) < 2:
+        if paths and labels:
+            return paths[0], labels[0]
+        if len(header) == 2:
+            if paths or labels:
+                path = paths[0] if paths else 1 - labels[0]
+            else:
+                path = 1 if starts_with_a_file(1) and not starts_with_a_file(0) else 0
+            return path, 1 - path
+    shown = ", ".join(repr(str(name)[:60]) for name in header[:10])
+    more = f" and {len(header) - 10:,} more" if len(header) > 10 else ""
+    problem = f"{table.origin} must have the columns 'path' and 'label', or two columns. Got "
+    problem += f"{shown}{more}."
+    zeros_and_ones = [i for i in range(len(header)) if i not in paths and _is_zero_or_one(table, i)]
+    if paths and not labels and len(zeros_and_ones) > 1:
+        names = [header[i] for i in zeros_and_ones]
+        path = header[paths[0]]
+        frame = "labels" if table.origin == "labels" else f"pandas.read_csv({table.origin[7:]})"
+        raise ValueError(
+            f"{problem} {name_some(names)} hold 0 and 1. Of one class an image, make a column: "
+            f"frame = {frame}; frame['label'] = frame[{name_some(names)}].idxmax(axis=1); pass "
+            f"labels=frame[[{path!r}, 'label']]. Of several classes an image, there is no label."
+        )
+    if len(header) > 1:
+        path = header[paths[0]] if paths else header[0]
+        label = header[labels[0] if labels else next(i for i in (1, 0) if header[i] != path)]
+        problem += f" Say which they are: columns=({path!r}, {label!r}), for example."
+    raise ValueError(problem)
+
+
+def _may_be_file(name: str, is_file: Callable[[str], bool]) -> bool:
+    return has_extension(name.strip(), EXTENSIONS) or is_file(name)
+
+
+def _position(table: _Columns, column: Any) -> int:
+    if table.header.count(column) == 1:
+        return table.header.index(column)
+    n_columns = len(table.header)
+    if isinstance(column, (int, np.integer)) and -n_columns <= column < n_columns:
+        return int(column) % n_columns
+    raise ValueError(
+        f"columns names {column!r}, and {table.origin} has the columns {name_some(table.header)}."
+    )
+
+
+def _plain(name: Any) -> str:
+    return re.sub(r"[\W_]+", "", name).lower() if isinstance(name, str) else ""
+
+
+def _path_rank(name: Any) -> int:
+    """Return how likely a column of this name holds paths, or 0."""
+    plain = _plain(name)
+    return len(PATH_COLUMNS) - PATH_COLUMNS.index(plain) if plain in PATH_COLUMNS else 0
+
+
+def _is_label_column(name: Any) -> bool:
+    return _plain(name) in LABEL_COLUMNS
+
+
+def _is_zero_or_one(table: _Columns, column: int) -> bool:
+    values = table.values(column)[0 if table.origin == "labels" else 1 :]  # below the name
+    return bool(values) and {str(value).strip() for value in values} <= {
+        "0", "1", "0.0", "1.0", "True", "False",
+    }  # fmt: skip
 
 
 def _is_missing(label: Any) -> bool:
@@ -141,20 +357,3 @@ def _is_missing(label: Any) -> bool:
         return bool(label != label)  # NaN, NaT
     except TypeError:  # pandas.NA
         return True
-
-
-def _check_name(name: Any, folder: str, place: str) -> str:
-    """Return a path relative to the folder in its plain form, refusing what leads out of it."""
-    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-        raise ValueError(f"{place}: path must be a name of a file. Got {name!r}.")
-    plain = os.path.normpath(os.fspath(name))
-    if os.path.isabs(plain):
-        parent = os.path.join(os.path.abspath(folder), "")
-        plain = plain.removeprefix(parent)
-    leads_out = plain.split(os.sep)[0] == os.pardir or os.path.splitdrive(plain)[0]
-    if leads_out or plain.startswith(os.sep):
-        raise ValueError(
-            f"{place}: path {os.fspath(name)!r} leads out of container_path={folder!r}. Paths must "
-            "lie in it; others need no load_image_folder, since ImageReader takes any path."
-        )
-    return plain

@@ -257,9 +257,9 @@ def test_class_folders_without_images(tmp_path):
     """Would catch an empty Bunch, which fails much later and elsewhere."""
     touch(tmp_path, "cat/notes.txt", "dog/notes.txt")
     text = (
-        f"container_path={str(tmp_path)!r}: there are no files ending in .avif, .bmp, .gif, .jfif, "
-        ".jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp in its class folders that can be read. Of "
-        "other files, there are: 2 .txt."
+        f"container_path={str(tmp_path)!r}: there are no files ending in .apng, .avif, .bmp, .gif, "
+        ".jfif, .jpe, .jpeg, .jpg, .jps, .mpo, .pjp, .pjpeg, .png, .tif, .tiff, .webp in its class "
+        "folders that can be read. Of other files, there are: 2 .txt."
     )
     quietly_refuses(text, tmp_path)
     quietly_refuses(text, tmp_path, on_error="skip")
@@ -276,15 +276,15 @@ def test_classes_that_are_symbolic_links_are_told(tmp_path):
     pets.mkdir()
     (pets / "dog").symlink_to(tmp_path / "real")
     link = str(pets / "dog")
-    hint = f"Symbolic links are not followed: {link!r} is one."
+    hint = (
+        f"1 symbolic link was left out, {link!r} the first: pass follow_links=True to follow links."
+    )
     quietly_refuses(f"holds neither class folders nor images. {hint}", pets)
     touch(pets, "cat/1.png")
     quietly_refuses(f"for ['dog'] of classes. It has ['cat']. {hint}", pets, classes=["dog"])
     found, text = said(pets)
     assert found.target_names == ["cat"]
-    assert text.startswith(
-        f"1 symbolic links were not followed, {link!r} the first. ImageReader reads the paths"
-    )
+    assert text == hint
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -303,9 +303,82 @@ def test_links_in_a_class_are_counted_and_the_first_is_named(backwards, pets, mo
     found, text = said(pets)
     assert names_of(found.data, pets) == IN_ORDER
     assert text.startswith(
-        f"3 symbolic links were not followed, {str(pets / 'cat' / 'b.png')!r} the first."
+        f"3 symbolic links were left out, {str(pets / 'cat' / 'b.png')!r} the first: pass follow"
     )
     assert said(pets, labels=None)[1] == text
+
+
+HUB = {"cat/0.png": "0a1b", "cat/1.png": "2c3d", "dog/0.png": "4e5f", "README.md": "66"}
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A snapshot as model hubs lay it out: links with endings to blobs without."""
+    snapshot = tmp_path / "snapshots" / "main"
+    (tmp_path / "blobs").mkdir()
+    for name, blob in HUB.items():
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), "red").save(tmp_path / "blobs" / blob, "PNG")
+        up = "../" * (2 + name.count("/"))
+        (snapshot / name).symlink_to(f"{up}blobs/{blob}")
+    return snapshot
+
+
+def test_the_snapshot_of_a_model_hub(hub):
+    """Would catch "there are no files ending in .jpg", in a folder full of images, without the
+    reason; and with follow_links a file that is looked for by the ending of its blob."""
+    first = str(hub / "cat" / "0.png")
+    hint = f"3 symbolic links were left out, {first!r} the first: pass follow_links=True"
+    quietly_refuses(hint, hub)
+    quietly_refuses(hint, hub, labels=None)
+    found = load_image_folder(hub, follow_links=True, on_error="skip")
+    assert names_of(found.data, hub) == ["cat/0.png", "cat/1.png", "dog/0.png"]
+    assert found.labels.tolist() == ["cat", "cat", "dog"]
+    assert ImageReader(size=4).transform(found.data).shape == (3, 4, 4, 3)
+    table = pd.DataFrame({"id": ["cat/0", "dog/0"], "label": ["c", "d"]})
+    quietly_refuses("are followed with follow_links=True only", hub, labels=table)
+    assert load_image_folder(hub, labels=table, follow_links=True).labels.tolist() == ["c", "d"]
+
+
+def test_a_subset_made_of_links(pets, tmp_path):
+    """Would catch a class folder that is a link, or one of links to images, left out."""
+    subset = tmp_path / "subset"
+    (subset / "cat").mkdir(parents=True)
+    (subset / "cat" / "1.png").symlink_to(pets / "cat" / "1.png")
+    (subset / "dog").symlink_to(pets / "dog")
+    found = load_image_folder(subset, follow_links=True)
+    assert names_of(found.data, subset) == ["cat/1.png", "dog/1.jpg"]
+    assert load_image_folder(subset, classes=["dog"], follow_links=True).target_names == ["dog"]
+
+
+def test_an_image_in_two_classes_by_a_link_is_told(pets):
+    """Would catch one image with two labels without a word."""
+    (pets / "dog" / "9.png").symlink_to(pets / "cat" / "1.png")
+    (pets / "cat" / "again.png").symlink_to(pets / "cat" / "1.png")
+    doubled = str(pets / "dog" / "9.png")
+    found, text = said(pets, follow_links=True)
+    assert len(found.data) == 6
+    assert text == (
+        f"1 images are in two classes, by another name or link: {doubled!r} is the first."
+    )
+
+
+def test_a_link_that_leads_nowhere_cannot_be_read(pets):
+    (pets / "cat" / "9.png").symlink_to(pets / "gone")
+    text = f"{str(pets / 'cat' / '9.png')!r}: the symbolic link leads nowhere"
+    quietly_refuses(text, pets, follow_links=True)
+    draw(pets, *IN_ORDER)
+    found, warned = said(pets, follow_links=True, on_error="skip")
+    assert text in warned
+    assert names_of(found.data, pets) == IN_ORDER
+
+
+def test_the_folder_itself_may_be_a_link(pets, tmp_path):
+    """Would catch data on another disk that needs follow_links for its own name."""
+    (tmp_path / "link").symlink_to(pets)
+    for follow_links in (False, True):
+        found = load_image_folder(tmp_path / "link", follow_links=follow_links)
+        assert names_of(found.data, tmp_path / "link") == IN_ORDER
 
 
 def test_nested_folders_of_a_class(pets):
@@ -380,7 +453,11 @@ def test_extensions_that_are_no_endings_of_names(extensions, pets):
         ("classes", 2),
         ("labels", 7),
         ("labels", True),
+        ("columns", "path"),
+        ("columns", 2),
         ("extensions", 7),
+        ("follow_links", "yes"),
+        ("follow_links", None),
         ("recursive", "yes"),
         ("recursive", None),
         ("on_error", "ignore"),
@@ -447,13 +524,81 @@ def test_images_of_formats_that_are_not_read_are_counted(pets):
     assert names_of(found.data, pets)[-1] == "dog/4.jfif"
 
 
+@pytest.mark.parametrize("ending", ["", ".jpg_large", ".hif", ".raf", ".jpgx", ".0001"])
+def test_files_that_may_be_images_are_counted_by_ending(ending, pets):
+    """Would catch 34 of 36 files of a class that are left out without a word."""
+    touch(pets, *(f"dog/a{i}{ending}" for i in range(34)), "dog/2.JPG")
+    found, text = said(pets)
+    assert len(found.data) == 5
+    assert f": 34 {ending or 'without ending'}. " in text
+    assert text.endswith("That is most of the files of 'dog' (34 of 36).")
+    remedy = "Convert them" if ending in (".hif", ".raf") else "extensions=None takes files of any"
+    assert remedy in text
+    assert f"34 {ending or 'without ending'}" in said(pets, labels=None)[1]
+    chosen = ["png", "jpg", ending]
+    assert len(load_image_folder(pets, extensions=chosen).data) == 39
+    assert len(load_image_folder(pets, extensions=[".png", ".jpg"]).data) == 5  # as asked for
+
+
+def test_a_class_whose_files_are_all_of_other_endings_is_told(pets):
+    """Would catch a class that is missing without its reason."""
+    touch(pets, "ape/1", "ape/2")
+    with pytest.warns(UserWarning, match="left out") as caught:
+        assert load_image_folder(pets).target_names == ["cat", "dog"]
+    texts = [str(warning.message) for warning in caught]
+    assert texts[0].startswith("Folders without images are left out: ['ape'].")
+    assert "2 without ending" in texts[1]
+    assert texts[1].endswith("That is most of the files of 'ape' (2 of 2).")
+
+
+def test_many_different_endings_are_counted_together(pets):
+    """Would catch a message as long as the folder, for names with a number as their ending."""
+    touch(pets, *(f"cat/scan.{i:04}" for i in range(500)))
+    text = said(pets)[1]
+    assert "1 .0009, 490 of 490 other endings. " in text
+    assert len(text) < 500
+
+
+def test_files_that_are_no_images_are_left_out_silently(pets):
+    """Would catch a warning that everybody learns to ignore: the suite makes errors of warnings."""
+    names = [
+        "Thumbs.db",
+        ".DS_Store",
+        "labels.csv",
+        "README",
+        "README.md",
+        "LICENSE",
+        "desktop.ini",
+    ]
+    touch(pets, *names, *(f"cat/{name}" for name in names), *(f"dog/{i}.txt" for i in range(9)))
+    touch(pets, "cat/1.txt", "cat/1.json", "cat/1.xml", "model.pth", "script", "@eaDir/1.heic")
+    assert names_of(load_image_folder(pets).data, pets) == IN_ORDER
+    touch(pets, *(f"dog/{i}.txt" for i in range(34)))
+    assert said(pets)[1].endswith("That is most of the files of 'dog' (34 of 35).")
+
+
+def test_images_of_every_ending_that_is_read(tmp_path):
+    """Would catch a stereo image, an animated PNG or a JPEG file of an old browser left out."""
+    endings = [".mpo", ".apng", ".jps", ".pjpeg", ".JFIF", ".jpe", ".tif", ".PNG", ".JPG"]
+    touch(tmp_path, *(f"cat/1{ending}" for ending in endings))
+    (tmp_path / "cat" / "1.mpo").unlink()
+    image = Image.new("RGB", (8, 8), "red")
+    for ending in endings:
+        kind = {".mpo": "MPO", ".apng": "PNG", ".PNG": "PNG", ".tif": "TIFF"}.get(ending, "JPEG")
+        image.save(tmp_path / "cat" / f"1{ending}", kind)
+    found = load_image_folder(tmp_path, on_error="skip")
+    assert len(found.data) == len(endings)
+    assert (ImageReader(size=8).transform(found.data)[:, 4, 4, 0] > 250).all()
+
+
 @pytest.mark.parametrize("parts", [("training_set", "test_set"), ("seg_train", "seg_test")])
 def test_parts_of_the_data_under_longer_names(tmp_path, parts):
     """Would catch training and test set taken for two classes; words in a name do no harm."""
     touch(tmp_path, *(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
     quietly_refuses("look like parts of a data set", tmp_path)
-    touch(tmp_path, "trainer/1.png")
-    assert "trainer" in load_image_folder(tmp_path).target_names
+    touch(tmp_path, "trainer/1.png", "test tube/1.png")
+    with pytest.warns(UserWarning, match="among its class folders, which look like parts of a"):
+        assert "trainer" in load_image_folder(tmp_path).target_names
 
 
 def test_nothing_to_decode_is_no_image_that_is_damaged(pets):
@@ -535,6 +680,94 @@ def test_the_folder_above_those_for_training_and_testing(parts, tmp_path):
     assert load_image_folder(tmp_path, classes=list(parts)).target_names == list(parts)
 
 
+@pytest.mark.parametrize(
+    ("parts", "what"),
+    [
+        (["test", "train", "unlabeled"], "parts of a data set"),
+        (["Pred", "Train", "Valid"], "parts of a data set"),
+        (["fold1", "fold2", "fold3"], "parts of a data set"),
+        (["images", "masks"], "kinds of files"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("flat", [False, True])
+def test_folders_that_are_no_classes_are_refused(parts, what, flat, tmp_path):
+    """Would catch a model that tells training from test images, or images from their masks."""
+    for part in parts:
+        touch(
+            tmp_path, *([f"{part}/1.png"] if flat else [f"{part}/cat/1.png", f"{part}/dog/1.png"])
+        )
+    labels = ", labels=..." if flat else ""
+    calls = ", ".join(f"load_image_folder({str(tmp_path / part)!r}{labels})" for part in parts)
+    text = (
+        f"container_path={str(tmp_path)!r} holds {parts!r}, which look like {what} and not like "
+        f"classes. Load each by itself: {calls}. If they are classes, pass classes={parts!r}."
+    )
+    quietly_refuses(text, tmp_path)
+    assert load_image_folder(tmp_path, classes=parts).target_names == parts
+
+
+def test_images_beside_their_annotations(tmp_path):
+    """Would catch a model of one class, "images"."""
+    touch(tmp_path, "images/1.png", "annotations/1.xml")
+    quietly_refuses("holds ['images'], which look like kinds of files", tmp_path)
+    touch(tmp_path, "images/cat/1.png", "images/dog/1.png")
+    quietly_refuses("no images but in the folder 'images', which holds folders itself", tmp_path)
+
+
+def test_parts_of_the_data_beside_other_folders(tmp_path):
+    """Would catch training and test images that become classes since a third folder is no part."""
+    touch(tmp_path, "train/cat/1.png", "test/cat/1.png", "figures/1.png")
+    found, text = said(tmp_path)
+    assert found.target_names == ["figures", "test", "train"]
+    assert text == (
+        f"container_path={str(tmp_path)!r} holds ['test', 'train'] among its class folders, which "
+        "look like parts of a data set. Load each by itself; or say what the classes are: "
+        "classes=[...]."
+    )
+    load_image_folder(tmp_path, classes=found.target_names)
+
+
+def test_parts_of_the_data_in_every_class(tmp_path):
+    """Would catch test images and masks among the training images, class by class."""
+    for name in ("bottle", "cable"):
+        touch(tmp_path, *(f"{name}/{part}/1.png" for part in ("ground_truth", "test", "train")))
+    touch(tmp_path, "carpet/1.png", "carpet/train/1.png")
+    found, text = said(tmp_path)
+    assert text.startswith(
+        "2 class folders, 'bottle' the first, hold ['ground_truth', 'test', 'train'], which look "
+        "like parts of a data set; their images are loaded together."
+    )
+    load_image_folder(tmp_path, classes=found.target_names)
+
+
+def test_classes_that_differ_in_case_alone(tmp_path):
+    """Would catch one class that is two, in folders and in tables."""
+    touch(tmp_path, "Cat/1.png", "dog/1.png", "a/1.png")
+    if not (tmp_path / "cat").exists():  # a file system that tells them apart
+        touch(tmp_path, "cat/2.png", "A/1.png")
+        text = said(tmp_path)[1]
+        assert text.startswith(
+            "Classes differ in upper and lower case or in spaces alone: ['Cat', "
+        )
+        load_image_folder(tmp_path, classes=["Cat", "cat"])
+    table = pd.DataFrame({"path": ["Cat/1.png", "dog/1.png"], "label": ["Dog ", "dog"]})
+    assert "['Dog ', 'dog']" in said(tmp_path, labels=table)[1]
+
+
+def test_thousands_of_classes_make_no_long_message(tmp_path):
+    """Would catch all names of a thousand folders in an error."""
+    touch(tmp_path, *(f"{i:04}/1.png" for i in range(300)))
+    names = [f"class {i}" for i in range(300)]
+    text = quietly_refuses("['class 0', 'class 1', ", tmp_path, classes=names)
+    assert "'class 9'], and 290 more of classes. It has ['0000', " in text
+    assert len(text) < 600
+    for i in range(300):
+        (tmp_path / f"{i:04}" / "1.png").rename(tmp_path / f"{i:04}" / "1.txt")
+    touch(tmp_path, "cat/1.png")
+    assert len(said(tmp_path)[1]) < 300
+
+
 def test_flat_folders_for_training_and_testing(tmp_path):
     """Would catch the same mistake where the images of a part lie in it directly."""
     touch(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/1.png")
@@ -565,9 +798,6 @@ def test_parts_beside_other_folders_are_classes(tmp_path):
 def test_a_single_folder_around_the_classes(files, recursive, tmp_path):
     """Would catch the folder of an unpacked zip file that is taken for the only class."""
     touch(tmp_path, *files)
-    if not recursive and "__MACOSX" in files[-1]:
-        quietly_refuses("there are no files ending in", tmp_path, recursive=False)
-        return
     pets = str(tmp_path / "pets")
     text = (
         f"container_path={str(tmp_path)!r} holds no images but in the folder 'pets', which holds "
@@ -579,11 +809,29 @@ def test_a_single_folder_around_the_classes(files, recursive, tmp_path):
         assert load_image_folder(tmp_path, classes=["pets"]).target.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("files", [("cat/1.png",), ("cat/1.png", "cat/old/2.png")])
-def test_a_single_class(files, tmp_path):
-    """The other side: one class with images of its own is a class, say for anomalies."""
+@pytest.mark.parametrize(
+    ("files", "is_class"),
+    [
+        (("pets/1.png",), True),
+        (("pets/1.png", "pets/cat/2.png"), True),
+        (("pets/z.png", "pets/cat/2.png"), True),
+        (("pets/1.png", "pets/cat/in/2.png"), True),
+        (("pets/1.png", "pets/cat/2.png", "pets/dog/3.png"), False),
+        (("pets/cat/2.png",), False),
+        (("pets/cat/2.png", "pets/dog/3.png"), False),
+        (("pets/cat/pets/2.png",), False),
+    ],
+    ids=str,
+)
+def test_a_single_folder_is_a_class_if_it_holds_images_itself(files, is_class, tmp_path):
+    """Both sides: an image beside one folder of others, as for anomalies, and class folders one
+    level below. Would catch a look at the first image alone, or at names that begin alike."""
     touch(tmp_path, *files)
-    assert load_image_folder(tmp_path).target_names == ["cat"]
+    if is_class:
+        assert load_image_folder(tmp_path).target_names == ["pets"]
+        assert len(load_image_folder(tmp_path).data) == len(files)
+    else:
+        quietly_refuses("holds no images but in the folder 'pets'", tmp_path)
 
 
 # Tables of labels.
@@ -613,6 +861,84 @@ def test_a_csv_file_is_found_from_the_working_folder(pets, monkeypatch):
     Path("labels.csv").write_text("1.png,tame\n")
     found = load_image_folder(pets / "cat", labels="labels.csv")
     assert found.target_names == ["tame"]
+
+
+def test_a_csv_file_that_is_not_here_is_found_in_the_folder(pets, tmp_path, monkeypatch):
+    """Would catch "no such file" for the table that lies beside the images; both sides."""
+    monkeypatch.chdir(tmp_path)
+    touch(pets, "tables/x")
+    (pets / "labels.csv").write_text("cat/1.png,tame\n")
+    (pets / "tables" / "labels.csv").write_text("../cat/1.png,wild\n")
+    assert load_image_folder(pets, labels="labels.csv").target_names == ["tame"]
+    assert load_image_folder("pets", labels=Path("tables/labels.csv")).labels.tolist() == ["wild"]
+    Path("labels.csv").write_text("pets/cat/1.png,here\n")
+    assert load_image_folder(pets, labels="labels.csv").target_names == ["here"]
+
+
+def test_a_table_of_ids_without_endings_that_fits_to_nothing(pets):
+    """Would catch "No such file" 30,000 times, a message of megabytes, and how it is to be read."""
+    n = 30_000
+    frame = pd.DataFrame(
+        {"image_id": range(9, n + 9), "age": range(n), "dx": ["a", "b"] * (n // 2)}
+    )
+    text = quietly_refuses("30,000 files or folders cannot be read:", pets, labels=frame)
+    lines = text.splitlines()
+    assert len(lines) == 13
+    assert all(line.endswith(": No such file or directory") for line in lines[1:11])
+    assert lines[11] == "  ... and 29,990 more"
+    assert lines[12].startswith("None of the files of the column 'image_id' is found. columns=")
+    assert len(text) < 3000
+    frame = pd.DataFrame({"path": [*frame["image_id"], "cat/1.png"], "label": 0})
+    text = quietly_refuses("30,000 files", pets, labels=frame)
+    assert text.endswith("\nPass on_error='skip' to leave them out.")
+    draw(pets, *IN_ORDER)
+    found, text = said(pets, labels=frame, on_error="skip")
+    assert names_of(found.data, pets) == ["cat/1.png"]
+    assert len(text) < 3000
+
+
+def test_a_frame_of_the_folder_is_a_table_of_it(pets, monkeypatch):
+    """Would catch paths that begin with the folder and are looked for in it once more."""
+    monkeypatch.chdir(pets.parent)
+    for folder in (pets, "pets", "./pets/"):
+        found = load_image_folder(folder, as_frame=True)
+        again = load_image_folder(folder, labels=found.frame)
+        assert names_of(again.data, "pets") == names_of(found.data["path"], "pets") == IN_ORDER
+        assert again.labels.tolist() == found.labels.tolist()
+
+
+def test_two_labels_for_one_file_by_two_names(pets):
+    """Would catch a conflict that hides behind another way of writing a path."""
+    for name in ("cat/1.png", "./cat/1.png", "cat/1", "cat\\1.png", str(pets / "cat" / "1.png")):
+        frame = pd.DataFrame({"path": ["cat/1.png", name], "label": ["a", "b"]})
+        quietly_refuses("labels has two labels for 'cat/1.png': 'a' and 'b'.", pets, labels=frame)
+        frame["label"] = "a"
+        assert len(load_image_folder(pets, labels=frame).data) == 2
+
+
+@pytest.mark.parametrize(
+    "columns", [("file", "kind"), ["file", "kind"], (1, 2), np.array([1, 2]), (1, -1)]
+)
+def test_columns_by_name_or_position(columns, pets):
+    """Would catch columns that are chosen by their names although others are asked for."""
+    frame = pd.DataFrame({"path": ["x", "y"], "file": IN_ORDER[:2], "kind": ["b", "a"]})
+    assert load_image_folder(pets, labels=frame, columns=columns).labels.tolist() == ["b", "a"]
+    frame.to_csv(pets / "t.csv", index=False)
+    assert load_image_folder(pets, labels="t.csv", columns=columns).labels.tolist() == ["b", "a"]
+
+
+def test_columns_that_are_none(pets):
+    """Would catch a raw KeyError, and columns that are ignored where there is no table."""
+    frame = pd.DataFrame({"path": IN_ORDER, "label": 0})
+    for columns in (("path",), ("path", "path"), ("a", "b", "c"), []):
+        text = f"that of the labels: ('path', 'label'), for example. Got {columns!r}."
+        quietly_refuses(text, pets, labels=frame, columns=columns)
+    for columns, missing in ((("file", "label"), "'file'"), (("path", 2), "2"), ((-3, 0), "-3")):
+        text = f"columns names {missing}, and labels has the columns ['path', 'label']."
+        quietly_refuses(text, pets, labels=frame, columns=columns)
+    for labels in ("inferred", None):
+        text = "columns says which columns of a table to read, and labels is none."
+        quietly_refuses(text, pets, labels=labels, columns=("path", "label"))
 
 
 def test_numbers_as_labels(pets):
@@ -663,8 +989,8 @@ def test_files_of_a_table_that_are_missing_are_all_named(pets):
         ("b.png", "No such file or directory"),
         ("cat", "it is no regular file"),
         ("cat/1.png/x", "Not a directory"),
-        ("link.png", "symbolic links are not followed"),
-        ("link/1.png", "symbolic links are not followed"),
+        ("link.png", "symbolic links are followed with follow_links=True only"),
+        ("link/1.png", "symbolic links are followed with follow_links=True only"),
     ]
     lines = "".join(f"\n  {os.path.join(pets, name)!r}: {why}" for name, why in reasons)
     text = f"7 files or folders cannot be read:{lines}\nPass on_error='skip' to leave them out."
@@ -750,6 +1076,20 @@ def test_a_folder_that_cannot_be_listed_is_told_before_anything_else(tmp_path, m
     touch(tmp_path, "cat/1.png", "dog/young/1.png", "dog/old/2.png")
     deny(monkeypatch, "cat")
     quietly_refuses(f"{str(tmp_path / 'cat')!r}: Permission denied", tmp_path)
+
+
+def test_a_container_behind_a_folder_that_may_not_be_entered(pets, monkeypatch):
+    """Would catch "does not exist" for a folder of somebody else's."""
+    real = os.stat
+
+    def refuse(path, *args, **kwargs):
+        if os.fspath(path) == str(pets):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    text = f"container_path={str(pets)!r} may not be looked for by this user."
+    quietly_refuses(text, pets, PermissionError)
 
 
 def test_a_container_that_cannot_be_listed(pets, monkeypatch):

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cnn.images.walk import EXTENSIONS, Walk, has_extension, walk_images
+from sklearn_cnn.images.walk import EXTENSIONS, Walk, WalkOptions, has_extension, walk_images
 
 
-def walk(folder, extensions=EXTENSIONS, *, recursive=True):
+def walk(folder, extensions=EXTENSIONS, **options):
     """Walk, and return what was found and the folders in the folder, as relative paths."""
     found = Walk()
-    inner = walk_images(str(folder), extensions, recursive=recursive, found=found)
+    inner = walk_images(str(folder), WalkOptions(extensions, **options), found)
 
     def plain(paths):
         return [os.path.relpath(path, folder) for path in paths]
@@ -106,7 +106,8 @@ def test_extensions(name, extensions, expected):
 
 def test_the_formats_that_are_read_are_the_extensions():
     """Would catch a format whose files are left out without a word."""
-    named = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}
+    named = dict.fromkeys(["jpg", "jpe", "jfif", "pjpeg", "pjp", "jps", "mpo"], "jpeg")
+    named |= {"tif": "tiff", "apng": "png"}
     from sklearn_cnn.images.decode import FORMATS
 
     assert {named.get(ending[1:], ending[1:]) for ending in EXTENSIONS} == {
@@ -138,6 +139,159 @@ def test_the_folder_itself_may_be_a_link(tmp_path):
     touch(tmp_path, "real/1.png")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert walk(tmp_path / "link") == (Walk(["1.png"]), [])
+
+
+def walk_links(folder, **options):
+    """Walk, following links."""
+    return walk(folder, follow_links=True, **options)
+
+
+def test_links_to_files_and_folders_are_followed_when_asked(tmp_path):
+    """Would catch the layout of model hubs and of DVC, whose links have the ending and whose files
+    have none; links out of the folder; and a link to a folder among links to files."""
+    touch(tmp_path, "blobs/0a1b", "blobs/2c3d", "far/3.png", "far/deep/4.png")
+    touch(tmp_path, "in/cat/1.png")
+    inside = tmp_path / "in"
+    (inside / "cat" / "0.png").symlink_to("../../blobs/0a1b")
+    (inside / "cat" / "notes.txt").symlink_to("../../blobs/2c3d")
+    (inside / "dog").symlink_to(tmp_path / "far")
+    found, inner = walk_links(inside)
+    assert found == Walk(["cat/0.png", "cat/1.png", "dog/3.png", "dog/deep/4.png"])
+    assert inner == ["cat", "dog"]
+    assert walk_links(inside, recursive=False) == (Walk(), ["cat", "dog"])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_circles_of_links_end_and_folders_are_entered_once(backwards, tmp_path, monkeypatch):
+    """Would catch a walk that never ends, one that doubles at each level, and an order or a choice
+    of names that depends on the disk."""
+    touch(tmp_path, "a/1.png", "b/2.png", "z/3.png")
+    for level in range(12):  # two links at each level: 2 ** 12 ways to the last
+        touch(tmp_path, f"levels/{level}/{level}.png")
+        for name in ("x", "y"):
+            (tmp_path / "levels" / str(level) / name).symlink_to(tmp_path / f"levels/{level + 1}")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "over").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "here").symlink_to(".")
+    (tmp_path / "another z").symlink_to("z")
+    scandir = os.scandir
+
+    class InOrder:
+        def __init__(self, folder):
+            with scandir(folder) as entries:
+                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=backwards)
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(os, "scandir", InOrder)
+    found, inner = walk_links(tmp_path)
+    levels = [f"levels/{level}/{level}.png" for level in sorted(map(str, range(12)))]
+    assert found.files == ["a/1.png", "b/2.png", *levels, "z/3.png"]
+    assert set(found.unreadable) == {"self", *(f"levels/11/{name}" for name in "xy")}
+    assert inner == ["a", "another z", "b", "levels", "z"]
+
+
+def test_links_that_lead_nowhere_are_told_if_they_may_be_images(tmp_path):
+    """Would catch missing images without a word, and an error for a missing text."""
+    touch(tmp_path, "0.png")
+    for name in ("1.png", "folder", "notes.txt", ".hidden.png", "README"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+    found, inner = walk_links(tmp_path)
+    assert found.files == ["0.png"]
+    assert inner == []
+    assert found.unreadable == dict.fromkeys(["1.png", "folder"], "the symbolic link leads nowhere")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a Unix thing")
+def test_links_to_pipes_do_not_count(tmp_path):
+    """Would catch a reader that waits for ever."""
+    touch(tmp_path, "1.png")
+    os.mkfifo(tmp_path / ".pipe")
+    (tmp_path / "2.png").symlink_to(tmp_path / ".pipe")
+    assert walk_links(tmp_path) == (Walk(["1.png"]), [])
+
+
+def test_links_of_texts_are_not_counted_among_those_left_out(tmp_path):
+    """Would catch a warning of left-out links for the README of a model hub."""
+    touch(tmp_path, "1.png", "blob")
+    for name in ("README.md", "labels.csv", "LICENSE", ".gitattributes", "2.png", "dog"):
+        (tmp_path / name).symlink_to("blob")
+    found, _ = walk(tmp_path)
+    assert sorted(found.links) == ["2.png", "dog"]
+
+
+class Junction:
+    """What Windows says of a junction to a folder: it is no symbolic link, and a folder."""
+
+    name = "junction"
+
+    def __init__(self, path):
+        self.path = path
+
+    def is_symlink(self):
+        return False
+
+    def is_dir(self):
+        return True
+
+    def stat(self, follow_symlinks):
+        assert not follow_symlinks
+
+        class Status:
+            st_mode = 0o40755
+            st_reparse_tag = 0xA0000003
+
+        return Status
+
+
+def test_junctions_of_windows_are_links(tmp_path, monkeypatch):
+    """Would catch a walk out of the folder, by what is a link under another name."""
+    touch(tmp_path, "out/1.png", "in/2.png")
+    (tmp_path / "in" / "junction").symlink_to(tmp_path / "out")
+    scandir = os.scandir
+
+    class WithJunction:
+        def __init__(self, folder):
+            with scandir(folder) as entries:
+                self.entries = [
+                    Junction(entry.path) if entry.name == "junction" else entry for entry in entries
+                ]
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(os, "scandir", WithJunction)
+    folder = str(tmp_path / "in")
+    monkeypatch.setattr(os, "name", "nt")
+    plain, followed = (walk(folder, follow_links=value) for value in (False, True))
+    monkeypatch.undo()
+    assert (plain[0].files, plain[0].links, plain[1]) == (["2.png"], ["junction"], [])
+    assert (followed[0].files, followed[1]) == (["2.png", "junction/1.png"], ["junction"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found",
+        "__pycache__", ".ipynb_checkpoints", "#recycle", "@Recycle",
+    ],
+)  # fmt: skip
+def test_folders_that_systems_make_for_themselves_are_left_out(name, tmp_path):
+    """Would catch thumbnails and trash that become a class, or images of a class."""
+    touch(tmp_path, f"{name}/1.png", f"{name}/c.heic", f"cat/{name}/2.png", "cat/3.png")
+    for follow_links in (False, True):
+        found, inner = walk(tmp_path, follow_links=follow_links)
+        assert found == Walk(["cat/3.png"])
+        assert inner == ["cat"]
 
 
 def test_hidden_files_and_folders_are_left_out(tmp_path):
@@ -187,7 +341,7 @@ def test_names_that_are_not_utf8(tmp_path):
     with open(raw, "wb"):
         pass
     found = Walk()
-    walk_images(str(tmp_path), EXTENSIONS, recursive=True, found=found)
+    walk_images(str(tmp_path), WalkOptions(), found)
     assert [os.fsencode(path) for path in found.files] == [raw]
     assert os.path.isfile(found.files[0])
 
