@@ -12,6 +12,7 @@ from sklearn_cnn.images.decode import UnreadableImage, blank_image, decode
 from sklearn_cnn.images.keys import file_keys
 from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.sources import Source, name_source
+from sklearn_cnn.images.walk import name_lines
 
 IMAGES_A_TASK = 32
 """Images that a thread decodes before it looks for more work, at most."""
@@ -107,13 +108,13 @@ class ImageBatch:
         return read & ~changed, pixels
 
     def describe_problems(self, consequence: str = "") -> str:
-        """Name all images that could not be read, a line each."""
+        """Name the images that could not be read, a line each, up to a hundred."""
         lines = [
             f"  {name_source(self.sources[position], position)}: {reason}"
             for position, reason in sorted(self.problems.items())
         ]
-        count = f"{len(lines)} of {len(self.sources)} images cannot be read{consequence}:"
-        return "\n".join([count, *lines])
+        count = f"{len(lines):,} of {len(self.sources):,} images cannot be read{consequence}:"
+        return f"{count}\n{name_lines(lines, 100)}"
 
     def describe_remedy(self) -> str:
         """Say what to do about files that cannot be read; nothing about images and arrays."""

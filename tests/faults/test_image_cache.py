@@ -204,6 +204,39 @@ def test_a_file_removed_while_it_is_read(files, folder, monkeypatch):
         reader(folder).transform(files)
 
 
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("gone", [[3], [0, 11], list(range(12))], ids=str)
+def test_a_file_that_appears_before_it_is_read(gone, on_error, files, folder, opened, monkeypatch):
+    """It has no key when it is looked up, and pixels when it is decoded. Would catch pixels that
+    are kept under no key, and then taken for those of every file that is missing."""
+    expected = plain(files)
+    contents = {files[i]: Path(files[i]).read_bytes() for i in gone}
+    for path in contents:
+        os.unlink(path)
+    decode = read_module.decode
+
+    def appear_and_decode(source, *arguments):
+        if source in contents:
+            Path(source).write_bytes(contents.pop(source))
+        return decode(source, *arguments)
+
+    monkeypatch.setattr(read_module, "decode", appear_and_decode)
+    found = reader(folder, on_error=on_error)
+    if on_error == "raise":
+        with pytest.raises(ValueError, match="it was changed while it was read"):
+            found.transform(files)
+    else:
+        with pytest.warns(UserWarning, match=rf"^{len(gone)} of 12 images cannot be read"):
+            pixels = found.transform(files)
+        assert (pixels[gone] == 255).all()
+    opened.clear()
+    np.testing.assert_array_equal(reader(folder).transform(files), expected)
+    assert opened == Counter(gone)
+    missing = str(Path(files[0]).parent / "missing.png")
+    with pytest.raises(ValueError, match=r"missing\.png': No such file or directory"):
+        reader(folder).transform([*files, missing])
+
+
 # Files that are damaged
 
 

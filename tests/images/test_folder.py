@@ -1151,6 +1151,22 @@ def test_classes_keep_their_numbers_where_all_images_of_one_are_damaged(damaged)
     assert found.target.tolist() == [1, 1, 2]
 
 
+def test_thousands_of_damaged_images_make_no_message_of_megabytes(pets):
+    """Up to a hundred are all named; would catch a line for each of a million."""
+    draw(pets, *IN_ORDER)
+    touch(pets, *(f"cat/a{i:03}.png" for i in range(100)))
+    text = said(pets, on_error="skip")[1]
+    assert text.startswith("100 of 104 images cannot be read, and are left out:\n")
+    assert all(f"a{i:03}.png': it is empty" in text for i in range(100))
+    touch(pets, *(f"cat/b{i:04}.png" for i in range(1000)))
+    text = said(pets, on_error="skip")[1]
+    assert text.startswith("1,100 of 1,104 images cannot be read, and are left out:\n")
+    assert text.endswith("/a099.png': it is empty\n  ... and 1,000 more")
+    with pytest.raises(ValueError, match="1,000 more\nload_image_folder") as caught:
+        ImageReader(size=4).transform(load_image_folder(pets).data)
+    assert len(str(caught.value)) < 20_000
+
+
 def test_damaged_images_without_labels(damaged):
     """Would catch a target that is made up where there is none."""
     found, _ = said(damaged, labels=None, on_error="skip")
