@@ -16,8 +16,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, va
 # Goes when a transformer can learn by a public name which container it is asked for.
 from sklearn.utils._set_output import _get_output_config
 
-# Goes when `sklearn.utils.validation` names it without the underscore.
-from sklearn.utils.validation import _check_sample_weight
+# They go when `sklearn.utils.validation` names them without the underscore.
+from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
 try:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
@@ -90,6 +90,7 @@ __all__ = [
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",
+    "_get_feature_names",
     "_get_output_config",
     "check_matplotlib_support",
     "validate_params",

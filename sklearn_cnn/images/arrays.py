@@ -1,8 +1,7 @@
 """Any array-like of images, checked in scikit-learn's words and viewed channels last."""
 
 import os
-import warnings
-from math import isqrt, prod
+from math import prod
 from numbers import Number
 from typing import Any
 
@@ -11,11 +10,16 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from sklearn_cnn._compat import _get_feature_names
 from sklearn_cnn.images.layout import (
     Layout,
     normalise_image_shape,
     read_layout,
+    read_names,
+    refuse_shape,
     to_channels_last,
+    warn_of_doubtful_rows,
+    warn_of_slices,
     warn_of_swapped_axes,
 )
 
@@ -29,14 +33,12 @@ _SHOW_PIPELINE = (
     "    model.fit({paths}, y)"
 )
 
-SMALLEST_COLOUR_SIDE = 8
-"""From this side on, a row of 3 * side * side values looks like a flattened colour image."""
-
 
 def read_training_images(estimator: Any, X: Any) -> tuple[np.ndarray, Layout]:
     """Check the images given to ``fit``, tell their layout, and view them channels last.
 
-    Sets ``n_features_in_``, and ``feature_names_in_`` where ``X`` is a DataFrame.
+    Sets ``n_features_in_`` where ``X`` has rows of features, as scikit-learn counts them, and
+    ``feature_names_in_`` where it is a DataFrame.
 
     Parameters
     ----------
@@ -57,16 +59,20 @@ def read_training_images(estimator: Any, X: Any) -> tuple[np.ndarray, Layout]:
     ValueError, TypeError
         If ``X`` holds no images, or its layout cannot be told.
     """
-    array = _check(estimator, X, reset=True)
-    image_shape = normalise_image_shape(estimator.image_shape)
-    if array.ndim == 2 and image_shape is None:
-        _warn_of_flattened_colour(array.shape[1])
-    layout = read_layout(array.shape, image_shape, estimator.data_format)
-    warn_of_swapped_axes(layout, image_shape, estimator.data_format)
+    array, names = _check(estimator, X, reset=True)
+    image_shape, data_format = normalise_image_shape(estimator.image_shape), estimator.data_format
+    layout = read_names(names, image_shape, data_format)
+    if layout is None:
+        layout = read_layout(array.shape, image_shape, data_format)
+        if image_shape is None and array.ndim == 2:
+            warn_of_doubtful_rows(array.shape[1])
+        elif image_shape is None and array.ndim == 4:
+            warn_of_slices(array.shape, layout, data_format)
+        warn_of_swapped_axes(layout, image_shape, data_format)
     if array.ndim > 2:
-        estimator.n_features_in_ = prod(layout.image_shape)
-        vars(estimator).pop("feature_names_in_", None)
-    return to_channels_last(array, layout, estimator.data_format), layout
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(estimator).pop(name, None)
+    return to_channels_last(array, layout, data_format), layout
 
 
 def read_images(estimator: Any, X: Any, layout: Layout) -> np.ndarray:
@@ -91,14 +97,26 @@ def read_images(estimator: Any, X: Any, layout: Layout) -> np.ndarray:
     ValueError, TypeError
         If ``X`` holds no images, or images of another shape.
     """
-    array = _check(estimator, X, reset=False, image_shape=layout.image_shape)
-    return to_channels_last(array, layout, estimator.data_format)
+    array, names = _check(estimator, X, reset=False, image_shape=layout.image_shape)
+    asked = normalise_image_shape(estimator.image_shape)
+    if asked not in (None, layout.image_shape):
+        raise ValueError(
+            f"image_shape={asked} was asked for, but the estimator was fitted on images of shape "
+            f"{layout.image_shape} (height, width, channels). Set it back, or call fit anew."
+        )
+    named = read_names(names, asked, estimator.data_format)
+    if named is None:
+        return to_channels_last(array, layout, estimator.data_format)
+    if named.image_shape != layout.image_shape:
+        refuse_shape((len(array), *named.image_shape), layout, estimator.data_format)
+    return to_channels_last(array, named, estimator.data_format)
 
 
 def _check(
     estimator: Any, X: Any, *, reset: bool, image_shape: tuple[int, ...] | None = None
-) -> np.ndarray:
-    X = _as_array(X)
+) -> tuple[np.ndarray, Any]:
+    """Return the array, and the names of its columns or None."""
+    X, names = _as_array(X), None
     if len(X.shape) > 2:
         array: np.ndarray = check_array(
             X, allow_nd=True, estimator=estimator, input_name="X", dtype="numeric"
@@ -109,9 +127,10 @@ def _check(
         if image_shape is not None and (*X.shape, 1) == image_shape:
             _refuse_single_image(X.shape, prod(image_shape))
         array = validate_data(estimator, X, reset=reset, dtype="numeric")
+        names = _get_feature_names(X)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"X must hold numbers, the values of pixels. Got dtype {array.dtype}.")
-    return array
+    return array, names
 
 
 def _refuse_single_image(shape: tuple[int, ...], n_features: int) -> None:
@@ -186,15 +205,3 @@ def _describe_ragged(X: Any) -> str:
         "them to one height, width and number of channels, with ImageReader(size=(64, 64)) as the "
         "first step of a pipeline."
     )
-
-
-def _warn_of_flattened_colour(n_features: int) -> None:
-    side = isqrt(n_features // 3)
-    if side >= SMALLEST_COLOUR_SIDE and 3 * side * side == n_features:
-        warnings.warn(
-            f"X has {n_features} = {side} x {side} x 3 features a row and image_shape is None, so "
-            f"each row is taken for a single row of {n_features} pixels. If they are colour "
-            f"images, pass image_shape=({side}, {side}, 3).",
-            UserWarning,
-            stacklevel=6,
-        )

@@ -1,7 +1,10 @@
 """Where the height, width and channels of an array of images stand."""
 
+import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import isqrt, prod
 from typing import Any, NoReturn
 
@@ -14,6 +17,12 @@ ImageShape = tuple[int, int, int]
 
 CHANNEL_COUNTS = range(1, 5)
 """The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
+
+PIXEL_NAME = re.compile(r"(.*__)?pixel_(\d+)_(\d+)(?:_([^_]+))?")
+"""How ImageReader names the value of a row, a column and a channel, behind a union's prefix."""
+
+SMALLEST_SIDE_TO_DOUBT = 8
+"""From this side on, a number of features is no longer an image's by mere chance."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +94,138 @@ def read_layout(shape: tuple[int, ...], image_shape: ImageShape | None, data_for
     if image_shape is not None and found.image_shape != image_shape:
         raise ValueError(
             f"image_shape={image_shape} was asked for, but X.shape={shape} holds images of shape "
-            f"{found.image_shape} (height, width, channels). Mend image_shape, or leave it None: "
-            "it is only needed for flattened rows."
+            f"{found.image_shape} (height, width, channels). Correct image_shape, or leave it as "
+            "None: it is only needed for flattened rows."
         )
     return found
+
+
+def read_names(
+    names: Sequence[str] | None, image_shape: ImageShape | None, data_format: str
+) -> Layout | None:
+    """Tell the layout of flattened rows from the names that ImageReader gives their columns.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Names of the columns, where they have some.
+    image_shape : tuple of int or None
+        Height, width, channels, where the user gave them.
+    data_format : {"auto", "channels_last", "channels_first"}
+        Where the channels stand.
+
+    Returns
+    -------
+    Layout or None
+        None where no column is named so, or the names are not those of one image and
+        ``image_shape`` says what the rows are.
+
+    Raises
+    ------
+    ValueError
+        If the names are not those of one whole image, or contradict the parameters.
+    """
+    names = () if names is None else names
+    found = [PIXEL_NAME.fullmatch(name) for name in names]
+    matches = [match for match in found if match is not None]
+    if not matches:
+        return None
+    places = [(int(match[2]), int(match[3]), match[4]) for match in matches]
+    prefixes = {match[1] for match in matches}
+    channels = list(dict.fromkeys(channel for *_, channel in places))
+    height = 1 + max(row for row, *_ in places)
+    width = 1 + max(column for _, column, _ in places)
+    shape = (height, width, len(channels))
+    if not all(found):
+        other = next(name for name, match in zip(names, found, strict=True) if not match)
+        problem = (
+            f"{len(places)} columns of X are named as ImageReader names pixels, and others are "
+            f"not, {other!r} among them"
+        )
+    elif len(prefixes) > 1:
+        problem = f"the columns of X are named as the pixels of {len(prefixes)} images a row"
+    elif len(places) != prod(shape) or len(set(places)) != len(places):
+        problem = (
+            f"the columns of X are named as pixels of images of {height} x {width} x "
+            f"{len(channels)}, but are {len(places)} and not {prod(shape)}"
+        )
+    else:
+        return _check_names(places, channels, Layout(shape), image_shape, data_format)
+    if image_shape is not None:
+        return None
+    raise ValueError(
+        f"The shape of the images cannot be told: {problem}. Give the columns of one whole image, "
+        "or pass image_shape=(height, width) or (height, width, channels) if each row is an image "
+        "all the same."
+    )
+
+
+def _check_names(
+    places: list[tuple[int, int, str]],
+    channels: list[str],
+    named: Layout,
+    image_shape: ImageShape | None,
+    data_format: str,
+) -> Layout:
+    """Return the layout of an image that is named whole, unless the parameters contradict it."""
+    if image_shape is not None and image_shape != named.image_shape:
+        raise ValueError(
+            f"image_shape={image_shape} was asked for, but the columns of X are named as the "
+            f"pixels of images of shape {named.image_shape} (height, width, channels). Correct "
+            "image_shape, or leave it as None."
+        )
+    rows, columns = (range(side) for side in named.image_shape[:2])
+    if places == list(product(rows, columns, channels)):
+        order = "channels_last"
+    elif places == [(row, column, name) for name, row, column in product(channels, rows, columns)]:
+        order = "channels_first"
+    else:
+        raise ValueError(
+            "The columns of X are named as the pixels of an image, but do not stand row by row, as "
+            "ImageReader gives them. Put them in that order, or pass X.to_numpy() if the names are "
+            "wrong."
+        )
+    if len(channels) > 1 and data_format not in ("auto", order):
+        raise ValueError(
+            f"data_format={data_format!r} was asked for, but the columns of X are named "
+            f"{order.replace('_', ' ')}. Use data_format='auto' or {order!r}."
+        )
+    return Layout(named.image_shape, channels_first=order == "channels_first")
+
+
+def warn_of_doubtful_rows(n_features: int) -> None:
+    """Warn where a row of no stated shape has as many values as a colour image, or one too many."""
+    for n_values, channels in ((n_features, 3), (n_features - 1, 1), (n_features - 1, 3)):
+        side = isqrt(max(n_values, 0) // channels)
+        if side < SMALLEST_SIDE_TO_DOUBT or channels * side * side != n_values:
+            continue
+        if n_features == n_values:
+            sides = f" = {side} x {side} x 3"
+            remedy = f"If they are colour images, pass image_shape=({side}, {side}, 3)."
+        else:
+            sides = f", one more than {side} x {side}" + " x 3" * (channels == 3)
+            remedy = "If one of them is a column of labels, leave it out of X."
+        warnings.warn(
+            f"X has {n_features}{sides} features a row and image_shape is None, so each row is "
+            f"taken for a single row of {n_features} pixels. {remedy}",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def warn_of_slices(shape: tuple[int, ...], layout: Layout, data_format: str) -> None:
+    """Warn where an axis of 2 or 4, which may be slices or frames, is read as channels."""
+    if data_format == "auto" and layout.channels_first and layout.image_shape[2] in (2, 4):
+        height, width, channels = layout.image_shape
+        warnings.warn(
+            f"X.shape={shape} is read as images of {height} x {width} with {channels} channels, "
+            "which come first. If these are slices or frames, the network sees them as the "
+            "channels of one image; to classify each by itself, pass X.reshape(-1, "
+            f"{height}, {width}) with a label for each. If it is right, pass "
+            "data_format='channels_first'.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def warn_of_swapped_axes(layout: Layout, image_shape: ImageShape | None, data_format: str) -> None:
@@ -118,6 +255,8 @@ def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShap
         raise ValueError(
             f"image_shape={image_shape} asks for {height} x {width} x {channels} = "
             f"{prod(image_shape)} values an image, but X has {n_features} features a row."
+            + " If one of them is a column of labels, leave it out of X."
+            * (n_features == prod(image_shape) + 1)
         )
     return image_shape
 
@@ -157,7 +296,8 @@ def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -
     layout : Layout
         What ``fit`` saw.
     data_format : {"auto", "channels_last", "channels_first"}
-        With "auto" a 4-D array may come in either layout, as long as its shape tells which.
+        With "auto" a 4-D array may come in either layout, as long as its shape tells which, and
+        flattened rows come as at fit.
 
     Returns
     -------
@@ -171,7 +311,7 @@ def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -
     """
     height, width, channels = layout.image_shape
     if X.ndim == 2 and X.shape[1] == prod(layout.image_shape):
-        if layout.channels_first:
+        if layout.channels_first if data_format == "auto" else data_format == "channels_first":
             return X.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         return X.reshape(-1, height, width, channels)
     if X.ndim == 3 and X.shape[1:] == (height, width) and channels == 1:
@@ -185,10 +325,11 @@ def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -
             return X
         if takes_first:
             return X.transpose(0, 2, 3, 1)
-    _refuse_shape(X.shape, layout, data_format)
+    refuse_shape(X.shape, layout, data_format)
 
 
-def _refuse_shape(shape: tuple[int, ...], layout: Layout, data_format: str) -> NoReturn:
+def refuse_shape(shape: tuple[int, ...], layout: Layout, data_format: str) -> NoReturn:
+    """Refuse images of another shape than those seen at fit."""
     message = (
         f"X holds images of another shape than those seen at fit: expected {layout.image_shape} "
         f"(height, width, channels), got X.shape={shape}. Resize and convert them as the training "

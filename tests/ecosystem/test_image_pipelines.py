@@ -432,3 +432,30 @@ def test_a_pipeline_from_a_file_predicts_the_same(fitted, colours):
     np.testing.assert_array_equal(
         joblib.load(file).predict_proba(colours.data), fitted.predict_proba(colours.data)
     )
+
+
+@pytest.mark.parametrize("transform", ["pandas", "polars"])
+def test_the_shape_of_the_images_travels_through_a_table(colours, transform):
+    """Would catch 12 x 12 gray images of 6 x 24 that a table of pixels makes of them."""
+    reader = ImageReader(size=(6, 24), mode="L")
+    pipeline = make_pipeline(reader, net(max_epochs=1))
+    expected = clone(pipeline).fit(colours.data, colours.target).predict_proba(colours.data)
+    with sklearn.config_context(transform_output=transform):
+        everywhere = clone(pipeline).fit(colours.data, colours.target)
+        assert everywhere[-1].image_shape_ == (6, 24, 1)
+        np.testing.assert_array_equal(everywhere.predict_proba(colours.data), expected)
+    union = make_union(reader).set_output(transform=transform)
+    united = make_pipeline(union, net(max_epochs=1)).fit(colours.data, colours.target)
+    np.testing.assert_array_equal(united.predict_proba(colours.data), expected)
+    assert united[-1].feature_names_in_[0] == "imagereader__pixel_0_0"
+
+
+def test_pixels_joined_to_the_columns_of_a_table_ask_for_the_shape(colours):
+    """Would catch a strip made of pixels and a weight in kilograms."""
+    table = pd.DataFrame({"path": colours.data, "weight": np.arange(N_IMAGES) / 10})
+    columns = make_column_transformer(
+        (ImageReader(size=(6, 24), mode="L"), ["path"]), remainder="passthrough"
+    ).set_output(transform="pandas")
+    pipeline = make_pipeline(columns, net(max_epochs=1))
+    with pytest.raises(ValueError, match="others are not, 'remainder__weight' among them"):
+        pipeline.fit(table, colours.target)

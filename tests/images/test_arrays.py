@@ -1,10 +1,12 @@
 """What may hold images, what may not, and what is set on the estimator."""
 
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from scipy.sparse import csr_array
@@ -60,17 +62,16 @@ def test_names_of_an_earlier_data_frame_go_when_arrays_follow():
     assert hasattr(estimator, "feature_names_in_")
     read_training_images(estimator, GRAY)
     assert not hasattr(estimator, "feature_names_in_")
-    assert estimator.n_features_in_ == 20
 
 
-@pytest.mark.parametrize(
-    ("shape", "n_features"),
-    [((2, 90), 90), ((2, 6, 5), 30), ((2, 6, 5, 3), 90), ((2, 3, 6, 5), 90)],
-)
-def test_n_features_in_counts_the_values_of_an_image(shape, n_features):
-    """Would catch a count of one axis only, or one that depends on the layout."""
-    estimator, _ = fitted_on(np.zeros(shape))
-    assert estimator.n_features_in_ == n_features
+@pytest.mark.parametrize("shape", [(2, 6, 5), (2, 6, 5, 3), (2, 3, 6, 5)])
+def test_images_with_axes_have_no_number_of_features(shape):
+    """Would catch a count that wrappers compare with X.shape[1], and refuse the images."""
+    estimator, layout = fitted_on(np.zeros((2, 90)), image_shape=None)
+    assert estimator.n_features_in_ == 90
+    images, layout = read_training_images(estimator, np.zeros(shape))
+    assert not hasattr(estimator, "n_features_in_")
+    assert read_images(estimator, images.reshape(2, -1), layout).shape == images.shape
 
 
 @pytest.mark.parametrize("shape", [(2, 90), (2, 6, 15), (2, 6, 5, 3), (2, 3, 6, 5)])
@@ -85,6 +86,124 @@ def test_arrays_are_viewed_never_copied_or_written(shape, dtype):
         assert np.shares_memory(found, X)
         assert found.dtype == dtype
     assert X.tobytes() == (np.arange(180) % 2).astype(dtype).tobytes()
+
+
+def named_table(height, width, channels="", prefix="", values=None):
+    """A table as ImageReader gives it."""
+    names = [
+        f"{prefix}pixel_{row}_{column}{channel and '_' + channel}"
+        for row in range(height)
+        for column in range(width)
+        for channel in (channels or [""])
+    ]
+    values = np.arange(2.0 * len(names)).reshape(2, -1) if values is None else values
+    return pd.DataFrame(values, columns=names)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.from_pandas], ids=["pandas", "polars"])
+@pytest.mark.parametrize("prefix", ["", "imagereader__", "union__left__"])
+@pytest.mark.parametrize(
+    ("height", "width", "channels"), [(6, 24, ""), (8, 8, "RGBA"), (20, 30, ""), (4, 4, "RGB")]
+)
+def test_the_shape_is_read_from_the_names_of_pixels(frame, prefix, height, width, channels):
+    """Would catch rows of 6 x 24 read as 12 x 12, of 8 x 8 RGBA as 16 x 16, or as strips."""
+    table = named_table(height, width, channels, prefix)
+    estimator, layout = fitted_on(frame(table))
+    assert layout == Layout((height, width, len(channels) or 1))
+    images = table.to_numpy().reshape(2, height, width, -1)
+    np.testing.assert_array_equal(read_images(estimator, frame(table), layout), images)
+
+
+def test_tables_of_pixels_that_are_no_whole_image_ask_for_the_shape():
+    """Would catch a guess where pixels are missing, joined to others, or of two images."""
+    whole = named_table(6, 24)
+    two = pd.concat([named_table(6, 12, prefix="a__"), named_table(6, 12, prefix="b__")], axis=1)
+    cases = {
+        "are 143 and not 144": whole.iloc[:, 1:],
+        "are 100 and not 144": whole.iloc[:, 44:],
+        "others are not, 'age' among them": whole.iloc[:, 1:].assign(age=0.0),
+        "the pixels of 2 images a row": two,
+    }
+    for problem, table in cases.items():
+        with pytest.raises(ValueError, match=problem) as caught:
+            read_training_images(CNNClassifier(), table)
+        assert "pass image_shape=(height, width)" in str(caught.value)
+    _, layout = read_training_images(CNNClassifier(image_shape=(12, 12)), two)
+    assert layout == Layout((12, 12, 1))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"image_shape": (6, 24)}])
+def test_pixels_in_another_order_than_row_by_row_are_refused(parameters):
+    """Would catch a scrambled image, where columns were sorted by name or reversed."""
+    whole = named_table(6, 24)
+    for table in (whole[sorted(whole)], whole.iloc[:, ::-1]):
+        with pytest.raises(ValueError, match="do not stand row by row"):
+            read_training_images(CNNClassifier(**parameters), table)
+    _, layout = read_training_images(CNNClassifier(**parameters), whole.iloc[:, ::-1].to_numpy())
+    assert layout.image_shape == ((6, 24, 1) if parameters else (12, 12, 1))
+
+
+def test_names_of_pixels_that_contradict_the_parameters_are_refused():
+    """Would catch an image_shape or a data_format that silently wins, or silently loses."""
+    with pytest.raises(ValueError, match=r"image_shape=\(12, 12, 1\).*of shape \(6, 24, 1\)"):
+        read_training_images(CNNClassifier(image_shape=(12, 12)), named_table(6, 24))
+    colour = named_table(4, 6, "RGB")
+    with pytest.raises(ValueError, match="columns of X are named channels last"):
+        read_training_images(CNNClassifier(data_format="channels_first"), colour)
+    first = colour[[f"pixel_{r}_{c}_{k}" for k in "RGB" for r in range(4) for c in range(6)]]
+    for data_format in ("auto", "channels_first"):
+        images, layout = read_training_images(CNNClassifier(data_format=data_format), first)
+        assert layout == Layout((4, 6, 3), channels_first=True)
+        np.testing.assert_array_equal(images, colour.to_numpy().reshape(2, 4, 6, 3))
+
+
+def test_names_of_pixels_of_another_shape_are_refused_at_predict():
+    """Would catch as many pixels in another arrangement, where fit saw an array."""
+    estimator, layout = fitted_on(np.zeros((2, 12, 12)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's, of names that fit did not see
+        with pytest.raises(
+            ValueError, match=r"expected \(12, 12, 1\).*got X.shape=\(2, 6, 24, 1\)"
+        ):
+            read_images(estimator, named_table(6, 24), layout)
+        assert read_images(estimator, named_table(12, 12), layout).shape == (2, 12, 12, 1)
+
+
+@pytest.mark.parametrize("name", ["{}", "pixel{}", "pixel_{}", "1x{}", "f{}_0_0"])
+def test_names_of_other_tools_leave_the_rule_of_squares(name):
+    """Would catch the columns of OpenML's digits, pixel1 to pixel784, that are no longer square."""
+    frame = pd.DataFrame(np.zeros((2, 64)), columns=[name.format(i) for i in range(1, 65)])
+    assert fitted_on(frame)[1] == Layout((8, 8, 1))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_slices_that_are_read_as_channels_warn(channels):
+    """Would catch four slices of 12 x 12 that become the channels of one image without a word."""
+    X = np.zeros((20, channels, 12, 12))
+    with pytest.warns(UserWarning, match=f"with {channels} channels, which come first. If these"):
+        read_training_images(CNNClassifier(), X)
+    for parameters in ({"data_format": "channels_first"}, {"image_shape": (12, 12, channels)}):
+        _, layout = read_training_images(CNNClassifier(**parameters), X)
+        assert layout == Layout((12, 12, channels), channels_first=True)
+
+
+@pytest.mark.parametrize("shape", [(20, 3, 12, 12), (20, 1, 12, 12), (20, 12, 12, 4)])
+def test_usual_channels_do_not_warn(shape):
+    """Would catch a warning for each RGB or RGBA image."""
+    assert read_training_images(CNNClassifier(), np.zeros(shape))[0].shape[1:3] == (12, 12)
+
+
+def test_what_is_set_after_fit_counts_at_predict():
+    """Would catch an image_shape or a data_format set after fit that is ignored."""
+    rows = np.arange(2 * 60.0).reshape(2, 60)
+    estimator, layout = fitted_on(rows, image_shape=(4, 5, 3))
+    estimator.set_params(data_format="channels_first")
+    expected = rows.reshape(2, 3, 4, 5).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(read_images(estimator, rows, layout), expected)
+    for image_shape in ((5, 4, 3), (60, 1)):
+        estimator.set_params(image_shape=image_shape)
+        with pytest.raises(ValueError, match=r"fitted on images of shape \(4, 5, 3\)"):
+            read_images(estimator, rows, layout)
 
 
 def test_reading_to_predict_sets_nothing():
@@ -209,7 +328,7 @@ def test_one_row_of_pixels_is_a_batch_of_one(fitted, rows):
 @pytest.mark.parametrize("n_features", [19, 21])
 def test_rows_of_another_length_than_at_fit(n_features):
     """Would catch words other than scikit-learn's."""
-    estimator, layout = fitted_on(GRAY)
+    estimator, layout = fitted_on(GRAY.reshape(2, 20))
     text = f"X has {n_features} features, but CNNClassifier is expecting 20 features as input"
     with pytest.raises(ValueError, match=text):
         read_images(estimator, np.zeros((2, n_features)), layout)
@@ -227,7 +346,22 @@ def test_rows_that_look_like_colour_images_warn(side, warned):
     )
 
 
-@pytest.mark.parametrize("n_features", [191, 193, 64, 4 * 8 * 8])
+@pytest.mark.parametrize(
+    ("n_features", "sides"),
+    [(785, "28 x 28"), (145, "12 x 12"), (65, "8 x 8"), (3073, "32 x 32 x 3")],
+)
+def test_rows_with_one_value_too_many_warn_of_a_column_of_labels(n_features, sides):
+    """Would catch a table with its labels that is read as strips of pixels, without a word."""
+    text = f"X has {n_features}, one more than {sides} features a row"
+    with pytest.warns(UserWarning, match=re.escape(text)) as caught:
+        read_training_images(CNNClassifier(), np.zeros((2, n_features)))
+    assert "column of labels, leave it out" in str(caught[0].message)
+    shape = tuple(map(int, sides.split(" x ")))
+    with pytest.raises(ValueError, match=r"features a row\. If one of them is a column of labels"):
+        read_training_images(CNNClassifier(image_shape=shape), np.zeros((2, n_features)))
+
+
+@pytest.mark.parametrize("n_features", [191, 50, 26, 64, 66, 783, 784, 4 * 8 * 8])
 def test_other_rows_do_not_warn(n_features):
     """Would catch a warning for 16 x 16 gray images, which are as long as 8 x 8 x 4."""
     read_training_images(CNNClassifier(), np.zeros((2, n_features)))

@@ -200,7 +200,7 @@ def test_images_of_another_shape_than_image_shape(shape, held):
     )
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         read_layout(shape, (32, 32, 3), "auto")
-    assert "Mend image_shape, or leave it None" in str(caught.value)
+    assert "Correct image_shape, or leave it as None" in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(10,), (10, 4, 8, 8, 3), (10, 2, 4, 8, 8, 3)])
