@@ -71,11 +71,13 @@ class CNNClassifier(
         may be set after ``fit``.
     image_shape : (height, width), (height, width, channels) or None, default=None
         Shape of an image whose pixels come as a flattened row; height first, whatever the layout.
-        None takes a square number of features for a square gray image, and any other number for a
-        single row of pixels.
+        None reads it from the names that ``ImageReader`` gives the columns of a table; without
+        them, it takes a square number of features for a square gray image, and any other number
+        for a single row of pixels.
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
         Where the channels of 4-D arrays, and of flattened rows, stand. "auto" looks for the axis
-        of length 1 to 4, and takes flattened rows for channels last.
+        of length 1 to 4, and takes flattened rows for channels last. Slices or frames in the place
+        of channels are seen as the channels of one image.
     augment : augmentation, callable, sequence of these or None, default=None
         How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
         A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
@@ -142,7 +144,7 @@ class CNNClassifier(
     classes_ : ndarray of shape (n_classes,)
         The class labels, sorted.
     n_features_in_ : int
-        Values of an image: height * width * channels, whatever the layout.
+        Values of an image, where ``X`` at fit was flattened rows; absent otherwise.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where ``X`` at fit was a DataFrame with names of type str.
     image_shape_ : tuple of int

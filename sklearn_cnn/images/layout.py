@@ -200,14 +200,15 @@ def warn_of_doubtful_rows(n_features: int) -> None:
         if side < SMALLEST_SIDE_TO_DOUBT or channels * side * side != n_values:
             continue
         if n_features == n_values:
-            sides = f" = {side} x {side} x 3"
+            count = f"{n_features} = {side} x {side} x 3 features a row"
             remedy = f"If they are colour images, pass image_shape=({side}, {side}, 3)."
         else:
-            sides = f", one more than {side} x {side}" + " x 3" * (channels == 3)
+            sides = f"{side} x {side}" + " x 3" * (channels == 3)
+            count = f"{n_features} features a row, one more than {sides},"
             remedy = "If one of them is a column of labels, leave it out of X."
         warnings.warn(
-            f"X has {n_features}{sides} features a row and image_shape is None, so each row is "
-            f"taken for a single row of {n_features} pixels. {remedy}",
+            f"X has {count} and image_shape is None, so each row is taken for a single row of "
+            f"{n_features} pixels. {remedy}",
             UserWarning,
             stacklevel=6,
         )

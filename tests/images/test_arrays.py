@@ -352,7 +352,7 @@ def test_rows_that_look_like_colour_images_warn(side, warned):
 )
 def test_rows_with_one_value_too_many_warn_of_a_column_of_labels(n_features, sides):
     """Would catch a table with its labels that is read as strips of pixels, without a word."""
-    text = f"X has {n_features}, one more than {sides} features a row"
+    text = f"X has {n_features} features a row, one more than {sides}, and image_shape is None"
     with pytest.warns(UserWarning, match=re.escape(text)) as caught:
         read_training_images(CNNClassifier(), np.zeros((2, n_features)))
     assert "column of labels, leave it out" in str(caught[0].message)
