@@ -3,6 +3,7 @@
 Each entry says when it can go.
 """
 
+import sys
 from typing import Any
 
 # Public in spirit (scikit-learn's developer guide shows them to third parties) but not in name.
@@ -81,6 +82,20 @@ class FittedHTMLMixin:
         return self._fitted_html() if hasattr(self, "classes_") and not has_table else ""
 
 
+def level_of_caller() -> int:
+    """Count the frames up to whoever called this package or a pipeline, for a warning.
+
+    Goes when Python 3.12 is the oldest one, whose warnings skip files by their names.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("sklearn_cnn", "sklearn", "joblib"):
+            break
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 __all__ = [
     "CallbackSupportMixin",
     "FittedHTMLMixin",
@@ -93,6 +108,7 @@ __all__ = [
     "_get_feature_names",
     "_get_output_config",
     "check_matplotlib_support",
+    "level_of_caller",
     "validate_params",
     "with_callbacks",
 ]

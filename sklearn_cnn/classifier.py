@@ -176,7 +176,8 @@ class CNNClassifier(
     -----
     The first layer of the network standardises the pixels with the training images' mean and
     standard deviation of each channel, so images need no scaling; they must come in the same range
-    at fit and at prediction.
+    at fit and at prediction. An image that was clearly scaled otherwise is refused, whichever
+    images come with it; dark images are not.
 
     On a CPU, a batch of a network of some size is trained in parts of up to 32 images, side by side
     in up to 8 threads; its result does not depend on how many there are, nor on ``n_jobs``. Batch
@@ -362,7 +363,8 @@ class CNNClassifier(
         """Train the network for one epoch, at a constant learning rate.
 
         The first call fixes the classes, the shape of the images, the mean and standard deviation
-        that pixels are standardised with, the network, the device and the precision. Callbacks
+        that pixels are standardised with, the network, the device and the precision; later calls
+        widen the range of pixels that counts as seen. Callbacks
         of skorch begin anew with each call; those of scikit-learn look on ``fit`` only.
 
         Parameters

@@ -14,12 +14,7 @@ import numpy as np
 from sklearn_cnn._compat import ProgressBar, with_callbacks
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.augment import check_augment
-from sklearn_cnn.images.scale import (
-    PixelScale,
-    check_representable,
-    check_scale,
-    read_scale,
-)
+from sklearn_cnn.images.scale import check_representable, check_scale, read_training_scale
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.feature_layer import check_feature_layer
 from sklearn_cnn.network.table import layer_table
@@ -78,14 +73,16 @@ def read_examples(
         images = read_images(estimator, X, estimator._layout)
     weights = check_weights(sample_weight, images, labels)
     rows = np.flatnonzero(weights)
-    scale = read_scale(images, rows)
     if reset:
+        scale = read_training_scale(images, rows)
         check_representable(scale, name_of_dtype(estimator.precision))
         estimator.image_shape_ = estimator._layout.image_shape
         estimator._pixel_scale = scale
         estimator.classes_ = find_classes(labels[rows] if classes is None else classes)
     else:
-        _check_scale(estimator, scale)
+        seen = estimator._pixel_scale
+        scale = check_scale(images, seen, estimator._dtype, rows, to_train=True)
+        estimator._pixel_scale = seen.widened(scale)
     return encode_examples(
         images, rows, labels, weights, estimator.class_weight, estimator.classes_
     )
@@ -111,13 +108,8 @@ def read_pixels(estimator: Any, X: Any) -> np.ndarray:
         If they are no images of the shape and range seen at fit.
     """
     images = read_images(estimator, X, estimator._layout)
-    _check_scale(estimator, read_scale(images))
+    check_scale(images, estimator._pixel_scale, estimator._dtype)
     return images
-
-
-def _check_scale(estimator: Any, scale: PixelScale) -> None:
-    check_scale(scale, estimator._pixel_scale)
-    check_representable(scale, estimator._dtype)
 
 
 def start(estimator: Any, training: Examples, seed: int) -> None:

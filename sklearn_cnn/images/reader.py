@@ -17,6 +17,7 @@ from sklearn_cnn._compat import (
     StrOptions,
     _fit_context,
     _get_output_config,
+    level_of_caller,
     with_callbacks,
 )
 from sklearn_cnn._progress import tqdm
@@ -242,7 +243,7 @@ class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             warnings.warn(
                 batch.describe_problems(", and are nothing but background in the result"),
                 UserWarning,
-                stacklevel=_level_of_caller(),
+                stacklevel=level_of_caller(),
             )
         return pixels
 
@@ -284,17 +285,3 @@ class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return os.path.expanduser(self.cache)
         store = getattr(self.cache, "store_backend", None)
         return None if store is None else os.path.join(store.location, "sklearn_cnn")
-
-
-def _level_of_caller() -> int:
-    """Count the frames up to whoever called this package or a pipeline, for a warning.
-
-    Goes when Python 3.12 is the oldest one, whose warnings skip files by their names.
-    """
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("sklearn_cnn", "sklearn", "joblib"):
-            break
-        level, frame = level + 1, frame.f_back
-    return level

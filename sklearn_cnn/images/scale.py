@@ -1,13 +1,24 @@
 """The range of the pixel values, so that a change of range between fit and predict is seen."""
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_cnn._compat import level_of_caller
+
 VALUES_AT_ONCE = 1 << 22
 """How many pixel values a scan holds in a temporary array."""
+
+NEARLY_ONE = 0.9
+"""A largest value that fractions from 0 to 1 have; dark images of a larger range rarely do."""
+
+
+PERHAPS, SURELY = 1, 2
+"""How sure it is that the pixels of an image were scaled otherwise than those seen at fit."""
 
 
 @dataclass(frozen=True)
@@ -20,26 +31,47 @@ class PixelScale:
         The smallest and the largest value.
     whole : bool
         Whether all are whole numbers, as in uint8 images.
+    doubt : {0, PERHAPS, SURELY}, default=0
+        How much one of the images by itself looks as if it were scaled otherwise than all of them.
+        Others like it are then in the range.
     """
 
     low: float
     high: float
     whole: bool
+    doubt: int = 0
+
+    @property
+    def magnitude(self) -> float:
+        """The largest distance of a value from 0."""
+        return max(-self.low, self.high)
 
     def describe(self) -> str:
         """Say kind and range in words."""
-        words = "whole numbers" if self.whole else "fractions"
-        return f"{words} from {self.low:.4g} to {self.high:.4g}"
+        if self.whole:
+            return f"whole numbers from {self.low:.6g} to {self.high:.6g}"
+        return f"fractions from {self.low:.4g} to {self.high:.4g}"
 
     def is_unscaled(self) -> bool:
         """Whether this looks like pixels as files hold them: 0 to 255, or other whole numbers."""
-        return self.low >= 0 and (self.high > 10 or (self.whole and self.high > 1))
+        if self.low < 0:
+            return self.magnitude > (10 if self.whole else 100)
+        return self.high > 10 or (self.whole and self.high > 1)
 
     def is_scaled(self, unscaled: "PixelScale") -> bool:
         """Whether this looks like ``unscaled`` divided by its maximum, or standardised."""
         if self.low >= 0:
             return self.high <= 1
-        return 10 * max(-self.low, self.high) < unscaled.high
+        return 10 * self.magnitude < unscaled.magnitude
+
+    def widened(self, more: "PixelScale") -> "PixelScale":
+        """Return the range of these images and of others."""
+        return PixelScale(
+            min(self.low, more.low),
+            max(self.high, more.high),
+            self.whole and more.whole,
+            max(self.doubt, more.doubt),
+        )
 
 
 def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
@@ -64,44 +96,184 @@ def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale
     PixelScale
     """
     lows, highs, whole = [], [], True
-    n_rows = len(images) if rows is None else len(rows)
-    for block in row_blocks(n_rows, prod(images.shape[1:])):
-        values = images[block] if rows is None else images[rows[block]]
+    for values in _blocks(images, rows):
         lows.append(float(values.min()))
         highs.append(float(values.max()))
-        whole = whole and (values.dtype.kind != "f" or bool((values == np.rint(values)).all()))
+        whole = whole and _are_whole(values)
     return PixelScale(min(lows), max(highs), whole)
 
 
-def check_scale(scale: PixelScale, fitted: PixelScale) -> None:
+def read_training_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
+    """Tell the range of pixel values, and how narrow that of a single image may be."""
+    scale = read_scale(images, rows)
+    return replace(scale, doubt=_judge(images, rows, scale, scale).doubt)
+
+
+def _blocks(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    n_rows = len(images) if rows is None else len(rows)
+    for block in row_blocks(n_rows, prod(images.shape[1:])):
+        yield images[block] if rows is None else images[rows[block]]
+
+
+def check_scale(
+    images: np.ndarray,
+    fitted: PixelScale,
+    dtype: str,
+    rows: np.ndarray | None = None,
+    *,
+    to_train: bool = False,
+) -> PixelScale:
     """Refuse images whose range cannot be the one seen at fit.
 
-    A model fitted on unscaled pixels (0 to 255, say) refuses fractions from 0 to 1, and fractions
-    around zero of less than a tenth of its range; a model fitted on such pixels refuses unscaled
-    ones. Anything else passes: a black image is in any range.
+    Each image is judged by itself, so that no answer depends on its neighbours:
+
+    - a model fitted on unscaled pixels (0 to 255, -1000 to 3000) refuses an image that was divided
+      (fractions from 0 to 1 with many levels or a wide range) or standardised;
+    - a model fitted on such pixels refuses unscaled ones, and any model those whose mean magnitude
+      is ten times the largest seen;
+    - an image without contrast, or as narrow as one seen at fit, is in any range. So are dark
+      images of fractions, but a call of nothing else gets a warning.
 
     Parameters
     ----------
-    scale : PixelScale
-        The range of the images given now.
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        The images given now.
     fitted : PixelScale
         The range that ``fit`` saw.
+    dtype : str
+        Floating-point type of the network.
+    rows : ndarray of shape (n,), int, or None
+        Which images count; None for all.
+    to_train : bool, default=False
+        Whether the images widen the range. What was seen may then be narrow by chance, so larger
+        values are refused only beside fractions that fill 0 to 1.
+
+    Returns
+    -------
+    PixelScale
+        The range of the images.
 
     Raises
     ------
     ValueError
-        If the range changed so.
+        If the range changed so, or the network cannot represent a value.
     """
-    if fitted.is_unscaled() and not scale.whole and scale.is_scaled(fitted):
-        remedy = "leave X as it is, or scale the training images too"
-    elif scale.is_unscaled() and scale.high > 10 * fitted.high and fitted.is_scaled(scale):
+    scale = read_training_scale(images, rows) if to_train else read_scale(images, rows)
+    check_representable(scale, dtype)
+    may_grow = to_train and (fitted.whole or fitted.magnitude < NEARLY_ONE)
+    verdict = _judge(images, rows, scale, fitted, may_grow=may_grow)
+    if not verdict.doubt or (verdict.doubt == PERHAPS and (to_train or not verdict.all)):
+        return scale
+    remedy = "leave X as it is, or scale the training images too"
+    if verdict.scale.magnitude > fitted.magnitude:
         remedy = "scale X as the training images were scaled"
-    else:
-        return
+    if verdict.doubt == PERHAPS:
+        below = _is_below(scale, fitted)
+        where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
+        warnings.warn(
+            f"All images of X {where}: fit saw {fitted.describe()}, and X now holds "
+            f"{scale.describe()}. If they were scaled or shifted, give both in the same range: "
+            f"{remedy}.",
+            UserWarning,
+            stacklevel=level_of_caller(),
+        )
+        return scale
     raise ValueError(
-        f"The range of the pixels changed since fit, which saw {fitted.describe()}: X now holds "
-        f"{scale.describe()}. Give both in the same range: {remedy}."
+        f"The range of the pixels changed since fit, which saw {fitted.describe()}: "
+        f"X[{verdict.row}] now holds {verdict.scale.describe()}. Give both in the same range: "
+        f"{remedy}."
     )
+
+
+class _Verdict(NamedTuple):
+    """How much the most doubtful image is in doubt, which it is, and whether all others are too."""
+
+    doubt: int
+    row: int
+    scale: PixelScale
+    all: bool
+
+
+def _judge(
+    images: np.ndarray,
+    rows: np.ndarray | None,
+    scale: PixelScale,
+    fitted: PixelScale,
+    *,
+    may_grow: bool = False,
+) -> _Verdict:
+    worst = _Verdict(0, -1, scale, False)
+    may_be_small = fitted.is_unscaled() and not scale.whole
+    may_be_large = not may_grow and (_is_far(scale, fitted) or _is_below(scale, fitted))
+    if fitted.low == fitted.high or not (may_be_small or may_be_large):
+        return worst
+    first = n_plain = 0
+    for block in _blocks(images, rows):
+        values = block.reshape(len(block), -1)
+        for row, (low, high) in enumerate(zip(values.min(axis=1), values.max(axis=1), strict=True)):
+            own, doubt = PixelScale(float(low), float(high), False), 0
+            if may_be_large and (_is_far(own, fitted) or _is_below(own, fitted)):
+                own = replace(own, whole=_are_whole(values[row]))
+                doubt = _doubt_of_large(values[row], own, fitted)
+            elif may_be_small and low < high and own.is_scaled(fitted):
+                doubt = _doubt_of_small(values[row].astype(np.float64), own, fitted)
+            n_plain += doubt == 0 and low < high
+            if doubt > worst.doubt:
+                index = first + row if rows is None else int(rows[first + row])
+                worst = _Verdict(doubt, index, own, False)
+            if doubt == SURELY:
+                return worst
+        first += len(block)
+    return worst._replace(all=n_plain == 0)
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
+
+
+def _is_far(scale: PixelScale, fitted: PixelScale) -> bool:
+    return scale.magnitude > 10 * fitted.magnitude
+
+
+def _is_below(scale: PixelScale, fitted: PixelScale) -> bool:
+    return fitted.low >= 0 and scale.low < -fitted.high / 4
+
+
+def _doubt_of_large(values: np.ndarray, own: PixelScale, fitted: PixelScale) -> int:
+    """Judge an image with values far beyond those seen, or far below 0 where none were."""
+    if _is_far(own, fitted):
+        unscaled = own.low >= 0 and own.is_unscaled() and fitted.is_scaled(own)
+        mean = np.abs(values.astype(np.float64)).mean()
+        return SURELY if unscaled or mean > 10 * fitted.magnitude else 0
+    return PERHAPS
+
+
+def _doubt_of_small(values: np.ndarray, own: PixelScale, fitted: PixelScale) -> int:
+    """Judge an image with values far below the largest seen."""
+    if _are_whole(values):
+        return 0
+    if own.low >= 0:
+        fills = own.high >= NEARLY_ONE and own.low <= 1 - NEARLY_ONE
+        doubt = SURELY if fills or _is_divided(values) else PERHAPS
+    elif fitted.low < 0:
+        ratio = fitted.magnitude / own.magnitude
+        doubt = SURELY if ratio > 500 else PERHAPS if ratio > 100 else 0
+    else:
+        is_centred = own.low <= -0.4 and -8 * own.low >= own.high  # interpolation overshoots less
+        doubt = SURELY if is_centred else 0
+    return doubt if doubt > fitted.doubt else 0
+
+
+def _is_divided(values: np.ndarray) -> bool:
+    """Whether these are the levels of 8 or 16 bits, divided by the largest level there is."""
+    for largest in (255, 65535):
+        levels = np.rint(values * largest)
+        if np.abs(values * largest - levels).max() < 0.01:  # as exact as float32
+            found = np.unique(levels).astype(np.int64)
+            # means of dark images have fractions too, of a few levels
+            if len(found) >= 4 and np.gcd.reduce(found) == 1:
+                return True
+    return False
 
 
 def check_representable(scale: PixelScale, dtype: str) -> None:

@@ -93,8 +93,7 @@ def choose_image(images: np.ndarray, image: Any) -> np.ndarray:
 def find_probabilities(classifier: CNNClassifier, images: np.ndarray) -> np.ndarray:
     """Compute what ``predict_proba`` gives, of images that were read before.
 
-    They would be read otherwise the second time where they come channels first, and one of them
-    may be darker than all of them may.
+    They would be read otherwise the second time where they come channels first.
 
     Parameters
     ----------

@@ -205,6 +205,7 @@ def images(X):
     return X.reshape(-1, 8, 8, 1)
 
 
+@pytest.mark.filterwarnings("ignore:X has 65 features a row")  # ClassifierChain adds a column
 @pytest.mark.parametrize("case", MATRIX, ids=lambda case: case.name)
 def test_rows_and_images(case, quick, split):
     """Catches a meta-estimator that the net breaks in, a net that learns nothing inside one, and

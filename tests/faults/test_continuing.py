@@ -34,11 +34,39 @@ def test_pixels_of_another_range(small, bars, method, change, text):
 
 
 def test_values_that_overflow_inside_the_network(small):
-    """Representable in float32, but not once they are divided by a small standard deviation."""
-    X, y = np.float32([[-1e-6, 1e-6], [1e-6, -1e-6]] * 5), [0, 1] * 5
+    """Representable in float32, and in the range seen, but not once the network has computed."""
+    X, y = np.float32([[-1, 1], [1, -1]] * 5), [0, 1] * 5
     model = small(max_epochs=1).fit(X, y)
+    with torch.no_grad():
+        model.net_.module_.get_submodule("normalize").scale.fill_(1e38)
     with pytest.raises(ValueError, match=r"not finite for 1 of 3 images, X\[1\] the first"):
-        model.predict(np.float32([[0, 0], [-3e38, 3e38], [0, 1e-6]]))
+        model.predict(np.float32([[0, 0], [-9, 9], [0, 0]]))
+
+
+def test_a_black_first_batch_does_not_stop_those_that_follow(small, bars):
+    """partial_fit began with black images, and refused all others since."""
+    images, y = bars
+    model = small().partial_fit(np.zeros_like(images), y, classes=[0, 1])
+    for _ in range(20):
+        model.partial_fit(images, y)
+    assert model.score(images, y) > 0.9
+    with pytest.raises(ValueError, match="range of the pixels changed"):
+        model.predict(images / 255)
+
+
+@pytest.mark.parametrize("method", ["predict_proba", "transform", "feature_maps"])
+def test_a_dark_frame_among_others_and_alone(small, bars, method):
+    """A nearly black frame of floats was refused alone, and accepted among others."""
+    images, y = bars
+    model = small().fit(images, y)
+    frame = np.float32(images[:1]) * 0.003
+    compute = getattr(model, method)
+    among = compute(np.concatenate([images, frame]))
+    with pytest.warns(UserWarning, match="as dark as if divided") as caught:
+        alone = compute(frame)
+    assert caught[0].filename == __file__
+    for name in alone if isinstance(alone, dict) else [slice(None)]:
+        np.testing.assert_array_equal(alone[name][0], among[name][-1])
 
 
 def test_images_of_zero_weight_set_no_range(small, bars):

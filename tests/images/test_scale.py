@@ -1,6 +1,7 @@
 """The range of the pixels: what counts as which kind, and which changes are refused."""
 
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn_cnn.images.scale import (
     check_representable,
     check_scale,
     read_scale,
+    read_training_scale,
     row_blocks,
 )
 
@@ -74,7 +76,10 @@ def test_only_the_rows_asked_for_are_read():
         ((0, 1.5), False),
         ((0, 10.0, 0.5), False),
         ((0, just_above(10.0)), True),
-        ((-1, 255), False),
+        ((-1, 10), False),
+        ((-1, 11), True),
+        ((-1, 100.0, 0.5), False),
+        ((-1, just_above(100.0)), True),
     ],
 )
 def test_both_sides_of_unscaled(values, unscaled):
@@ -95,28 +100,28 @@ def test_kind_and_range_in_words():
         (
             WHOLE,
             UNIT,
-            "since fit, which saw whole numbers from 0 to 255: X now holds fractions from 0 to 1. "
-            "Give both in the same range: leave X as it is, or scale the training images too.",
+            "since fit, which saw whole numbers from 0 to 255: X[0] now holds fractions from 0 to "
+            "1. Give both in the same range: leave X as it is, or scale the training images too.",
         ),
         (
             UNIT,
             WHOLE,
-            "since fit, which saw fractions from 0 to 1: X now holds whole numbers from 0 to 255. "
-            "Give both in the same range: scale X as the training images were scaled.",
+            "since fit, which saw fractions from 0 to 1: X[0] now holds whole numbers from 0 to "
+            "255. Give both in the same range: scale X as the training images were scaled.",
         ),
-        (WHOLE, image_of(-2.1, 2.6), "X now holds fractions from -2.1 to 2.6. Give both in"),
-        (WHOLE, image_of(-25.4, 25.4), "X now holds fractions from -25.4 to 25.4. Give both in"),
-        (image_of(-0.5, 0.5), WHOLE, "which saw fractions from -0.5 to 0.5: X now holds whole"),
-        (image_of(0.5, 254.5), UNIT, "which saw fractions from 0.5 to 254.5: X now holds fract"),
-        (UNIT, image_of(0.5, 254.5), "which saw fractions from 0 to 1: X now holds fractions"),
-        (image_of(0, 1), WHOLE, "which saw whole numbers from 0 to 1: X now holds whole"),
-        (image_of(-1, 1), WHOLE, "which saw whole numbers from -1 to 1: X now holds whole"),
+        (WHOLE, image_of(-2.1, 2.6), "X[0] now holds fractions from -2.1 to 2.6. Give both in"),
+        (WHOLE, image_of(-25.4, 25.4), "X[0] now holds fractions from -25.4 to 25.4. Give both in"),
+        (image_of(-0.5, 0.5), WHOLE, "which saw fractions from -0.5 to 0.5: X[0] now holds whole"),
+        (image_of(0.5, 254.5), UNIT, "which saw fractions from 0.5 to 254.5: X[0] now holds fract"),
+        (UNIT, image_of(0.5, 254.5), "which saw fractions from 0 to 1: X[0] now holds fractions"),
+        (image_of(0, 1), WHOLE, "which saw whole numbers from 0 to 1: X[0] now holds whole"),
+        (image_of(-1, 1), WHOLE, "which saw whole numbers from -1 to 1: X[0] now holds whole"),
     ],
 )
 def test_a_change_between_whole_numbers_and_fractions_is_refused(seen, given, text):
     """Would catch silent nonsense at predict, and the two remedies the wrong way round."""
     with pytest.raises(ValueError, match=re.escape(text)):
-        check_scale(read_scale(given), read_scale(seen))
+        check_scale(given, read_training_scale(seen), "float32")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,6 @@ def test_a_change_between_whole_numbers_and_fractions_is_refused(seen, given, te
         (UNIT, image_of(0, 0)),
         (UNIT, image_of(1, 1)),
         (UNIT, image_of(0, 1.5)),
-        (UNIT, image_of(-0.5, 0.5)),
         (WHOLE, image_of(-25.6, 25.5)),
         (image_of(-25.6, 25.5), WHOLE),
         (image_of(-2.1, 2.6), UNIT),
@@ -142,7 +146,118 @@ def test_a_change_between_whole_numbers_and_fractions_is_refused(seen, given, te
 )
 def test_what_may_be_the_same_range_passes(seen, given):
     """Would catch a black image, an augmented one or a standardised one that is refused."""
-    check_scale(read_scale(given), read_scale(seen))
+    check_scale(given, read_training_scale(seen), "float32")
+
+
+NOISE = np.random.default_rng(0)
+PICTURES = NOISE.integers(0, 256, (20, 6, 6, 1), dtype=np.uint8)
+HOUNSFIELD = NOISE.integers(-1000, 3001, (20, 6, 6, 1), dtype=np.int16)
+DARK = NOISE.random((1, 6, 6, 1)) * 0.7  # a nearly black frame: fractions, of no more than a level
+
+
+@pytest.mark.parametrize("seen", [PICTURES, PICTURES + 0.25], ids=["whole", "fractions"])
+def test_the_answer_for_a_dark_frame_does_not_depend_on_its_neighbours(seen):
+    """Would catch a nearly black frame that is refused alone, and accepted among others."""
+    fitted = read_training_scale(seen)
+    for frame in (DARK, DARK / 10, np.zeros_like(DARK), np.full_like(DARK, 0.4)):
+        check_scale(np.concatenate([frame, PICTURES]), fitted, "float32")
+        has_contrast = np.ptp(frame) > 0
+        warns = pytest.warns(UserWarning, match="as dark as if divided")
+        with warns if has_contrast else nullcontext():
+            check_scale(frame, fitted, "float32")
+
+
+@pytest.mark.parametrize("at_once", [1, 36 * 4, 1 << 22])
+def test_an_image_that_was_divided_is_refused_among_any_others(monkeypatch, at_once):
+    """Would catch a scaled image that slips in among others, in a block of its own or not."""
+    monkeypatch.setattr(scale, "VALUES_AT_ONCE", at_once)
+    fitted = read_training_scale(PICTURES)
+    mixed = np.concatenate([PICTURES, DARK, PICTURES[:1] / 255, PICTURES])
+    with pytest.raises(ValueError, match=r"X\[21\] now holds fractions from 0"):
+        check_scale(mixed, fitted, "float32")
+    kept = np.flatnonzero(np.arange(len(mixed)) != 21)
+    check_scale(mixed, fitted, "float32", kept)
+    with pytest.raises(ValueError, match=r"X\[21\] now holds"):
+        check_scale(mixed, fitted, "float32", np.arange(10, 30))
+
+
+def test_levels_that_were_divided_are_known_in_dim_images():
+    """Would catch a dim photograph of 0 to 0.6 that is taken for a dark one of 0 to 255."""
+    fitted = read_training_scale(PICTURES)
+    for dim in (np.minimum(PICTURES[:1], 150) / 255, np.float32(PICTURES[:1] // 3) / 255):
+        with pytest.raises(ValueError, match="leave X as it is"):
+            check_scale(dim, fitted, "float32")
+    few_levels = np.mean([DARK > 0.1, DARK > 0.3, DARK > 0.5], axis=0) * 0.8  # a mean of frames
+    with pytest.warns(UserWarning, match="as dark as if divided"):
+        check_scale(few_levels, fitted, "float32")
+
+
+def test_images_like_one_seen_at_fit_pass():
+    """Would catch training images that are refused when they are predicted."""
+    seen = np.concatenate([PICTURES, PICTURES[:1] / 255, DARK])
+    fitted = read_training_scale(seen)
+    for images in (seen, seen[-2:-1], seen[-1:], PICTURES / 255):
+        check_scale(images, fitted, "float32")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [DARK / 0.7, PICTURES / 255, PICTURES / 127.5 - 1, (PICTURES - 127.5) / 74],
+    ids=["noise", "divided", "around zero", "standardised"],
+)
+def test_values_below_zero_at_fit_have_a_range_too(given):
+    """Would catch Hounsfield units at fit, and 0 to 1 or around zero at predict; or the reverse."""
+    with pytest.raises(ValueError, match="saw whole numbers from -999 to 2986: X"):
+        check_scale(given, read_training_scale(HOUNSFIELD), "float32")
+    with pytest.raises(ValueError, match="scale X as the training images were scaled"):
+        check_scale(HOUNSFIELD, read_training_scale(given), "float32")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [HOUNSFIELD[:1], HOUNSFIELD + 0.5, PICTURES, np.zeros_like(HOUNSFIELD), HOUNSFIELD / 30.0],
+)
+def test_part_of_a_range_with_values_below_zero_passes(given):
+    """Would catch soft tissue refused, or a black slice."""
+    check_scale(given, read_training_scale(HOUNSFIELD), "float32")
+
+
+def test_values_far_beyond_those_seen_are_refused():
+    """Would catch 16 bits at predict where fit saw 8; a single hot pixel may be."""
+    fitted = read_training_scale(PICTURES)
+    with pytest.raises(ValueError, match="holds whole numbers from"):
+        check_scale(PICTURES.astype(np.uint16) * 257, fitted, "float32")
+    hot = PICTURES[:1].astype(np.uint16)
+    hot[0, 0, 0] = 65535
+    check_scale(hot, fitted, "float32")
+
+
+@pytest.mark.parametrize(("seen", "given"), [(PICTURES, PICTURES - 128.0), (UNIT, 2 * UNIT - 1)])
+def test_values_below_zero_where_fit_saw_none_warn(seen, given):
+    """Would catch a shift of the range without a word."""
+    with pytest.warns(UserWarning, match="All images of X reach below 0, where fit saw none"):
+        check_scale(given, read_training_scale(seen), "float32")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [np.zeros_like(PICTURES), np.zeros(DARK.shape), PICTURES // 50, PICTURES // 128, DARK],
+    ids=["black", "black floats", "dim", "black and white", "dark floats"],
+)
+def test_a_narrow_first_batch_is_widened_by_later_ones(first):
+    """Would catch partial_fit whose first batch is black, and which refuses all others."""
+    fitted = read_training_scale(first)
+    wider = fitted.widened(check_scale(PICTURES, fitted, "float32", to_train=True))
+    assert (wider.low, wider.high) == (0, 255)
+    check_scale(PICTURES, wider, "float32")
+    with pytest.raises(ValueError, match="The range of the pixels changed"):
+        check_scale(PICTURES / 255, wider, "float32", to_train=True)
+
+
+def test_a_first_batch_of_0_to_1_is_not_widened_to_255():
+    """Would catch a training that goes on with pixels of another scale."""
+    with pytest.raises(ValueError, match="scale X as the training images were scaled"):
+        check_scale(PICTURES, read_training_scale(PICTURES / 255), "float32", to_train=True)
 
 
 @given(
