@@ -4,7 +4,12 @@ Each entry says when it can go.
 """
 
 import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import signature
 from typing import Any
+
+from sklearn import get_config
 
 # Public in spirit (scikit-learn's developer guide shows them to third parties) but not in name.
 # They go when scikit-learn offers parameter validation under a public name.
@@ -12,13 +17,20 @@ from sklearn.base import _fit_context
 
 # Goes when scikit-learn's Displays can ask for matplotlib by a public name.
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 # Goes when a transformer can learn by a public name which container it is asked for.
 from sklearn.utils._set_output import _get_output_config
 
 # They go when `sklearn.utils.validation` names them without the underscore.
 from sklearn.utils.validation import _check_sample_weight, _get_feature_names
+
+from sklearn_cnn._choices import did_you_mean
 
 try:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
@@ -42,6 +54,53 @@ except ImportError:  # goes with scikit-learn 1.8, the last one without callback
     def with_callbacks(method: Any) -> Any:
         """Leave the method as it is."""
         return method
+
+
+def check_parameters(constraints: Any, values: Mapping[str, Any], caller: str) -> None:
+    """Check parameters as scikit-learn does, and say which name may have been meant.
+
+    Parameters
+    ----------
+    constraints : dict of str to list
+        In the form of scikit-learn's parameter validation.
+    values : mapping of str to object
+        The parameters.
+    caller : str
+        Whose parameters they are.
+    """
+    for name, value in values.items():
+        try:
+            validate_parameter_constraints(constraints, {name: value}, caller)
+        except ValueError as error:
+            kinds = [kind for kind in constraints[name] if isinstance(kind, StrOptions)]
+            meant = did_you_mean(value, (option for kind in kinds for option in kind.options))
+            raise type(error)(f"{error}{meant}") from None
+
+
+class CheckedParametersMixin:
+    """Check the parameters of an estimator by :func:`check_parameters`."""
+
+    def _validate_params(self) -> None:
+        estimator: Any = self
+        values = estimator.get_params(deep=False)
+        check_parameters(estimator._parameter_constraints, values, type(self).__name__)
+
+
+def validate_params(constraints: dict[str, Any]) -> Callable[[Any], Any]:
+    """Check the parameters of a function by :func:`check_parameters` when it is called."""
+
+    def decorate(function: Any) -> Any:
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if not get_config()["skip_parameter_validation"]:
+                given = signature(function).bind(*args, **kwargs)
+                given.apply_defaults()
+                check_parameters(constraints, given.arguments, function.__qualname__)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
 
 
 class FittedHTMLMixin:
@@ -98,6 +157,7 @@ def level_of_caller() -> int:
 
 __all__ = [
     "CallbackSupportMixin",
+    "CheckedParametersMixin",
     "FittedHTMLMixin",
     "HasMethods",
     "Interval",

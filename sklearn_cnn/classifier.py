@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_cnn._compat import CallbackSupportMixin, _fit_context
+from sklearn_cnn._compat import CallbackSupportMixin, CheckedParametersMixin, _fit_context
 from sklearn_cnn.features import FeatureMixin
 from sklearn_cnn.fitting import read_examples, start, train
 from sklearn_cnn.images.augment import check_augment
@@ -27,7 +27,12 @@ from sklearn_cnn.training.transaction import all_or_nothing
 
 
 class CNNClassifier(
-    FeatureMixin, PredictionMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    CheckedParametersMixin,
+    FeatureMixin,
+    PredictionMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Convolutional neural network for images, as a scikit-learn classifier and transformer.
 
@@ -84,9 +89,12 @@ class CNNClassifier(
         dtype of ``X`` (float32 behind a zoom, rotation or shear), and keeps the range of its
         values; what it draws from torch's own generators is seeded. Images held out for
         validation, and images to predict, stay as they are.
-    optimizer : {"adamw", "sgd"} or class, default="adamw"
-        What updates the weights; a class is a subclass of :class:`torch.optim.Optimizer`. "sgd"
-        has a Nesterov momentum of 0.9, and wants a larger ``learning_rate``.
+    optimizer : str or callable, default="adamw"
+        What updates the weights. "sgd" has a Nesterov momentum of 0.9, and wants a larger
+        ``learning_rate``; "adam", "rmsprop" and other names mean the class of ``torch.optim`` with
+        its defaults. A callable is a subclass of :class:`torch.optim.Optimizer`, or a
+        ``functools.partial`` of one, such as ``partial(torch.optim.SGD, momentum=0.5)``, without
+        ``lr`` and ``weight_decay``.
     learning_rate : float, default=0.004
         Highest learning rate of the schedule.
     weight_decay : float, default=0.1

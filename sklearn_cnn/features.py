@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn._compat import FittedHTMLMixin
 from sklearn_cnn.fitting import images_at_once, read_pixels
 from sklearn_cnn.network.feature_layer import Source, feature_source, n_values
@@ -148,6 +149,7 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         if layer not in names:
             raise ValueError(
                 f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
+                f"{did_you_mean(layer, names)}"
             )
         (maps,) = self._outputs_of(read_pixels(self, X), [Source(layer)])
         return maps

@@ -10,16 +10,17 @@ import sklearn_cnn
 PACKAGE = Path(sklearn_cnn.__file__).parent
 
 MAY_IMPORT = {
-    "_compat": set(),
+    "_choices": set(),
+    "_compat": {"_choices"},
     "_counts": set(),
     "_progress": set(),
-    "images": {"_compat", "_counts", "_progress", "images"},
-    "network": {"_counts", "network"},
-    "training": {"_compat", "_progress", "images", "network", "training"},
+    "images": {"_choices", "_compat", "_counts", "_progress", "images"},
+    "network": {"_choices", "_counts", "network"},
+    "training": {"_choices", "_compat", "_progress", "images", "network", "training"},
     "parameters": {"_compat", "images", "network", "training"},
     "fitting": {"_compat", "images", "network", "training", "parameters"},
     "predicting": {"training", "fitting"},
-    "features": {"_compat", "network", "training", "fitting"},
+    "features": {"_choices", "_compat", "network", "training", "fitting"},
     "classifier": {
         "_compat",
         "images",
@@ -31,6 +32,7 @@ MAY_IMPORT = {
         "features",
     },
     "inspection": {
+        "_choices",
         "_compat",
         "_counts",
         "network",

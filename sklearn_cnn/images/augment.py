@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
+from sklearn_cnn._choices import check_choice
+
 Direction = Literal["horizontal", "vertical", "both"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
 
@@ -57,11 +59,7 @@ class RandomFlip:
     direction: Direction = "horizontal"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.direction, str) or self.direction not in DIRECTIONS:
-            raise ValueError(
-                f"direction must be one of {', '.join(DIRECTIONS)}. Got "
-                f"direction={self.direction!r}."
-            )
+        check_choice(self.direction, "direction", DIRECTIONS)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,7 @@ from sklearn_cnn.images.walk import (
         "on_error": [StrOptions({"raise", "skip"})],
         "return_X_y": ["boolean"],
         "as_frame": ["boolean"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def load_image_folder(
     container_path: Any,

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklearn_cnn._compat import (
     CallbackSupportMixin,
+    CheckedParametersMixin,
     HasMethods,
     Interval,
     StrOptions,
@@ -25,7 +26,7 @@ from sklearn_cnn.images.reading import CHANNELS, RESIZE_WAYS, Reading, check_siz
 from sklearn_cnn.images.sources import list_sources
 
 
-class ImageReader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Read image files into an array, as the first step of a pipeline.
 
     Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack, tile
@@ -282,7 +283,7 @@ def _choose_layers(
         if name not in with_maps:
             raise ValueError(
                 f"layers must hold names of layers that give maps: {', '.join(with_maps)}. Got "
-                f"{name!r}."
+                f"{name!r}.{did_you_mean(name, with_maps)}"
             )
     return list(layers)
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import as_array, image_style, own_axes, tile
@@ -186,7 +187,7 @@ class FilterDisplay:
         if layer not in convolutions:
             raise ValueError(
                 f"layer must be one of the convolutions {', '.join(convolutions)}. Got "
-                f"layer={layer!r}."
+                f"layer={layer!r}.{did_you_mean(layer, convolutions)}"
             )
         weights = convolutions[layer].weight.detach().cpu().numpy()
         display = cls(weights.transpose(0, 2, 3, 1).copy(), layer)  # training may go on

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_cnn._choices import check_choice, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
 from sklearn_cnn.inspection.panels import image_style, own_axes
@@ -210,8 +211,7 @@ class SaliencyDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier: Any = find_classifier(estimator)
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}. Got method={method!r}.")
+        check_choice(method, "method", METHODS)
         names = check_display_labels(display_labels, classifier.classes_)
         chosen = choose_image(find_images(estimator, X), image)
         probabilities = find_probabilities(classifier, chosen)[0]
@@ -254,6 +254,7 @@ def _layer_with_maps(classifier: Any, layer: str | None) -> str:
     if layer not in names:
         raise ValueError(
             f"layer must be one that gives maps: {', '.join(names)}. Got layer={layer!r}."
+            f"{did_you_mean(layer, names)}"
         )
     return layer
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn.network.table import LayerRow, layer_names
 
 DENSE, FLATTEN = "dense", "flatten"
@@ -35,10 +36,12 @@ def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
         Naming those that there are.
     """
     names = layer_names(rows)
-    if feature_layer not in (DENSE, FLATTEN, *names):
+    choices = (DENSE, FLATTEN, *names)
+    if feature_layer not in choices:
         raise ValueError(
             f"feature_layer must be {DENSE!r} (what feeds the output layer), {FLATTEN!r}, or the "
             f"name of a layer: {', '.join(names)}. Got feature_layer={feature_layer!r}."
+            f"{did_you_mean(feature_layer, choices)}"
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
+from sklearn_cnn._choices import check_choice
 from sklearn_cnn._counts import check_count, is_count
 
 PoolKind = Literal["max", "mean"]
@@ -59,11 +60,6 @@ def _check_size(layer: Any, name: str) -> None:
         object.__setattr__(layer, name, pair)
 
 
-def _check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}. Got {name}={value!r}.")
-
-
 @dataclass(frozen=True)
 class Conv:
     """Convolution: every channel of the output is a feature map.
@@ -104,7 +100,7 @@ class Conv:
         check_count(self.channels, "channels")
         _check_size(self, "kernel_size")
         _check_size(self, "stride")
-        _check_choice(self.padding, "padding", PADDINGS)
+        check_choice(self.padding, "padding", PADDINGS)
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class Pool:
     stride: Size | None = None
 
     def __post_init__(self) -> None:
-        _check_choice(self.kind, "kind", POOL_KINDS)
+        check_choice(self.kind, "kind", POOL_KINDS)
         _check_size(self, "size")
         if self.stride is not None:
             _check_size(self, "stride")
@@ -260,7 +256,7 @@ class Activation:
     name: ActivationName = "relu"
 
     def __post_init__(self) -> None:
-        _check_choice(self.name, "name", ACTIVATION_NAMES)
+        check_choice(self.name, "name", ACTIVATION_NAMES)
 
 
 Layer = Conv | Pool | Flatten | Dense | Dropout | BatchNorm | Activation

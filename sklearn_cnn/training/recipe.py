@@ -1,6 +1,7 @@
 """How the weights are learnt: optimizer, learning rate over time, number of epochs."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import cos, pi, sqrt
 from typing import Any
 
@@ -11,6 +12,14 @@ from sklearn_cnn.training.net import Callback
 OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     "adamw": (optim.AdamW, {"fused": True}),
     "sgd": (optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+    "adadelta": (optim.Adadelta, {}),
+    "adagrad": (optim.Adagrad, {}),
+    "adam": (optim.Adam, {}),
+    "adamax": (optim.Adamax, {}),
+    "asgd": (optim.ASGD, {}),
+    "nadam": (optim.NAdam, {}),
+    "radam": (optim.RAdam, {}),
+    "rmsprop": (optim.RMSprop, {}),
 }
 
 FEWEST_EPOCHS = 7
@@ -82,9 +91,9 @@ def make_optimizer(
 
     Parameters
     ----------
-    optimizer : {"adamw", "sgd"} or class
-        A name, or a subclass of :class:`torch.optim.Optimizer` that takes ``lr`` and
-        ``weight_decay``.
+    optimizer : str or callable
+        A name, a subclass of :class:`torch.optim.Optimizer` that takes ``lr`` and
+        ``weight_decay``, or a partial of one.
     parameters : iterable of (str, torch.nn.Parameter)
         Those of the network.
     learning_rate, weight_decay : float
@@ -97,14 +106,9 @@ def make_optimizer(
     Raises
     ------
     TypeError, ValueError
-        If the class is no optimizer, or takes no groups of parameters.
+        If the callable makes no optimizer of groups of parameters, or sets what is a parameter.
     """
-    is_class = isinstance(optimizer, type) and issubclass(optimizer, optim.Optimizer)
-    if not isinstance(optimizer, str) and not is_class:
-        raise TypeError(
-            f"optimizer must be one of {', '.join(OPTIMIZERS)}, or a subclass of "
-            f"torch.optim.Optimizer. Got {optimizer!r}."
-        )
+    cls, options = _read_optimizer(optimizer)
     trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
@@ -116,16 +120,54 @@ def make_optimizer(
             "The network has nothing to learn: no parameter of the module that layers returned "
             "requires a gradient. Leave its last layer, at least, unfrozen."
         )
-    cls: Any
-    cls, options = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     try:
         made: optim.Optimizer = cls(groups, lr=learning_rate, **options)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"optimizer={cls.__name__} cannot be made with lr={learning_rate} and two groups of "
+            f"optimizer={_name_of(cls)} cannot be made with lr={learning_rate} and two groups of "
             f"parameters, with and without weight_decay={weight_decay}: {error}"
         ) from error
+    if not isinstance(made, optim.Optimizer):
+        raise TypeError(
+            f"optimizer={_name_of(cls)} must make a torch.optim.Optimizer. It made {made!r}."
+        )
     return made
+
+
+def _read_optimizer(optimizer: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the class, or another callable, and its options."""
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[optimizer]
+    cls: Any = optimizer
+    options: dict[str, Any] = {}
+    while isinstance(cls, partial):
+        if cls.args:
+            raise ValueError(
+                f"optimizer must have its options by name. Got optimizer={optimizer!r}."
+            )
+        cls, options = cls.func, {**cls.keywords, **options}
+    for name, parameter in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
+        if name in options:
+            raise ValueError(
+                f"optimizer sets {name}={options[name]!r}, which is the parameter {parameter}: "
+                f"leave it out, and use {parameter}={options[name]!r}."
+            )
+    is_class = isinstance(cls, type)
+    if not callable(cls) or (is_class and not issubclass(cls, optim.Optimizer)):
+        raise TypeError(
+            f"optimizer must be one of {', '.join(OPTIMIZERS)}, a subclass of "
+            f"torch.optim.Optimizer, or a functools.partial of one. Got {optimizer!r}."
+        )
+    if is_class and issubclass(cls, optim.LBFGS | optim.SparseAdam):
+        raise ValueError(
+            f"optimizer={cls.__name__} does not train a network in batches: it takes one group of "
+            "parameters, or sparse gradients. Use 'adamw', 'sgd' or another one of torch.optim."
+        )
+    return cls, options
+
+
+def _name_of(maker: Any) -> str:
+    return getattr(maker, "__name__", repr(maker))
 
 
 class LearningRateSchedule(Callback):

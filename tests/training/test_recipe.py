@@ -1,15 +1,20 @@
 """The recipe: learning rate at points worked out by hand, epochs, groups of the optimizer."""
 
+import pickle
+from functools import partial
 from math import cos, pi, sqrt
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, LRScheduler
 from torch import nn, optim
 
 from sklearn_cnn.training.recipe import (
+    OPTIMIZERS,
     SCHEDULES,
     LearningRateSchedule,
     constant,
@@ -131,15 +136,86 @@ def test_frozen_parameters_are_left_out_and_empty_groups_too():
 
 @pytest.mark.parametrize("wrong", [int, nn.Linear])
 def test_a_class_that_is_no_optimizer_is_refused(wrong):
-    message = "optimizer must be one of adamw, sgd, or a subclass of .*Optimizer. Got <class '"
+    message = "optimizer must be one of adamw, sgd, .*, a subclass of .*Optimizer.* Got <class '"
     with pytest.raises(TypeError, match=message):
         groups_of(wrong)
 
 
 def test_a_class_that_takes_no_groups_is_refused_by_name(small, bars):
     """L-BFGS has one learning rate for all parameters. Catches torch's own text."""
-    with pytest.raises((TypeError, ValueError), match=r"optimizer.*LBFGS"):
+    with pytest.raises(ValueError, match=r"optimizer=LBFGS does not train a network in batches"):
         small(optimizer=optim.LBFGS).fit(*bars)
+    with pytest.raises(ValueError, match=r"SparseAdam does not train.*'adamw', 'sgd'"):
+        small(optimizer=partial(optim.SparseAdam, betas=(0.5, 0.9))).fit(*bars)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"adamw", "sgd"}))
+def test_a_name_of_torch_means_its_class(small, bars, name):
+    """Catches "adam" refused, and options of one optimizer passed on to another."""
+    made = small(optimizer=name, max_epochs=1).fit(*bars).net_.optimizer_
+    assert type(made).__name__.lower() == name
+    assert type(made).__module__.startswith("torch.optim")
+
+
+MOMENTUM = partial(optim.SGD, momentum=0.5)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "momentum"),
+    [
+        (MOMENTUM, 0.5),
+        (partial(MOMENTUM, nesterov=True), 0.5),
+        (partial(MOMENTUM, momentum=0.25), 0.25),
+        (lambda groups, lr: optim.SGD(groups, lr, momentum=0.75), 0.75),
+    ],
+)
+def test_a_partial_of_an_optimizer(small, bars, optimizer, momentum):
+    """The parameters' rate and decay with the partial's own options."""
+    model = small(optimizer=optimizer, max_epochs=1, learning_rate=0.01, weight_decay=0.5)
+    decayed, spared = model.fit(*bars).net_.optimizer_.param_groups
+    assert decayed["momentum"] == spared["momentum"] == momentum
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.5, 0)
+    assert decayed["lr"] == 0.01
+
+
+def test_a_partial_is_cloned_pickled_and_searched(small, bars):
+    models = [partial(optim.SGD, momentum=momentum) for momentum in (0.0, 0.9)]
+    search = GridSearchCV(small(max_epochs=1), {"optimizer": models}, cv=2).fit(*bars)
+    best = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert best.optimizer.keywords == search.best_params_["optimizer"].keywords
+    assert clone(best).fit(*bars).loss_curve_ == best.loss_curve_
+
+
+def test_an_equal_partial_goes_on_with_the_optimizer(small, bars):
+    """Two partials of the same are never equal in Python. Catches moments lost at each call."""
+
+    def model():
+        return partial(optim.SGD, momentum=0.5)
+
+    classifier = small(optimizer=model()).partial_fit(*bars, classes=[0, 1])
+    first = classifier.net_.optimizer_
+    classifier.set_params(optimizer=model()).partial_fit(*bars)
+    assert classifier.net_.optimizer_ is first
+    classifier.set_params(optimizer=partial(optim.SGD, momentum=0.6)).partial_fit(*bars)
+    assert classifier.net_.optimizer_ is not first
+    assert classifier.net_.optimizer_.param_groups[0]["momentum"] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (partial(optim.SGD, lr=0.1), "optimizer sets lr=0.1, .* use learning_rate=0.1"),
+        (partial(optim.SGD, weight_decay=1), "sets weight_decay=1, .* use weight_decay=1"),
+        (partial(optim.SGD, [1]), "must have its options by name"),
+        (partial(optim.SGD, mometum=0.5), "optimizer=SGD cannot be made .* 'mometum'"),
+        (optim.Muon if hasattr(optim, "Muon") else optim.LBFGS, "optimizer=(Muon|LBFGS) "),
+        (partial(dict), r"must be one of adamw, .*partial of one\. Got functools"),
+        (lambda groups, lr: None, "optimizer=<lambda> must make a torch.optim.Optimizer"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_made_says_why(small, bars, optimizer, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        small(optimizer=optimizer).fit(*bars)
 
 
 @pytest.mark.parametrize("optimizer", [optim.RMSprop, optim.Adam, optim.NAdam])

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from sklearn_cnn._choices import did_you_mean
+
 
 def resolve_device(device: Any) -> torch.device:
     """Return the torch device that the ``device`` parameter asks for.
@@ -32,7 +34,7 @@ def resolve_device(device: Any) -> torch.device:
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"device must be 'auto', 'cpu', 'cuda', 'cuda:0', 'mps', or a torch.device. "
-            f"Got device={device!r}."
+            f"Got device={device!r}.{did_you_mean(device, ('auto', 'cpu', 'cuda', 'mps'))}"
         ) from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(

@@ -1,0 +1,70 @@
+"""A choice among names, and which of them a near miss may have meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+OTHER_NAMES = {
+    "mean": ("avg", "average", "avgpool", "averagepooling"),
+    "max": ("maximum",),
+    "silu": ("swish",),
+    "constant": ("none", "fixed", "flat"),
+    "channels_last": ("nhwc", "hwc"),
+    "channels_first": ("nchw", "chw"),
+    "float32": ("fp32", "single", "float"),
+    "float64": ("fp64", "double"),
+    "bfloat16": ("bf16", "half", "fp16"),
+    "cuda": ("gpu", "nvidia"),
+    "sgd": ("momentum", "nesterov"),
+    "L": ("gray", "grey", "grayscale", "greyscale", "mono"),
+    "fit": ("cover",),
+    "pad": ("contain", "letterbox"),
+    "stretch": ("squash", "squeeze", "distort"),
+    "skip": ("ignore", "warn"),
+    "raise": ("error", "strict"),
+    "horizontal": ("h", "lr", "leftright"),
+    "vertical": ("v", "ud", "updown"),
+    "gradient": ("saliency", "vanilla", "gradients"),
+    "grad_cam": ("cam",),
+}
+"""What some names are called elsewhere, written in small letters and without signs."""
+
+
+def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
+    """Return the end of an error: a question, or nothing where no choice is near.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    choices : iterable
+        What is accepted; only names are near to anything.
+
+    Examples
+    --------
+    >>> from sklearn_cnn._choices import did_you_mean
+    >>> did_you_mean("one-cycle", ["one_cycle", "cosine"])
+    " Did you mean 'one_cycle'?"
+    """
+    if not isinstance(value, str):
+        return ""
+    asked = _plain(value)
+    names = {_plain(name): name for name in choices if isinstance(name, str)}
+    meant = [name for name in names.values() if asked in OTHER_NAMES.get(name, ())]
+    meant += [names[plain] for plain in get_close_matches(asked, names, 1)]
+    meant += [name for plain, name in names.items() if len(plain) > 2 and plain in asked]
+    return f" Did you mean {meant[0]!r}?" if meant else ""
+
+
+def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+    """Refuse what is none of some names, with an error that names the parameter."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}. Got {name}={value!r}."
+            f"{did_you_mean(value, choices)}"
+        )
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
