@@ -125,8 +125,8 @@ class CNNClassifier(
         Weight of each class, as ``{label: weight}``; "balanced" weighs a class by the inverse of
         its frequency, and is not for ``partial_fit``. It multiplies ``sample_weight``.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last ``fit``, with its network, device and
-        precision, for images and classes of the same kind.
+        Whether ``fit`` goes on from the weights of the last ``fit``, with its network, for images
+        and classes of the same kind.
     callbacks : list of skorch callbacks or None, default=None
         Called while training, as skorch calls them: the objects themselves, their classes, or
         pairs (name, object). To a scorer, the net that they get is a classifier of class numbers,
@@ -135,7 +135,9 @@ class CNNClassifier(
         ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
         such as ``PrintLog``, does so with ``verbose=1``.
     device : str or torch.device, default="auto"
-        Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU.
+        Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU. Set after
+        ``fit``, it moves the network when that is next used, and so does ``precision``; a model
+        that is loaded where its device is absent computes on the CPU.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
         Floating-point type of the network. "bfloat16" multiplies in it while training, and keeps
         float32 for weights, norms, loss and prediction; "auto" does so where the device is fast at
@@ -225,6 +227,7 @@ class CNNClassifier(
     _layout: Layout
     _pixel_scale: PixelScale
     _dtype: str
+    _settled_for: tuple[Any, str, Any]
     _log_unit: float
     _network: Any
 
@@ -371,9 +374,9 @@ class CNNClassifier(
         """Train the network for one epoch, at a constant learning rate.
 
         The first call fixes the classes, the shape of the images, the mean and standard deviation
-        that pixels are standardised with, the network, the device and the precision; later calls
-        widen the range of pixels that counts as seen. Callbacks
-        of skorch begin anew with each call; those of scikit-learn look on ``fit`` only.
+        that pixels are standardised with, and the network; later calls widen the range of pixels
+        that counts as seen. Callbacks of skorch begin anew with each call; those of scikit-learn
+        are for ``fit`` only.
 
         Parameters
         ----------

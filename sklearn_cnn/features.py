@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn._compat import FittedHTMLMixin
-from sklearn_cnn.fitting import images_at_once, read_pixels
+from sklearn_cnn.fitting import follow_parameters, images_at_once, read_pixels
 from sklearn_cnn.network.feature_layer import Source, feature_source, n_values
 from sklearn_cnn.network.layer_outputs import LayerOutputs
 from sklearn_cnn.network.summary import STYLE, NetworkSummary, html_table, table_lines
@@ -181,6 +181,7 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         34362
         """
         check_is_fitted(self)
+        follow_parameters(self)
         n_images = min(self._chunk, IMAGES_OF_A_SUMMARY)
         with threads_that_exist():
             seconds = layer_times(self.net_.module_, self.image_shape_, n_images)

@@ -3,6 +3,8 @@
 They read its parameters and set its fitted attributes, in the order in which ``fit`` calls them.
 """
 
+import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from sklearn_cnn._compat import ProgressBar, with_callbacks
 from sklearn_cnn.images.arrays import read_images, read_training_images
@@ -22,7 +25,8 @@ from sklearn_cnn.parameters import check_callbacks
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.epoch_tasks import EpochTasks, as_if_stopped
 from sklearn_cnn.training.examples import Examples, encode_examples
-from sklearn_cnn.training.hardware.precision import name_of_dtype
+from sklearn_cnn.training.hardware.device import resolve_device
+from sklearn_cnn.training.hardware.precision import name_of_dtype, weights_dtype
 from sklearn_cnn.training.labels import check_labels, check_weights, find_classes
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.seeding import derive_seed
@@ -70,6 +74,7 @@ def read_examples(
     if reset:
         images, estimator._layout = read_training_images(estimator, X)
     else:
+        follow_parameters(estimator)
         images = read_images(estimator, X, estimator._layout)
     weights = check_weights(sample_weight, images, labels)
     rows = np.flatnonzero(weights)
@@ -89,7 +94,7 @@ def read_examples(
 
 
 def read_pixels(estimator: Any, X: Any) -> np.ndarray:
-    """Check images to predict, and view them channels last; sets nothing.
+    """Check images to predict, and view them channels last; sets nothing that was not set.
 
     Parameters
     ----------
@@ -107,6 +112,7 @@ def read_pixels(estimator: Any, X: Any) -> np.ndarray:
     ValueError, TypeError
         If they are no images of the shape and range seen at fit.
     """
+    follow_parameters(estimator)
     images = read_images(estimator, X, estimator._layout)
     check_scale(images, estimator._pixel_scale, estimator._dtype)
     return images
@@ -127,13 +133,69 @@ def start(estimator: Any, training: Examples, seed: int) -> None:
     estimator._network = _requested_network(estimator)
     estimator.net_ = start_net(estimator, estimator._network, training, seed)
     estimator.layers_ = layer_table(estimator.net_.module_, estimator.image_shape_)
-    estimator._chunk = fit_to_machine(
-        estimator.net_,
-        estimator.layers_,
-        estimator.precision,
-        is_described=not callable(estimator._network),
+    _settle(estimator, estimator.net_)
+
+
+def follow_parameters(estimator: Any) -> None:
+    """Move the net to the device, and to the precision, that were set after the fit.
+
+    What was set before stays as it is: a model may be loaded where its device is absent. Threads
+    that compute meanwhile go on with the net of before.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        A fitted one.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has no such value, or the device is absent.
+    """
+    if estimator.data_format not in ("auto", "channels_last", "channels_first"):
+        estimator._validate_params()
+    if _circumstances(estimator, estimator.net_) == estimator._settled_for:
+        return
+    with _turn_to_move:
+        before, net = estimator._settled_for, estimator.net_
+        if _circumstances(estimator, net) == before:
+            return
+        estimator._validate_params()
+        at = torch.device(net.device)
+        device = at if estimator.device == before[0] else resolve_device(estimator.device)
+        dtype = weights_dtype(estimator.precision, device)
+        if (device, dtype) != (at, next(net.module_.buffers()).dtype):
+            net = net.copy_to(device, dtype)
+        _settle(estimator, net)
+
+
+def _circumstances(estimator: Any, net: ConvNet) -> tuple[Any, str, Any]:
+    """Return what decides how a net is computed: the parameters, and where it lies."""
+    return estimator.device, estimator.precision, net.device
+
+
+def _settle(estimator: Any, net: ConvNet) -> None:
+    """Fit a net to its machine, then have the estimator compute with it."""
+    described = not callable(estimator._network)
+    precision = estimator.precision
+    chunk = fit_to_machine(net, estimator.layers_, precision, is_described=described)
+    vars(estimator).update(
+        net_=net,
+        _chunk=chunk,
+        _dtype=name_of_dtype(precision),
+        _settled_for=_circumstances(estimator, net),
     )
-    estimator._dtype = name_of_dtype(estimator.precision)
+
+
+def _renew_turn() -> None:
+    """Give a forked child a lock of its own: a thread that held it does not exist there."""
+    global _turn_to_move
+    _turn_to_move = threading.Lock()
+
+
+_turn_to_move = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_turn)
 
 
 def _requested_network(estimator: Any) -> Any:

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.classifier import CNNClassifier
-from sklearn_cnn.fitting import read_pixels
+from sklearn_cnn.fitting import follow_parameters, read_pixels
 from sklearn_cnn.network.feature_layer import Source, flattened_source
 from sklearn_cnn.network.table import layer_names
 
@@ -40,6 +40,7 @@ def find_classifier(estimator: Any) -> CNNClassifier:
             f"Got {type(estimator).__name__}{_where_it_ends(transformers, last)}."
         )
     check_is_fitted(last)
+    follow_parameters(last)
     return last
 
 

@@ -353,11 +353,30 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def copy_to_keep(self) -> "ConvNet":
         """Copy the net as it is now, with its optimizer and history, without its callbacks."""
+        net = self._copied()
+        net.__dict__.update(callbacks=[], callbacks_=[], history_=copy(self.history))
+        return net
+
+    def copy_to(self, device: torch.device, dtype: torch.dtype) -> "ConvNet":
+        """Copy the net to a device, in a floating-point type; its history is the same object.
+
+        The net itself stays as it is, for threads that compute with it meanwhile.
+        """
+        with torch.inference_mode(False):
+            net = self._copied()
+            net.device = device
+            net.module_.to(device, dtype)
+            net.criterion_.to(device)
+            net.optimizer_.load_state_dict(net.optimizer_.state_dict())  # moves it to its weights
+        return net
+
+    def _copied(self) -> "ConvNet":
         names = ("module_", "criterion_", "optimizer_")
         copies = copy_together(*(getattr(self, name) for name in names))
-        net = object.__new__(type(self))
-        net.__dict__.update({**vars(self), **OF_ONE_TRAINING}, callbacks=[], callbacks_=[])
-        net.__dict__.update(zip(names, copies, strict=True), history_=copy(self.history))
+        net: ConvNet = object.__new__(type(self))
+        net.__dict__.update(
+            {**vars(self), **OF_ONE_TRAINING}, **dict(zip(names, copies, strict=True))
+        )
         return net
 
     def __getstate__(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool, keep_rates:
     estimator : CNNClassifier
         Gives the parameters of the training.
     net : ConvNet
-        The net, which keeps its weights, device and floating-point type.
+        The net, which keeps its weights.
     new_optimizer : bool
         Whether the optimizer begins anew, as a warm start's does, or goes on, as that of a partial
         fit does unless its parameters have changed.
