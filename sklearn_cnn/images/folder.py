@@ -1,6 +1,7 @@
 """load_image_folder: the paths and labels of a folder, in the manner of load_files."""
 
 import os
+import re
 import stat
 import warnings
 from collections import Counter
@@ -105,7 +106,8 @@ def load_image_folder(
         damaged images show when they are read. "skip" decodes every file once, and
         leaves out those that cannot be read, with their labels; a warning names them.
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+        Whether to return ``(data, target)`` alone, as loaders of scikit-learn do: ``target`` counts
+        the classes, whose names are in the Bunch alone.
     as_frame : bool, default=False
         Whether ``data`` is a DataFrame with the column "path", and ``target`` a Series.
 
@@ -301,6 +303,10 @@ def _describe_emptiness(
     where = "it" if labels is None else "its class folders"
     what = "no files" if endings is None else f"no files ending in {', '.join(sorted(endings))}"
     others = f" Of other files, there are: {_count_endings(found.others)}." if found.others else ""
+    if not UNREAD_EXTENSIONS.isdisjoint(found.others):
+        others += " Convert formats that are not read, to PNG for example."
+    elif not NO_IMAGES.issuperset(found.others) and endings is not None:
+        others += " extensions=None takes files of any ending."
     return (
         f"container_path={folder!r}: there are {what} in {where} that can be read.{others}"
         f"{describe_links(found)}"
@@ -315,13 +321,15 @@ def _describe_left_out(walks: Mapping[str, Walk]) -> list[str]:
     formats: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for name, walk in walks.items():
-        is_class = name != "" or walk.files
+        beside = not name and not walk.files  # the class folders, where anything may lie
         for ending, count in walk.others.items():
-            many = count > max(10, len(walk.files))
             if ending in UNREAD_EXTENSIONS:
                 formats[ending] += count
-            elif is_class and (ending not in NO_IMAGES or many):
+            elif beside:
+                others[ending] += count if ending.startswith(EXTENSIONS) else 0
+            elif ending not in NO_IMAGES or count > max(10, len(walk.files)):
                 others[ending] += count
+    others = +others
     sentences = []
     if formats:
         sentences.append(
@@ -352,7 +360,11 @@ def _count_endings(endings: Mapping[str, int]) -> str:
     """Say how many files there are of each ending, the most frequent first."""
     counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(count for _, count in counts[10:])
-    shown = [f"{count:,} {ending or 'without ending'}" for ending, count in counts[:10]]
+    names = [ending if re.fullmatch(r"\.?\w+", ending) else repr(ending) for ending, _ in counts]
+    shown = [
+        f"{count:,} {name if ending else 'without ending'}"
+        for name, (ending, count) in zip(names[:10], counts, strict=False)
+    ]
     return ", ".join(shown + ([f"{rest:,} of {len(counts) - 10:,} other endings"] if rest else []))
 
 

@@ -287,7 +287,11 @@ def label_by_table(
         found.remedy = (
             f"None of the files of the column {column!r} is found. columns=(path, label) says "
             "which columns to read; names of files are relative to container_path, and may lack "
-            "their endings. Numbers have lost the zeros that they began with: pandas.read_csv(..., "
-            "dtype=str) keeps them."
+            "their endings."
         )
+        if hasattr(table, "columns") and rows[0].name.isdecimal():
+            found.remedy += (
+                " If these numbers have lost the zeros that they began with, "
+                "pandas.read_csv(..., dtype=str) keeps them."
+            )
     return Labelled(files, target, classes)

@@ -136,7 +136,7 @@ def read_labels_table(
     rows = []
     without = [i for i, label in enumerate(labels) if _is_missing(label)]
     if without:
-        more = f" Nor have {len(without) - 1:,} other rows." if len(without) > 1 else ""
+        more = f" In all, {len(without):,} rows have none." if len(without) > 1 else ""
         raise ValueError(
             f"{found.origin}, {found.places(first + without[0])} has no label: path "
             f"{names[without[0]]!r}.{more}"
@@ -299,19 +299,38 @@ def _choose_columns(
     problem += f"{shown}{more}."
     zeros_and_ones = [i for i in range(len(header)) if i not in paths and _is_zero_or_one(table, i)]
     if paths and not labels and len(zeros_and_ones) > 1:
-        names = [header[i] for i in zeros_and_ones]
-        path = header[paths[0]]
-        frame = "labels" if table.origin == "labels" else f"pandas.read_csv({table.origin[7:]})"
-        raise ValueError(
-            f"{problem} {name_some(names)} hold 0 and 1. Of one class an image, make a column: "
-            f"frame = {frame}; frame['label'] = frame[{name_some(names)}].idxmax(axis=1); pass "
-            f"labels=frame[[{path!r}, 'label']]. Of several classes an image, there is no label."
-        )
+        raise ValueError(f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}")
     if len(header) > 1:
-        path = header[paths[0]] if paths else header[0]
-        label = header[labels[0] if labels else next(i for i in (1, 0) if header[i] != path)]
-        problem += f" Say which they are: columns=({path!r}, {label!r}), for example."
+        path = paths[0] if paths else 0
+        label = labels[0] if labels else next(i for i in (1, 0) if i != path)
+        is_row = any(isinstance(name, str) and has_extension(name, EXTENSIONS) for name in header)
+        example = (path, label) if is_row else (header[path], header[label])
+        problem += f" Say which they are: columns={example!r}, for example."
     raise ValueError(problem)
+
+
+def _describe_one_hot(table: _Columns, path: int, zeros_and_ones: list[int]) -> str:
+    """Say how a column of 0 and 1 for each class becomes one of labels."""
+    names, is_frame = [table.header[i] for i in zeros_and_ones], table.origin == "labels"
+    ones = np.array([table.values(i)[0 if is_frame else 1 :] for i in zeros_and_ones], dtype=object)
+    counts = np.isin(ones.astype(str), ["1", "1.0", "True"]).sum(axis=0)
+    said = f"The columns {name_some(names)} hold 0 and 1."
+    if (counts != 1).any():
+        return (
+            f"{said} {int((counts != 1).sum()):,} rows have none or several 1, and an image has "
+            "one label: choose one of the columns, columns="
+            f"({table.header[path]!r}, {names[0]!r}) for example."
+        )
+    chosen = "" if len(names) == len(table.header) - 1 else f"[{names!r}]"
+    if len(chosen) > 500:
+        chosen = "[[...]]"
+    name = table.header[path]
+    frame = f"pandas.read_csv({table.origin[7:]}, dtype={{{name!r}: str}})"
+    frame = "labels" if is_frame else frame
+    return (
+        f"{said} Make one column of labels: labels={frame}.set_index({name!r})"
+        f"{chosen}.idxmax(axis=1).to_frame('label')."
+    )
 
 
 def _may_be_file(name: str, is_file: Callable[[str], bool]) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from sklearn_cnn.images.walk import (
@@ -33,7 +33,8 @@ class Locator:
 
     def __init__(self, folder: str, beside: str | None, options: WalkOptions) -> None:
         self.folder = folder
-        self.options = replace(options, extensions=options.extensions or frozenset(EXTENSIONS))
+        self._endings = options.extensions or frozenset(EXTENSIONS)
+        self.options = replace(options, extensions=self._endings)
         here = os.path.abspath(folder)
         self._roots = list(dict.fromkeys([here, os.path.realpath(folder)]))
         bases = [here, *([] if beside is None else [os.path.abspath(beside)]), os.path.abspath("")]
@@ -51,19 +52,19 @@ class Locator:
         ValueError
             If it leads out of the folder.
         """
-        places = self._places(name)
+        places, problems = [], []
+        for path in self._places(name):
+            problem = self._problem_with(path)
+            if problem is None:
+                return path, None
+            places.append(path)
+            problems.append(problem)
         if not places:
             raise ValueError(
                 f"path {name!r} leads out of container_path={self.folder!r}. Paths must lie in it; "
                 "others need no load_image_folder, since ImageReader takes any path."
             )
-        problems = []
-        for path in places:
-            problem = self._problem_with(path)
-            if problem is None:
-                return path, None
-            problems.append(problem)
-        for path in places:
+        for path in dict.fromkeys(places):
             matches = self._similar(path)
             if len(matches) == 1:
                 return matches[0], self._problem_with(matches[0])
@@ -80,18 +81,15 @@ class Locator:
         except ValueError:
             return False
 
-    def _places(self, name: str) -> list[str]:
-        """Return where in the folder a file of this name may lie, the likeliest first."""
-        forms = dict.fromkeys([name, name.strip(), name.strip().replace("\\", "/")])
-        places = []
-        for form in forms:
+    def _places(self, name: str) -> Iterator[str]:
+        """Find where in the folder a file of this name may lie, the likeliest first."""
+        for form in dict.fromkeys([name, name.strip(), name.strip().replace("\\", "/")]):
             for base in self._bases:
                 path = os.path.normpath(os.path.join(base, form))
                 for root in self._roots:
                     inside = path.removeprefix(os.path.join(root, ""))
                     if inside != path:
-                        places.append(os.path.join(self.folder, inside))
-        return list(dict.fromkeys(places))
+                        yield os.path.join(self.folder, inside)
 
     def _problem_with(self, path: str) -> str | None:
         """Say why a file is not taken: missing, no file, or a symbolic link on the way."""
@@ -121,8 +119,7 @@ class Locator:
     def _similar(self, path: str) -> list[str]:
         """Return the images whose names differ by the ending that is left out, or by its case."""
         folder, name = os.path.split(path)
-        assert self.options.extensions is not None
-        if has_extension(name, self.options.extensions):
+        if has_extension(name, self._endings):
             key = ("name", name.lower())
         else:
             key = ("stem", name)
@@ -137,7 +134,8 @@ class Locator:
         if key not in self._listed:
             found = Walk()
             walk_images(folder, replace(self.options, recursive=recursive), found)
-            self._listed[key] = _by_name([*found.files, *found.links])
+            links = (path for path in found.links if has_extension(path, self._endings))
+            self._listed[key] = _by_name([*found.files, *links])
         return self._listed[key]
 
 

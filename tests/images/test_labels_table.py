@@ -189,21 +189,35 @@ def test_columns_of_a_file_without_names(csv_file, tmp_path):
 def test_columns_of_zero_and_one_are_told_how_to_become_labels(csv_file, tmp_path):
     """Would catch "must have the columns" without a way on, for a table of the ISIC challenge."""
     text = "image,MEL,NV,BCC\n1.png,0.0,1.0,0.0\n2.png,1.0,0.0,0.0\nb/3.png,0.0,1.0,0.0\n"
-    path = csv_file(text)
-    with pytest.raises(ValueError, match=r"hold 0 and 1\. Of one class an image") as caught:
-        read(path, str(tmp_path))
-    code = re.search("frame = .*idxmax\\(axis=1\\)", str(caught.value))[0]
-    names = {"pandas": pd}
-    exec(code, names)
-    last = re.search(r"labels=(frame\[\[.*?\]\])", str(caught.value))[1]
-    expected = (PETS[0], ["NV", "MEL", "NV"])
-    assert read(eval(last, names), str(tmp_path)) == expected
-    with pytest.raises(
-        ValueError, match=r"frame = labels; frame\['label'\] = frame\[\['MEL', 'NV'"
-    ):
-        read(pd.read_csv(path), str(tmp_path))
+    path, expected = csv_file(text), (PETS[0], ["NV", "MEL", "NV"])
+    for table in (path, pd.read_csv(path), pd.read_csv(path).assign(age=[5, 6, 7])):
+        with pytest.raises(
+            ValueError, match=r"hold 0 and 1\. Make one column of labels: "
+        ) as caught:
+            read(table, str(tmp_path))
+        code = str(caught.value).split("of labels: labels=")[1].removesuffix(".")
+        assert read(eval(code, {"pandas": pd, "labels": table}), str(tmp_path)) == expected
     frame = pd.read_csv(path).set_index("image").idxmax(axis=1).to_frame("label")
     assert read(frame, str(tmp_path)) == expected
+
+
+def test_columns_of_several_ones_in_a_row_are_no_labels(csv_file, tmp_path):
+    """Would catch the advice to take the first of several classes; and a message of all columns."""
+    text = "The columns ['a', 'b', 'c'] hold 0 and 1. 2 rows have none or several 1, and an image "
+    with pytest.raises(ValueError, match=re.escape(text)):
+        read(csv_file("image,a,b,c\n1,1,1,0\n2,0,0,0\n3,0,1,0\n"), str(tmp_path))
+    ones = pd.DataFrame(np.eye(300, dtype=int), columns=[f"class {i}" for i in range(300)])
+    ones.insert(0, "image", range(300))
+    for table in (ones, ones.assign(age=7)):
+        with pytest.raises(ValueError, match="and 290 more hold 0 and 1") as caught:
+            read(table, str(tmp_path))
+        assert len(str(caught.value)) < 800
+
+
+def test_columns_of_a_file_without_names_are_asked_for_by_position(csv_file, tmp_path):
+    """Would catch the advice to name columns by what stands in the first row."""
+    with pytest.raises(ValueError, match=re.escape("columns=(0, 1), for example.")):
+        read(csv_file("1.png,cat,8\n2.png,dog,9\n"), str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -458,6 +472,8 @@ def test_rows_without_a_label(labels, tmp_path):
         frame["label"] = pd.Series(labels, dtype=object)
     with pytest.raises(ValueError, match=r"^labels, row 1 has no label: path '2.png'\.$"):
         read(frame, str(tmp_path))
+    with pytest.raises(ValueError, match=r"'2.png'\. In all, 3 rows have none\.$"):
+        read(pd.concat([frame] * 3, ignore_index=True), str(tmp_path))
 
 
 @pytest.mark.parametrize("missing", [None, "nan"])
