@@ -119,10 +119,7 @@ class Locator:
     def _similar(self, path: str) -> list[str]:
         """Return the images whose names differ by the ending that is left out, or by its case."""
         folder, name = os.path.split(path)
-        if has_extension(name, self._endings):
-            key = ("name", name.lower())
-        else:
-            key = ("stem", name)
+        key = ("name", name.lower()) if has_extension(name, self._endings) else ("stem", name)
         names = self._list(folder, recursive=False)
         if not names and folder in (self.folder, self.folder.rstrip(os.sep)):
             names = self._list(folder, recursive=self.options.recursive)
