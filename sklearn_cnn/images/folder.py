@@ -235,7 +235,8 @@ def _check_columns(columns: Any, is_table: bool) -> list[Any]:
             "path of a CSV file or a DataFrame, too, or leave columns=None."
         )
     pair = columns.tolist() if hasattr(columns, "tolist") else list(columns)
-    if len(pair) != 2 or pair[0] == pair[1]:
+    in_order = isinstance(pair, list) and not isinstance(columns, (Set, Mapping))
+    if not in_order or len(pair) != 2 or pair[0] == pair[1] or {bool} & set(map(type, pair)):
         raise ValueError(
             "columns must be two columns, that of the paths and that of the labels: ('path', "
             f"'label'), for example. Got {columns!r}."

@@ -145,8 +145,12 @@ def read_labels_table(
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)  # a number of a file, without its ending
         if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+            remedy = (
+                " pandas.read_csv(..., dtype=str) keeps text." if isinstance(name, float) else ""
+            )
             raise ValueError(
                 f"{found.origin}, {found.places(i)}: path must be a name of a file. Got {name!r}."
+                f"{remedy}"
             )
         label = label if is_frame else label.strip()
         rows.append(Row(found.places(i), os.fspath(name), label))
@@ -202,9 +206,10 @@ def _read_lines(
         content = file.read()
     for start, function in _OTHER_FORMATS.items():
         if content.lstrip().startswith(start):
+            lines = ", lines=True" if b"\n{" in content and function == "read_json" else ""
             raise ValueError(
                 f"{origin} cannot be read: it is no CSV file. Read it with pandas, and pass the "
-                f"DataFrame: labels=pandas.{function}({path!r})."
+                f"DataFrame: labels=pandas.{function}({path!r}{lines})."
             )
     encoding = _UTF_16.get(content[:2], "utf-8-sig")
     if encoding != "utf-16" and b"\0" in content[:2]:

@@ -930,7 +930,10 @@ def test_columns_by_name_or_position(columns, pets):
 def test_columns_that_are_none(pets):
     """Would catch a raw KeyError, and columns that are ignored where there is no table."""
     frame = pd.DataFrame({"path": IN_ORDER, "label": 0})
-    for columns in (("path",), ("path", "path"), ("a", "b", "c"), []):
+    for columns in (
+        ("path",), ("path", "path"), ("a", "b", "c"), [], {"path", "label"}, (True, False),
+        np.array("path"),
+    ):  # fmt: skip
         text = f"that of the labels: ('path', 'label'), for example. Got {columns!r}."
         quietly_refuses(text, pets, labels=frame, columns=columns)
     for columns, missing in ((("file", "label"), "'file'"), (("path", 2), "2"), ((-3, 0), "-3")):

@@ -228,6 +228,7 @@ def test_columns_of_a_file_without_names_are_asked_for_by_position(csv_file, tmp
         (b"\x1f\x8b\x08", "read_csv"),
         (b'{"path": "1.png", "label": "cat"}\n', "read_json"),
         (b' [{"path": "1.png", "label": "cat"}]', "read_json"),
+        (b'{"path": "1.png", "label": "cat"}\n{"path": "2.png", "label": "cat"}\n', "read_json"),
     ],
 )
 def test_tables_of_other_formats_name_the_function_that_reads_them(
@@ -238,8 +239,9 @@ def test_tables_of_other_formats_name_the_function_that_reads_them(
     text = (
         f"it is no CSV file. Read it with pandas, and pass the DataFrame: labels=pandas.{function}("
     )
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises(ValueError, match=re.escape(text)) as caught:
         read(path, str(tmp_path))
+    assert ("lines=True" in str(caught.value)) is (b"\n{" in content)
 
 
 def test_a_line_of_many_names_makes_no_long_message(csv_file, tmp_path):
