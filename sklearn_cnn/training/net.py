@@ -364,10 +364,16 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """
         with torch.inference_mode(False):
             net = self._copied()
-            net.device = device
+            net.device, optimizer = device, net.optimizer_
+            weights, state = list(net.module_.parameters()), optimizer.state_dict()
             net.module_.to(device, dtype)
             net.criterion_.to(device)
-            net.optimizer_.load_state_dict(net.optimizer_.state_dict())  # moves it to its weights
+            # which are other objects on some devices
+            moved = dict(zip(weights, net.module_.parameters(), strict=True))
+            for group in optimizer.param_groups:
+                group["params"] = [moved[weight] for weight in group["params"]]
+            optimizer.state.clear()
+            optimizer.load_state_dict(state)  # moves the moments to the weights
         return net
 
     def _copied(self) -> "ConvNet":
