@@ -107,7 +107,7 @@ class PixelCache:
             Called with positions in ``keys``, block by block.
         stand_in : callable
             Called if images could not be read, when all others are kept; returns what stands for
-            them, an ndarray of shape (height, width, channels), uint8, or raises an error.
+            them, an ndarray of shape (height, width, channels), or raises an error.
 
         Returns
         -------
@@ -140,7 +140,7 @@ class PixelCache:
     def _find(self, keys: np.ndarray) -> Places:
         paths = sorted(self.shelf.glob("*.keys"), key=lambda path: int(path.stem))
         places = Places(
-            [Segment(path, self.reading.shape) for path in paths],
+            [Segment(path, self.reading) for path in paths],
             np.full(len(keys), -1),
             np.full(len(keys), -1),
         )
@@ -164,7 +164,7 @@ class PixelCache:
         else:
             last = places.segments[-1].number if places.segments else 0
             number = max(last + 1, time.time_ns())  # of no segment before, removed ones included
-            segment = Segment(self.shelf / f"{number}.keys", self.reading.shape)
+            segment = Segment(self.shelf / f"{number}.keys", self.reading)
         self.shelves.make_room(needed, {*in_use, segment.path})
         n_unread = 0
         for start in range(0, len(missing), self.rows_at_once):
@@ -203,7 +203,7 @@ class PixelCache:
         elif self._are_large(n_images):
             pixels = self._view(keys, places, self._gather(places, maps, blank))
         else:
-            pixels = np.empty((n_images, *self.reading.shape), dtype=np.uint8)
+            pixels = np.empty((n_images, *self.reading.shape), dtype=self.reading.dtype)
             start = 0
             for block in self._gather(places, maps, blank):
                 pixels[start : start + len(block)] = block
@@ -220,7 +220,7 @@ class PixelCache:
         for start in range(0, len(places.rows), self.rows_at_once):
             block = slice(start, start + self.rows_at_once)
             numbers, rows = places.numbers[block], places.rows[block]
-            pixels = np.empty((len(rows), *self.reading.shape), dtype=np.uint8)
+            pixels = np.empty((len(rows), *self.reading.shape), dtype=self.reading.dtype)
             if blank is not None:
                 pixels[numbers < 0] = blank
             for number, stored in maps.items():
@@ -252,7 +252,7 @@ class PixelCache:
             return self._map_view(view)
 
     def _map_view(self, view: Path) -> np.ndarray:
-        pixels = map_images(view, self.reading.shape)
+        pixels = map_images(view, self.reading)
         _mark_as_used(view)
         return pixels
 

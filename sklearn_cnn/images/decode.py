@@ -10,10 +10,13 @@ import errno
 import io
 import os
 import stat
+import sys
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import index
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
@@ -34,11 +37,25 @@ from PIL import (
     features,
 )
 
-from sklearn_cnn.images.eight_bits import array_to_image, to_eight_bits
 from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
-from sklearn_cnn.images.formats import describe_content, describe_raw_or_deep, is_heif, is_tiff
-from sklearn_cnn.images.framing import REDUCING_GAP, frame_image, shrink_divisor
-from sklearn_cnn.images.reading import CHANNELS, Reading
+from sklearn_cnn.images.formats import (
+    count_tiff_pages,
+    describe_content,
+    describe_raw_or_deep,
+    is_heif,
+    is_tiff,
+)
+from sklearn_cnn.images.framing import REDUCING_GAP, Size, frame_image, shrink_divisor
+from sklearn_cnn.images.levels import (
+    Span,
+    channels_last,
+    find_levels,
+    find_span,
+    from_eight_bits,
+    from_shares,
+    to_shares,
+)
+from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.structure import SHRINKABLE, read_jpeg_frame
 
 FORMATS = tuple(
@@ -80,7 +97,19 @@ _UPRIGHT = {
 _TURNED = (5, 6, 7, 8)
 """The orientations whose height and width change places."""
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ARRANGEMENT, _SAMPLE_FORMAT = 258, 262, 284, 339
+_WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
+
+_SWAPPED = (
+    {"F;32BF": "F;32F", "I;16BS": "I;16S", "I;32BS": "I;32S"}
+    if sys.byteorder == "little"
+    else {"F;32F": "F;32BF", "I;16S": "I;16BS", "I;32S": "I;32BS"}
+)
+"""Raw modes of the other order of bytes, which Pillow takes for that of compressed pixels, too."""
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+"""Of red, green and blue, as Pillow has it."""
+
 _sharing = threading.Lock()
 
 
@@ -95,6 +124,44 @@ if hasattr(os, "register_at_fork"):
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 """Errors of the machine, and not of an image."""
+
+
+@dataclass
+class Notes:
+    """What is worth a word about an image that was read.
+
+    Attributes
+    ----------
+    has_more_pages : bool
+        Whether its file holds further pages or frames.
+    span : Span or None
+        Which values it uses, where they are brought to eight bits from more.
+    """
+
+    has_more_pages: bool = False
+    span: Span | None = None
+
+
+class Depth(NamedTuple):
+    """Of what type the values of an image are that has not eight bits.
+
+    Attributes
+    ----------
+    dtype : str
+        Their type in the file; Pillow holds some in another one.
+    white : int or None
+        What white is, where the file says it.
+    is_negative : bool
+        Whether white is zero.
+    low_bytes : str
+        Of colour of 16 bits, which Pillow decodes to eight, the raw mode that gives the others;
+        "planes" where its channels lie one after the other, "none" where nothing gives them.
+    """
+
+    dtype: str
+    white: int | None = None
+    is_negative: bool = False
+    low_bytes: str = ""
 
 
 class UnreadableImage(ValueError):
@@ -133,7 +200,7 @@ def parse_colour(colour: Any) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def decode(source: Any, reading: Reading) -> np.ndarray:
+def decode(source: Any, reading: Reading, notes: Notes | None = None) -> np.ndarray:
     """Read one image.
 
     Parameters
@@ -143,10 +210,12 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
         width, channels) or (channels, height, width). An image or array is not changed.
     reading : Reading
         What shall come out.
+    notes : Notes or None, default=None
+        Filled in.
 
     Returns
     -------
-    ndarray of shape (height, width, channels), uint8
+    ndarray of shape (height, width, channels), of the type that ``reading`` says
 
     Raises
     ------
@@ -155,26 +224,29 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
     OSError, MemoryError
         Where the machine has no more memory or file handles, which is no fault of the image.
     """
+    notes = notes or Notes()
     try:
+        if reading.decoder is not None and isinstance(source, (str, bytes, os.PathLike)):
+            source = _call_decoder(reading.decoder, source)
+            if isinstance(source, Image.Image):
+                with source:  # closes its file
+                    return _decode_image(source, reading, notes)
         if isinstance(source, np.ndarray):
-            image = _wrap(array_to_image(source))
-            _check_pixel_count(*image.size)
-            return _fill_frame(image, reading)
+            return _decode_array(source, reading, notes)
         if isinstance(source, Image.Image):
-            with _sharing:  # reading pixels changes the image, and others may hold the same one
-                _check_pixel_count(*source.size)
-                copy = source.copy()
-            return _finish(copy, reading, _deep_gray(source))
+            return _decode_image(source, reading, notes)
         content = source if isinstance(source, bytes) else _read_file(source)
-        pixels = decode_plain_jpeg(content, partial(_divisor, reading))
-        if pixels is not None:
-            return pixels if pixels.shape == reading.shape else _fill_frame(_wrap(pixels), reading)
+        if reading.keeps_eight_bits:
+            pixels = decode_plain_jpeg(content, partial(_divisor, reading))
+            if pixels is not None:
+                return _fill_frame(_wrap(pixels), reading)
         with _open_image(content) as image:
             if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
                 _shrink(image, content, reading)
             elif isinstance(image, PngImagePlugin.PngImageFile):
                 _settle_transparency(image, content)
-            return _finish(image, reading, _deep_gray(image))
+            notes.has_more_pages = _has_more_pages(image, content)
+            return _finish(image, reading, notes, _depth(image), content)
     except (UnreadableImage, MemoryError):
         raise
     except OSError as error:
@@ -183,6 +255,45 @@ def decode(source: Any, reading: Reading) -> np.ndarray:
         raise UnreadableImage(error.strerror or str(error)) from error
     except Exception as error:  # what decoders raise on damaged files is not documented
         raise UnreadableImage(str(error) or type(error).__name__) from error
+
+
+def _call_decoder(decoder: Callable[[Any], Any], source: Any) -> Any:
+    """Return the array or the image that a user-defined decoder makes of a path."""
+    try:
+        made = decoder(source)
+        if isinstance(made, Image.Image):
+            return made
+        array = np.asarray(made.detach().cpu() if hasattr(made, "detach") else made)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+            raise
+        raise UnreadableImage(f"decoder raised {type(error).__name__}: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise UnreadableImage(
+            f"decoder returned {type(made).__name__} of dtype {array.dtype}, and an array of real "
+            "numbers or a PIL image was expected"
+        )
+    return array
+
+
+def _decode_array(array: np.ndarray, reading: Reading, notes: Notes) -> np.ndarray:
+    values = channels_last(array, reading)
+    _check_pixel_count(values.shape[1], values.shape[0])
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == np.uint8 and reading.keeps_eight_bits:
+        return _fill_frame(_wrap(values), reading)
+    return _fill_deep_frame(values, reading, notes)
+
+
+def _decode_image(source: Image.Image, reading: Reading, notes: Notes) -> np.ndarray:
+    with _sharing:  # reading pixels changes the image, and others may hold the same one
+        _check_pixel_count(*source.size)
+        depth = _depth(source)
+        copy = source.copy()
+    return _finish(copy, reading, notes, depth)
 
 
 def _read_file(path: Any) -> bytes:
@@ -252,15 +363,55 @@ def _check_pixel_count(width: int, height: int, divisor: int = 1) -> None:
         )
 
 
-def _deep_gray(image: Image.Image) -> tuple[int, bool] | None:
-    """Return the largest value of gray of 16 bits, and whether it is black; None of others."""
-    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
+def _has_more_pages(image: Image.Image, content: bytes) -> bool:
+    """Whether a file holds more than one image, other than previews and second views."""
+    if image.format == "MPO":  # a camera's second view or preview
+        return False
+    if is_tiff(content):
+        return count_tiff_pages(content) > 1
+    if not isinstance(image, GifImagePlugin.GifImageFile):
+        return bool(getattr(image, "is_animated", False))
+    try:
+        with Image.open(io.BytesIO(content), formats=["GIF"]) as other:  # which has to move on
+            return bool(getattr(other, "is_animated", False))
+    except Exception:  # damage after the first frame
+        return False
+
+
+def _depth(image: Image.Image) -> Depth | None:
+    """Tell of which type the values of an opened image are; None for eight bits or fewer."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits, kind = (int(tags.get(tag, (0,))[0]) for tag in (_BITS_PER_SAMPLE, _SAMPLE_FORMAT))
+    is_negative = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        # Pillow turns negatives of up to eight bits into positives, but not those of 16.
+        return Depth("uint16", 2 ** min(16, max(8, bits or 16)) - 1, is_negative)
+    if image.mode == "I":
+        signed = "int16" if bits == 16 else "int32"
+        return Depth("uint32" if kind == _UNSIGNED and bits == 32 else signed)
+    if image.mode == "F":
+        return Depth("float32", None, is_negative)
+    if image.mode == "L" and kind == _SIGNED:
+        return Depth("int8")
+    rawmode, compression = _rawmode(image), image.info.get("compression")
+    if bits == 16 and tags.get(_ARRANGEMENT) == _PLANE_BY_PLANE:
+        return Depth("uint16", low_bytes="planes" if compression == "raw" else "none")
+    if ";16" not in rawmode:
         return None
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 65535, False
-    bits = int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0])
-    # Pillow turns negatives of up to eight bits into positives, but not those of 16.
-    return 2 ** min(16, max(8, bits)) - 1, image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    form, order = rawmode.split(";16")
+    if form == "LA":
+        return Depth("uint16", low_bytes="RGBA")  # two bytes of gray and two of alpha
+    if form not in ("RGB", "RGBX", "RGBA"):
+        return Depth("uint16", low_bytes="none")
+    is_little = order == "L" or (order == "N" and sys.byteorder == "little")
+    return Depth("uint16", low_bytes=f"{form};16{'B' if is_little else 'L'}")
+
+
+def _rawmode(image: Image.Image) -> str:
+    """Return how the pixels of an opened file lie in it, "" for an image without a file."""
+    tiles: Any = getattr(image, "tile", None)
+    args = tiles[0].args if tiles else ""
+    return str(args[0]) if isinstance(args, tuple) and args else str(args)
 
 
 def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Reading) -> None:
@@ -269,6 +420,8 @@ def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Readi
     Only frames that are made of blocks can be: libjpeg ignores the wish for others, or refuses.
     """
     width, height = image.size
+    if not reading.keeps_eight_bits:  # which maps values before it shrinks
+        return
     frame = read_jpeg_frame(content)
     if frame is None or frame.marker not in SHRINKABLE or frame[2:4] != (height, width):
         return
@@ -283,26 +436,111 @@ def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> 
     if image.mode not in ("1", "L", "RGB") or wanted is None:
         return
     bits = content[24]
-    if bits < 16:
+    if bits < 16:  # those of 16 are compared with all of their bits
         largest = 2**bits - 1
         scaled = [(level & largest) * 255 // largest for level in np.atleast_1d(wanted).tolist()]
         image.info["transparency"] = scaled[0] if len(scaled) == 1 else tuple(scaled)
-        return
-    _check_pixel_count(*image.size)
-    with PngImagePlugin.PngImageFile(io.BytesIO(content)) as low:
-        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]  # of each sample, low byte
-        levels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
-    del image.info["transparency"]
-    image.putalpha(Image.fromarray((levels != wanted).any(axis=2)).convert("L"))
 
 
-def _finish(image: Image.Image, reading: Reading, deep: tuple[int, bool] | None) -> np.ndarray:
+def _finish(
+    image: Image.Image,
+    reading: Reading,
+    notes: Notes,
+    depth: Depth | None,
+    content: bytes | None = None,
+) -> np.ndarray:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
     _check_pixel_count(*image.size)
+    if depth is not None and depth.low_bytes:
+        if content is not None and depth.low_bytes != "none":
+            values = _load_sixteen_bits(image, depth.low_bytes, content)
+            upright = _UPRIGHT.get(_orientation(image))
+            opaque = _transparency(image, values)
+            return _fill_deep_frame(values, reading, notes, depth, opaque, upright)
+        if reading.dtype != "uint8" or not reading.keeps_eight_bits or depth.low_bytes == "planes":
+            raise UnreadableImage(
+                "it is an open image of 16-bit colour, of which Pillow keeps 8 bits: pass its path"
+                if content is None
+                else "Pillow keeps 8 bits of this kind of 16-bit colour: pass "
+                "ImageReader(decoder=tifffile.imread), or convert it"
+            )
+        depth = None
+    elif _rawmode(image) in _SWAPPED and image.info.get("compression") != "raw":
+        _reset_rawmode(image, _SWAPPED[_rawmode(image)])  # libtiff has turned the bytes already
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
-    flat = _flatten(image) if deep is None else _flatten_deep_gray(image, *deep)
-    return _fill_frame(flat, reading, upright)
+    if depth is not None:
+        values = np.asarray(image)
+        values = values.view(depth.dtype) if depth.dtype in ("int8", "uint32") else values
+        values = values.astype(depth.dtype, copy=False)[:, :, np.newaxis]
+        return _fill_deep_frame(
+            values, reading, notes, depth, _transparency(image, values), upright
+        )
+    if reading.keeps_eight_bits:
+        return _fill_frame(_flatten(image), reading, upright)
+    flat = _flatten(image) if isinstance(reading.mode, str) else _unfold(image)
+    values = np.atleast_3d(np.asarray(flat))
+    return _fill_deep_frame(values, reading, notes, upright=upright)
+
+
+def _load_sixteen_bits(image: Image.Image, low_bytes: str, content: bytes) -> np.ndarray:
+    """Decode colour of 16 bits, or gray with alpha, of which Pillow gives eight bits at a time.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 2, 3 or 4), uint16
+    """
+    if low_bytes == "RGBA":
+        _reset_rawmode(image, low_bytes)
+        image.load()
+        return np.asarray(image).copy().view(">u2").astype(np.uint16)
+    if low_bytes == "planes":
+        return _load_planes(image, content)
+    image.load()
+    values = np.asarray(image).astype(np.uint16) << 8
+    with Image.open(io.BytesIO(content), formats=FORMATS) as again:
+        _reset_rawmode(again, low_bytes)
+        again.load()
+        values |= np.asarray(again)
+    return values
+
+
+def _load_planes(image: Any, content: bytes) -> np.ndarray:
+    """Read uncompressed channels of 16 bits that lie one after the other in a TIFF file."""
+    order = "<u2" if content[:2] == b"II" else ">u2"
+    height, width = image.size[::-1]
+    planes: list[np.ndarray] = []
+    for _, (left, upper, right, lower), offset, (_, stride, _) in image.tile:
+        if (left, upper) == (0, 0):
+            planes.append(np.zeros((height, width), dtype=np.uint16))
+        n_rows, n_columns = lower - upper, stride // 2 or right - left
+        rows = np.frombuffer(content, order, n_rows * n_columns, offset)
+        planes[-1][upper:lower, left:right] = rows.reshape(n_rows, -1)[:, : right - left]
+    return np.stack(planes, axis=-1)
+
+
+def _reset_rawmode(image: Any, rawmode: str) -> None:
+    """Have an opened file decoded as if its pixels lay in it in another way."""
+    image.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in image.tile
+    ]
+
+
+def _transparency(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
+    """Return where values are not those that the file calls transparent; None if it names none."""
+    if "transparency" not in image.info:
+        return None
+    opaque: np.ndarray = (values != np.asarray(image.info["transparency"])).any(axis=-1)
+    return opaque
+
+
+def _unfold(image: Image.Image) -> Image.Image:
+    """Bring palettes, single bits and premultiplied alpha to channels, and leave others alone."""
+    mode = {"1": "L", "La": "LA", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}.get(image.mode)
+    if image.mode == "P":
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if mode is None else image.convert(mode)
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -323,25 +561,13 @@ def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False)
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Bring any of Pillow's modes to gray or colour of eight bits, with alpha where there is."""
-    if image.mode in ("I", "F"):
-        raise UnreadableImage(
-            "its pixels have 32 bits, whose range the file does not tell; convert it to 8 or 16"
-        )
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _flatten_deep_gray(image: Image.Image, largest: int, is_negative: bool) -> Image.Image:
-    """Bring gray of 16 bits to eight, with alpha where one level of it is transparent."""
-    pixels = np.asarray(image)
-    gray = to_eight_bits(pixels, largest)
-    flat = Image.fromarray(255 - gray if is_negative else gray)
-    if "transparency" in image.info:
-        flat.putalpha(Image.fromarray(to_eight_bits(pixels != image.info["transparency"])))
-    return flat if flat.mode == "L" else flat.convert("RGBA")
 
 
 def _wrap(pixels: np.ndarray) -> Image.Image:
@@ -355,36 +581,129 @@ def _fill_frame(
     image: Image.Image, reading: Reading, upright: Image.Transpose | None = None
 ) -> np.ndarray:
     """Turn, resize, composite and convert an image of mode L, RGB or RGBA."""
+    mode, frame = str(reading.mode), (reading.width, reading.height)
+    if image.mode not in ("RGBA", mode):
+        image = image.convert(mode)
+    image, offset = _fit(image, reading, upright)
+    if image.mode != mode:  # composited when it is small, which takes less memory
+        behind = Image.new("RGBA", image.size, (*reading.background, 255))
+        image = Image.alpha_composite(behind, image).convert(mode)
+    if image.size != frame:
+        whole = Image.new(mode, frame, _colour_in_mode(reading))
+        whole.paste(image, offset)
+        image = whole
+    return from_eight_bits(np.asarray(image).reshape(reading.shape), reading.dtype)
+
+
+def _fit(
+    image: Image.Image, reading: Reading, upright: Image.Transpose | None
+) -> tuple[Image.Image, Size]:
+    """Turn an image upright, resize and cut it; return where it lies in the frame, too."""
     if upright is not None:
         image = image.transpose(upright)
-    if image.mode != "RGBA" and image.mode != reading.mode:
-        image = image.convert(reading.mode)
     frame = (reading.width, reading.height)
     framing = frame_image(image.size, frame, reading.resize)
-    if image.size != frame:
-        if framing.only_cuts:
-            left, upper, right, lower = framing.box
-            image = image.crop((int(left), int(upper), int(right), int(lower)))
-        else:
-            image = image.resize(
-                framing.scaled, Image.Resampling.BILINEAR, framing.box, REDUCING_GAP
-            )
-    if image.mode != reading.mode:  # composited when it is small, which takes less memory
-        behind = Image.new("RGBA", image.size, (*reading.background, 255))
-        image = Image.alpha_composite(behind, image).convert(reading.mode)
-    if framing.scaled != frame:
-        whole = Image.new(reading.mode, frame, _colour_in_mode(reading))
-        whole.paste(image, framing.offset)
-        image = whole
-    return np.asarray(image).reshape(reading.shape)
+    if image.size == frame:
+        return image, (0, 0)
+    if framing.only_cuts:
+        left, upper, right, lower = framing.box
+        return image.crop((int(left), int(upper), int(right), int(lower))), framing.offset
+    resized = image.resize(framing.scaled, Image.Resampling.BILINEAR, framing.box, REDUCING_GAP)
+    return resized, framing.offset
+
+
+def _fill_deep_frame(
+    values: np.ndarray,
+    reading: Reading,
+    notes: Notes,
+    depth: Depth | None = None,
+    opaque: np.ndarray | None = None,
+    upright: Image.Transpose | None = None,
+) -> np.ndarray:
+    """Map the values of an image to shares of white, and turn, resize and composite those.
+
+    Shares become eight bits first, where those come out: fractions of an image of eight bits then
+    give the same as that image.
+
+    Parameters
+    ----------
+    values : ndarray of shape (height, width, channels), integer or floating point
+        A second or fourth channel is alpha, unless ``reading.mode`` is a number.
+    reading : Reading
+    notes : Notes
+        Gets the span of the values.
+    depth : Depth or None, default=None
+        What the file says of them.
+    opaque : ndarray of shape (height, width), bool, or None, default=None
+        Where the image is not transparent.
+    upright : Image.Transpose or None, default=None
+        What turns the image upright.
+    """
+    is_alike = not isinstance(reading.mode, str)
+    if is_alike and values.shape[2] != reading.mode:
+        raise UnreadableImage(f"it has {values.shape[2]} channels, and mode={reading.mode}")
+    alpha = None if opaque is None or is_alike else to_shares(opaque, (0, 1))
+    if values.shape[2] in (2, 4) and not is_alike:
+        plane, whole = values[:, :, -1], replace(reading, value_range=None, dtype="uint8")
+        alpha = to_shares(plane, find_levels(plane, whole))
+        values = values[:, :, :-1]
+    levels = find_levels(values, reading, depth.white if depth else None)
+    is_cut = reading.dtype == "uint8" and reading.value_range is None
+    if is_cut and levels is not None and levels[1] != 255:
+        notes.span = find_span(values, levels[1])
+
+    def shares(channel: int) -> np.ndarray:
+        plane = to_shares(values[:, :, channel], levels)
+        return 1 - plane if depth and depth.is_negative else plane
+
+    if reading.dtype == "uint8" and not is_alike:
+        colour = [from_shares(shares(channel), "uint8") for channel in range(values.shape[2])]
+        if alpha is not None:
+            colour = [*(colour * 3)[:3], from_shares(alpha, "uint8")]
+        return _fill_frame(_wrap(np.stack(colour, axis=-1)), reading, upright)
+    offset: Size = (0, 0)
+
+    def fit(plane: np.ndarray) -> np.ndarray:
+        nonlocal offset
+        image, offset = _fit(Image.fromarray(plane), reading, upright)
+        return np.asarray(image)
+
+    opacity = 1.0 if alpha is None else fit(alpha)
+    planes = [
+        fit(shares(i) if alpha is None else shares(i) * alpha) for i in range(values.shape[2])
+    ]
+    if reading.mode == "L" and len(planes) == 3:
+        planes = [np.tensordot(_LUMINANCE, planes, axes=1).astype(np.float32)]
+    frame = np.empty(reading.shape, dtype=np.float32)
+    frame[...] = behind = _background(reading)
+    height, width = planes[0].shape
+    part = frame[offset[1] : offset[1] + height, offset[0] : offset[0] + width]
+    for channel in range(3 if reading.mode == "RGBA" else reading.shape[2]):
+        plane = planes[channel % len(planes)]
+        if reading.mode != "RGBA":
+            part[:, :, channel] = plane + (1 - opacity) * behind[channel]
+        elif alpha is None:
+            part[:, :, channel] = plane
+        else:  # where nothing is seen, the colour is that of the file
+            hidden = fit(shares(channel % len(planes)))
+            part[:, :, channel] = np.divide(plane, opacity, out=hidden.copy(), where=opacity > 0)
+    if reading.mode == "RGBA":
+        part[:, :, 3] = opacity
+    return from_shares(frame, reading.dtype)
+
+
+def _background(reading: Reading) -> np.ndarray:
+    """Return the background as shares of white, an ndarray of shape (channels,), float32."""
+    levels = np.broadcast_to(_colour_in_mode(reading), reading.shape[2])
+    return levels.astype(np.float32) / np.float32(255)
 
 
 def _colour_in_mode(reading: Reading) -> Any:
-    one = Image.new("RGB", (1, 1), reading.background).convert(reading.mode)
+    mode = reading.mode if isinstance(reading.mode, str) else "L"
+    one = Image.new("RGB", (1, 1), reading.background).convert(mode)
     return one.getpixel((0, 0))
 
 
 def blank_image(reading: Reading) -> np.ndarray:
-    """Return an image of nothing but background, of shape (height, width, channels), uint8."""
-    pixel = np.array(_colour_in_mode(reading), dtype=np.uint8).reshape(CHANNELS[reading.mode])
-    return np.broadcast_to(pixel, reading.shape)
+    """Return an image of nothing but background, of shape (height, width, channels)."""
+    return np.broadcast_to(from_shares(_background(reading), reading.dtype), reading.shape)

@@ -3,10 +3,12 @@
 Nothing is decoded here but the tags of a TIFF file.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from math import prod
 
 CONVERT = "convert it to PNG or JPEG first"
 DECODE = "convert it to PNG or TIFF first, or pass an ImageReader(decoder=...) that calls {}"
@@ -270,23 +272,34 @@ def count_tiff_pages(content: bytes) -> int:
     n_pages = 0
     for number, page in enumerate(read_tiff_pages(content)):
         n_pages += number == 0 or not page.get(_SUBFILE, (0,))[0] & _REDUCED_OR_MASK
-        if number == 0:  # ImageJ may keep many images after one list of tags
-            text = page.get(_DESCRIPTION, (b"",))[0]
-            listed = text.partition(b"images=")[2].split(b"\n")[0] if text[:6] == b"ImageJ" else b""
-            n_pages = max(n_pages, int(listed) if listed.isdigit() else 1)
+        if number == 0:
+            n_pages = max(n_pages, _count_listed(page))
     return n_pages
+
+
+def _count_listed(page: dict[int, tuple]) -> int:
+    """Count the images that ImageJ or tifffile has put after one list of tags."""
+    text = page.get(_DESCRIPTION, (b"",))[0]
+    if text.startswith(b"ImageJ="):
+        listed = re.search(rb"images=(\d+)", text)
+        return int(listed[1]) if listed else 1
+    shape = re.match(rb'{"shape": \[([\d, ]+)\]', text)
+    a_page = prod(page.get(tag, (1,))[0] for tag in (_WIDTH, _HEIGHT, _SAMPLES))
+    return prod(map(int, shape[1].split(b","))) // max(1, a_page) if shape else 1
 
 
 def describe_raw_or_deep(content: bytes) -> str | None:
     """Say why the first page of a TIFF file is not what Pillow would make of it, or None.
 
-    It is the preview of a raw file of a camera, or it has more channels than Pillow tells apart.
+    It is the preview of a raw file of a camera, has more channels or planes than Pillow tells
+    apart, or is of a form that Pillow takes for another.
     """
     page = next(read_tiff_pages(content), {})
     is_preview = page.get(_SUBFILE, (0,))[0] & 1 and _SUB_IFDS in page
     if _DNG in page or is_preview or content[8:10] == b"CR":
         return f"it is a raw file of a camera; {RAW}"
-    if page.get(_SAMPLES, (1,))[0] > 6 or page.get(_DEPTH, (1,))[0] > 1:
+    is_big_endian_big = content[:4] == b"MM\0+"
+    if is_big_endian_big or page.get(_SAMPLES, (1,))[0] > 6 or page.get(_DEPTH, (1,))[0] > 1:
         return describe_tiff(content)
     return None
 
@@ -307,7 +320,11 @@ def describe_tiff(content: bytes) -> str:
     ]
     if compression != 1:
         parts.append(f"compression {_COMPRESSIONS.get(compression, compression)}")
-    if formats[0] in (5, 6):
+    if content[:4] == b"MM\0+":
+        parts.append("BigTIFF of big-endian order")
+    if depth > 1:
+        remedy = "pass ImageReader(decoder=...) that calls tifffile.imread, and takes a slice"
+    elif formats[0] in (5, 6):
         remedy = (
             "pass ImageReader(decoder=...) that calls tifffile.imread, and returns real numbers"
         )

@@ -1,12 +1,18 @@
-"""Keys that tell an image file from all others, and from what it was before it changed."""
+"""Keys that tell an image file from all others, and from what it was before it changed.
+
+A user-defined decoder has a key, too.
+"""
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from hashlib import blake2b
 from struct import Struct
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
+from joblib import hash as joblib_hash
 
 KEY_BYTES = 16
 
@@ -101,3 +107,59 @@ def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         further = alike & ~same & (places + 1 < len(likely))
         searching, places = searching[further], places[further] + 1
     return rows
+
+
+def decoder_key(decoder: Any) -> str:
+    """Compute a key of a callable: of its name, its code, and the values that it holds.
+
+    What it calls is not part of it, nor are global variables.
+
+    Raises
+    ------
+    ValueError
+        If it holds what cannot be pickled.
+    """
+    try:
+        return str(joblib_hash(_identity(decoder)))
+    except Exception as error:  # which one depends on what is pickled
+        raise ValueError(
+            f"cache needs to tell decoder={decoder!r} from others, which takes a function that "
+            f"holds only what can be pickled ({type(error).__name__}: {error}). Define such a "
+            "function in a module, or set cache=None."
+        ) from error
+
+
+def _identity(value: Any) -> Any:
+    """Describe a callable by values that joblib can hash; other values are left as they are."""
+    if isinstance(value, partial):
+        arguments = [
+            *value.args,
+            *(item for pair in sorted(value.keywords.items()) for item in pair),
+        ]
+        return ["partial", _identity(value.func), *map(_identity, arguments)]
+    if isinstance(value, MethodType):
+        return ["method", _identity(value.__func__), _identity(value.__self__)]
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        held = [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        names = [value.__module__, value.__qualname__]
+        return [*names, _describe_code(value.__code__), *map(_identity, held)]
+    if isinstance(value, type) or not callable(value) or hasattr(value, "__self__"):
+        return value
+    kind, call = type(value), type(value).__call__
+    if not isinstance(call, FunctionType):
+        return value
+    held = sorted(getattr(value, "__dict__", {}).items())
+    names = [kind.__module__, kind.__qualname__]
+    return [*names, _identity(call), *(_identity(item) for pair in held for item in pair)]
+
+
+def _describe_code(code: CodeType) -> str:
+    """Describe compiled code without the place of its source."""
+    constants = [
+        _describe_code(constant)
+        if isinstance(constant, CodeType)
+        else repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
+        for constant in code.co_consts
+    ]
+    return repr([code.co_code, code.co_names, code.co_varnames, constants])

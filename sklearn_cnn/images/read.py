@@ -1,18 +1,26 @@
 """Many images to one array: decoded in threads, through the cache where there is one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from sklearn_cnn._progress import tqdm
 from sklearn_cnn.images.cache import PixelCache
-from sklearn_cnn.images.decode import UnreadableImage, blank_image, decode
+from sklearn_cnn.images.decode import Notes, UnreadableImage, blank_image, decode
 from sklearn_cnn.images.keys import file_keys
 from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.sources import Source, name_source
 from sklearn_cnn.images.walk import name_lines
+
+NOTHING = Notes()
+
+NAMED = 10
+"""Images that a warning names, at most."""
+
+FEW_LEVELS = 1 / 8
+"""Below which share of the range of their type 16-bit images are too poor as eight bits."""
 
 IMAGES_A_TASK = 32
 """Images that a thread decodes before it looks for more work, at most."""
@@ -45,6 +53,7 @@ class ImageBatch:
         self.n_jobs = n_jobs
         self.bar = bar
         self.problems: dict[int, str] = {}
+        self.notes: dict[int, Notes] = {}
 
     def decode(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode some of the images.
@@ -58,10 +67,10 @@ class ImageBatch:
         -------
         read : ndarray of shape (n,), bool
             Which of them could be read; ``problems`` says why the others could not.
-        pixels : ndarray of shape (n, height, width, channels), uint8
+        pixels : ndarray of shape (n, height, width, channels), of the type that is read
             Background where an image could not be read.
         """
-        pixels = np.empty((len(positions), *self.reading.shape), dtype=np.uint8)
+        pixels = np.empty((len(positions), *self.reading.shape), dtype=self.reading.dtype)
         threads = effective_n_jobs(self.n_jobs)
         step = max(1, min(IMAGES_A_TASK, len(positions) // (4 * threads)))
         # joblib's own, since scikit-learn's sets the warning filters of the process in each task.
@@ -75,10 +84,14 @@ class ImageBatch:
 
     def _decode_some(self, positions: np.ndarray, pixels: np.ndarray, part: slice) -> None:
         for position, image in zip(positions[part].tolist(), pixels[part], strict=True):
+            notes = Notes()
             try:
-                image[...] = decode(self.sources[position], self.reading)
+                image[...] = decode(self.sources[position], self.reading, notes)
             except UnreadableImage as error:
                 self.problems[position] = str(error)
+            else:
+                if notes != NOTHING:
+                    self.notes[position] = notes
         if self.bar is not None:
             self.bar.update(len(positions[part]))
 
@@ -116,6 +129,31 @@ class ImageBatch:
         count = f"{len(lines):,} of {len(self.sources):,} images cannot be read{consequence}:"
         return f"{count}\n{name_lines(lines, 100)}"
 
+    def describe_notes(self) -> Iterator[str]:
+        """Say what is worth a warning about images that were decoded now."""
+        paged = [i for i, notes in sorted(self.notes.items()) if notes.has_more_pages]
+        if paged:
+            names = [name_source(self.sources[i], i) for i in paged[:NAMED]]
+            more = f" and {len(paged) - NAMED} more" if len(paged) > NAMED else ""
+            yield (
+                f"{len(paged)} of {len(self.sources)} images hold more than one page or frame, of "
+                f"which the first is read: {', '.join(names)}{more}. To choose a page, or take "
+                "several as channels, pass decoder=, a function that makes an array of a path."
+            )
+        spans = [notes.span for notes in self.notes.values() if notes.span is not None]
+        for white in sorted({span.white for span in spans}):
+            low = min(span.low for span in spans if span.white == white)
+            high = max(span.high for span in spans if span.white == white)
+            if high - low < FEW_LEVELS * white:
+                n_levels = round(255 * high / white) - round(255 * low / white) + 1
+                yield (
+                    f"The values of images of {'fractions' if white == 1 else 'more than 8 bits'} "
+                    f"run from {low:g} to {high:g}, where black is 0 and white is {white:g}: "
+                    f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' "
+                    f"or 'float32', or value_range=({low:g}, {high:g}), what becomes black and "
+                    "white in all images."
+                )
+
     def describe_remedy(self) -> str:
         """Say what to do about files that cannot be read; nothing about images and arrays."""
         if not any(isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems):
@@ -137,7 +175,7 @@ def read_sources(batch: ImageBatch, cache: PixelCache | None, *, skip: bool) -> 
 
     Returns
     -------
-    ndarray of shape (n_images, height, width, channels), uint8
+    ndarray of shape (n_images, height, width, channels), of the type that is read
 
     Raises
     ------
@@ -176,6 +214,7 @@ def check_files(paths: Sequence[str]) -> ImageBatch:
     ImageBatch
         Its ``problems`` say what is wrong, and with which.
     """
-    batch = ImageBatch(paths, Reading(1, 1, "L", "stretch", (0, 0, 0)))
+    # Of this range, no value is outside, and eight bits are left as they are.
+    batch = ImageBatch(paths, Reading(1, 1, "L", "stretch", (0, 0, 0), value_range=(0, 255)))
     batch.decode(np.arange(len(paths)))
     return batch

@@ -22,7 +22,14 @@ from sklearn_cnn._compat import (
     with_callbacks,
 )
 from sklearn_cnn._progress import tqdm
-from sklearn_cnn.images.reading import CHANNELS, RESIZE_WAYS, Reading, check_size
+from sklearn_cnn.images.reading import (
+    CHANNELS,
+    DTYPES,
+    RESIZE_WAYS,
+    Reading,
+    check_size,
+    check_value_range,
+)
 from sklearn_cnn.images.sources import list_sources
 
 
@@ -31,15 +38,16 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
     Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP,
     GIF, TIFF and AVIF are read, and HEIC where pillow-heif is installed, told by content and not by
-    name. EXIF orientation is applied, and 16 bits are scaled to 8.
+    name. EXIF orientation is applied. Other files are read by a ``decoder``.
 
     Parameters
     ----------
     size : int or (height, width), default=(64, 64)
         Size of the images that come out, in pixels.
-    mode : {"RGB", "L", "RGBA"}, default="RGB"
+    mode : {"RGB", "L", "RGBA"} or int, default="RGB"
         Colour, gray, or colour with alpha: 3, 1 or 4 channels. Alpha is composited on the
-        background, but for "RGBA".
+        background, but for "RGBA". A number takes images of so many channels, of whatever kind, as
+        they are; others cannot be read.
     resize : {"fit", "crop", "pad", "stretch"}, default="fit"
         How an image of another size becomes one of this size:
 
@@ -50,13 +58,32 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         - "stretch" scales it without keeping its aspect ratio.
     background : str, int or (red, green, blue), default="white"
         Colour behind transparent pixels, and around smaller images: a name, "#rrggbb", a level of
-        gray from 0 to 255, or three levels.
+        gray from 0 to 255, or three levels; scaled to the range of ``dtype``. Where ``mode`` is a
+        number, the colour's level of gray.
+    dtype : {"uint8", "uint16", "float32"}, default="uint8"
+        Type of the values that come out. They run from 0 to 255, from 0 to 65535, or from 0 to 1,
+        whatever the type in the file: the 255 of a file of 8 bits becomes 65535 in "uint16", the
+        65535 of one of 16 bits becomes 255 in "uint8". Files of fractions keep their values in
+        "float32".
+    value_range : (low, high) or None, default=None
+        Values of the files that become black and white in the result; those between are mapped
+        linearly, others are clipped. None takes the range of the type: 0 to 255 for uint8, 0 to
+        65535 for uint16 (less where a TIFF file says that it has 10 bits, for example), 0 to 1 for
+        fractions; other integers must lie in 0..255. Examples: (0, 4095) for 12 bits in files of
+        16, (-1000, 3000) for Hounsfield units. Alpha is not mapped.
+    decoder : callable or None, default=None
+        Takes a path (or content, where ``X`` holds bytes), and returns an array of shape (height,
+        width), (height, width, channels) or (channels, height, width), or a PIL image, which is
+        closed afterwards. It is called in place of Pillow, side by side in the threads of
+        ``n_jobs``. What it raises becomes the reason why that image cannot be read. To be pickled
+        with the estimator, it must be a function of a module, or a partial of one.
     cache : path, joblib.Memory or None, default=None
         Folder in which decoded pixels are kept, so that folds, candidates and processes decode each
         file once. A file is known by its path, inode, size and time of modification; one that was
-        changed is decoded again. What comes back is read-only: a memory map, where the images lie
-        in one piece or take more than 64 MB. A list that holds PIL images or arrays is not kept. Of
-        a model that is given away, set it to None.
+        changed is decoded again, and so are all for another decoder (told by its name, its code and
+        the values that it holds, but not by what it calls). What comes back is read-only: a memory
+        map, where the images lie in one piece or take more than 64 MB. A list that holds PIL images
+        or arrays is not kept. Set it to None before sharing a model.
     cache_limit : float, default=10e9
         Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
         entries are removed first. Each further list of images that takes more than 64 MB, such as
@@ -83,8 +110,26 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     files are decoded at a half, a quarter or an eighth of their size, and others are reduced by
     whole numbers, as long as they stay twice as large as needed. Images of more than 89,478,485
     pixels are refused by their header; JPEG files that are shrunk while they are decoded may have
-    twice as many. Gray of 16 bits is scaled by the whole range of 16 bits. Colour profiles are not
-    applied.
+    twice as many. Colour profiles are not applied. Of a file of several pages or frames, the first
+    is read, with a warning, but for previews, smaller copies and the second views of cameras. A
+    warning also tells of images of 16 bits or fractions that use less than an eighth of their range
+    while ``dtype="uint8"``. Images that come from the cache are not warned of again.
+
+    A ``decoder`` reads what Pillow does not, such as (``pip install`` what is imported)::
+
+        def read_dicom(path):  # with mode="L", value_range=(-1000, 3000), dtype="uint16"
+            return pydicom.dcmread(path).pixel_array
+
+        def read_raw(path):
+            with rawpy.imread(path) as raw:
+                return raw.postprocess(output_bps=16)
+
+        def read_third_page(path):
+            image = PIL.Image.open(path)
+            image.seek(2)
+            return image
+
+    and ``decoder=tifffile.imread, mode=13`` images of 13 bands.
 
     Examples
     --------
@@ -98,13 +143,24 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     ...     pixels = ImageReader(size=(16, 16)).transform([path, path])
     >>> pixels.shape, pixels.dtype, pixels[0, 0, 0].tolist()
     ((2, 16, 16, 3), dtype('uint8'), [255, 0, 0])
+
+    Twelve bits in files of sixteen keep all of their levels:
+
+    >>> import numpy as np
+    >>> reader = ImageReader(size=(2, 2), mode="L", dtype="uint16", value_range=(0, 4095))
+    >>> scan = np.array([[0, 1], [2048, 4095]], dtype="uint16")
+    >>> reader.transform([scan]).ravel().tolist()
+    [0, 16, 32776, 65535]
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "size": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
-        "mode": [StrOptions(set(CHANNELS))],
+        "mode": [StrOptions(set(CHANNELS)), Interval(Integral, 1, None, closed="left")],
         "resize": [StrOptions(set(RESIZE_WAYS))],
         "background": [str, Interval(Integral, 0, 255, closed="both"), tuple, list, np.ndarray],
+        "dtype": [StrOptions(set(DTYPES))],
+        "value_range": [tuple, list, np.ndarray, None],
+        "decoder": [callable, None],
         "cache": [str, os.PathLike, HasMethods(["cache"]), None],
         "cache_limit": [Interval(Real, 0, None, closed="right")],
         "n_jobs": [Integral, None],
@@ -116,9 +172,12 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         self,
         size: Any = (64, 64),
         *,
-        mode: str = "RGB",
+        mode: str | int = "RGB",
         resize: str = "fit",
         background: Any = "white",
+        dtype: str = "uint8",
+        value_range: Any = None,
+        decoder: Any = None,
         cache: Any = None,
         cache_limit: float = 10e9,
         n_jobs: int | None = None,
@@ -129,6 +188,9 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         self.mode = mode
         self.resize = resize
         self.background = background
+        self.dtype = dtype
+        self.value_range = value_range
+        self.decoder = decoder
         self.cache = cache
         self.cache_limit = cache_limit
         self.n_jobs = n_jobs
@@ -165,8 +227,9 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         ValueError, TypeError
             If a parameter is wrong, or X is no collection of images.
         """
-        self._reading()
-        list_sources(X)
+        reading = self._reading()
+        self._open_cache(reading)
+        list_sources(X, reading)
         if hasattr(self, "_init_callback_context"):  # since scikit-learn 1.9
             context = self._init_callback_context()
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -182,12 +245,12 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             Of paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays
             of shape (height, width), (height, width, channels) or (channels, height, width), of
             any sizes: integers from 0 to 255, uint16 from 0 to 65535, floating point from 0 to 1,
-            or booleans. An array of shape (n, height, width) or (n, height, width, channels) is a
-            collection too.
+            or booleans; of any values with ``value_range``. An array of shape (n, height, width) or
+            (n, height, width, channels) is a collection too.
 
         Returns
         -------
-        ndarray of shape (n_images, height, width, channels), uint8
+        ndarray of shape (n_images, height, width, channels), of type ``dtype``
             In the order of X; read-only with a cache. After ``set_output(transform="pandas")``, a
             DataFrame of flattened rows.
 
@@ -202,7 +265,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         """
         self._validate_params()
         reading = self._reading()
-        pixels = self._read(list_sources(X), reading)
+        pixels = self._read(list_sources(X, reading), reading)
         if _get_output_config("transform", self)["dense"] != "default":
             return pixels.reshape(len(pixels), -1)
         return pixels
@@ -240,12 +303,11 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
                 bar.update(len(sources) - bar.n)  # what the cache held
             if bar is not None and cache is not None:
                 bar.write(f"ImageReader's cache: {cache.info()}")
+        said = [*batch.describe_notes()]
         if batch.problems:
-            warnings.warn(
-                batch.describe_problems(", and are nothing but background in the result"),
-                UserWarning,
-                stacklevel=level_of_caller(),
-            )
+            said.append(batch.describe_problems(", and are nothing but background in the result"))
+        for words in said:
+            warnings.warn(words, UserWarning, stacklevel=level_of_caller())
         return pixels
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -258,7 +320,8 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         Returns
         -------
         ndarray of shape (height * width * channels,), object
-            "pixel_0_0", ... of gray images, "pixel_0_0_R", ... of others: row, column, channel.
+            "pixel_0_0", ... of gray images, "pixel_0_0_R", ... of colour, "pixel_0_0_0", ... where
+            ``mode`` is a number: row, column, channel.
         """
         self._validate_params()
         return self._reading().pixel_names()
@@ -267,16 +330,29 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         from sklearn_cnn.images.decode import parse_colour
 
         height, width = check_size(self.size)
-        return Reading(height, width, self.mode, self.resize, parse_colour(self.background))
+        return Reading(
+            height,
+            width,
+            self.mode if isinstance(self.mode, str) else int(self.mode),
+            self.resize,
+            parse_colour(self.background),
+            self.dtype,
+            check_value_range(self.value_range),
+            self.decoder,
+        )
 
     def _open_cache(self, reading: Reading) -> Any:
         """Return the PixelCache for one way of reading, or None."""
         from sklearn_cnn.images.cache import PixelCache
         from sklearn_cnn.images.decode import decoder_version
+        from sklearn_cnn.images.keys import decoder_key
 
         folder = self._cache_folder()
+        if folder is None:
+            return None
         limit = int(min(self.cache_limit, sys.maxsize))
-        return None if folder is None else PixelCache(folder, limit, reading, decoder_version())
+        decoder = "" if self.decoder is None else decoder_key(self.decoder)
+        return PixelCache(folder, limit, reading, decoder_version() + decoder)
 
     def _cache_folder(self) -> Any:
         """Return the folder of the cache, or None."""

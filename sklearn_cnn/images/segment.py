@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_cnn.images.keys import KEY_BYTES, as_keys
+from sklearn_cnn.images.reading import Reading
 
 
 class Segment:
@@ -22,15 +23,14 @@ class Segment:
     ----------
     path : Path
         Of the file of keys, "NUMBER.keys"; that of the pixels is "NUMBER.pixels".
-    shape : (height, width, channels)
-        Of each image.
+    reading : Reading
+        Shape and type of each image.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, reading: Reading) -> None:
         self.path = path
         self.pixel_path = path.with_suffix(".pixels")
-        self.shape = shape
-        self.image_bytes = int(np.prod(shape))
+        self.reading = reading
 
     @property
     def number(self) -> int:
@@ -46,18 +46,20 @@ class Segment:
             Empty if another process has removed the segment.
         """
         with suppress(FileNotFoundError):
-            n_images = self.pixel_path.stat().st_size // self.image_bytes  # before others add some
+            n_images = (
+                self.pixel_path.stat().st_size // self.reading.n_bytes
+            )  # before others add some
             return as_keys(self.path.read_bytes())[:n_images]
         return as_keys(b"")
 
     def pixels(self) -> np.ndarray:
-        """Map the pixels, read-only: (n_images, height, width, channels), uint8."""
-        return map_images(self.pixel_path, self.shape)
+        """Map the pixels, read-only: (n_images, height, width, channels)."""
+        return map_images(self.pixel_path, self.reading)
 
     def trim(self) -> None:
         """Cut off what an earlier write left unfinished; makes the files if they are missing."""
         n_images = len(self.keys())
-        for path, n_bytes in ((self.pixel_path, self.image_bytes), (self.path, KEY_BYTES)):
+        for path, n_bytes in ((self.pixel_path, self.reading.n_bytes), (self.path, KEY_BYTES)):
             with open(path, "ab") as file:
                 file.truncate(n_images * n_bytes)
 
@@ -67,7 +69,7 @@ class Segment:
         Parameters
         ----------
         keys : ndarray of shape (n_images, 2), uint64
-        pixels : ndarray of shape (n_images, height, width, channels), uint8
+        pixels : ndarray of shape (n_images, height, width, channels), of the type that is read
         """
         for path, values in ((self.pixel_path, pixels), (self.path, keys)):
             with open(path, "ab") as file:
@@ -75,10 +77,10 @@ class Segment:
                 sync(file)
 
 
-def map_images(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Map a file of pixels, read-only: (n_images, height, width, channels), uint8."""
-    n_images = path.stat().st_size // int(np.prod(shape))
-    return np.memmap(path, np.uint8, "r", shape=(n_images, *shape))
+def map_images(path: Path, reading: Reading) -> np.ndarray:
+    """Map a file of pixels, read-only: (n_images, height, width, channels)."""
+    n_images = path.stat().st_size // reading.n_bytes
+    return np.memmap(path, reading.dtype, "r", shape=(n_images, *reading.shape))
 
 
 def sync(file: Any) -> None:

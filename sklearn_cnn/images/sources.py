@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from sklearn_cnn.images.eight_bits import check_levels
+from sklearn_cnn.images.levels import find_levels
+from sklearn_cnn.images.reading import Reading
 
 Source = Any
 """A str, an os.PathLike, bytes, a PIL.Image.Image or an ndarray."""
@@ -18,7 +19,7 @@ _ACCEPTED = (
 )
 
 
-def list_sources(X: Any) -> list[Source]:
+def list_sources(X: Any, reading: Reading) -> list[Source]:
     """Check what is to be read, without opening anything.
 
     Parameters
@@ -26,6 +27,8 @@ def list_sources(X: Any) -> list[Source]:
     X : list, tuple, array, Series or one-column DataFrame
         Of paths, contents of files, images or arrays. An array of three or four dimensions is a
         batch of images.
+    reading : Reading
+        Which values of pixels are taken.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def list_sources(X: Any) -> list[Source]:
     TypeError, ValueError
         If it is no such collection, is empty, or an element is none of these.
     """
-    items = _as_items(X)
+    items = _as_items(X, reading)
     sources: list[Source]
     if isinstance(items, np.ndarray) and items.dtype.kind == "U":
         sources = items.tolist()
@@ -51,7 +54,7 @@ def list_sources(X: Any) -> list[Source]:
     return sources
 
 
-def _as_items(X: Any) -> Any:
+def _as_items(X: Any, reading: Reading) -> Any:
     """Return a sized iterable of images."""
     if issparse(X):
         raise TypeError("X must be dense: images cannot be read from sparse data.")
@@ -76,7 +79,7 @@ def _as_items(X: Any) -> Any:
             return X[:, 0]
         numbers = X.dtype.kind not in "OUS"
         if numbers and X.ndim in (3, 4):
-            _check_batch(X)
+            _check_batch(X, reading)
         if X.ndim in ((3, 4) if numbers else (1,)):
             return X
         raise ValueError(
@@ -89,7 +92,7 @@ def _as_items(X: Any) -> Any:
     return X
 
 
-def _check_batch(X: np.ndarray) -> None:
+def _check_batch(X: np.ndarray, reading: Reading) -> None:
     """Refuse one image in the place of several, and pixels that none of the images could have."""
     if X.ndim == 3 and X.shape[2] in (3, 4) and X.shape[1] > 4:
         raise ValueError(
@@ -98,7 +101,7 @@ def _check_batch(X: np.ndarray) -> None:
         )
     if X.dtype != np.uint8:
         try:
-            check_levels(X)
+            find_levels(X, reading)
         except (TypeError, ValueError) as error:
             raise type(error)(f"X cannot be read: {error}.") from None
 

@@ -406,9 +406,12 @@ def test_a_reader_from_a_file_reads_the_same(fitted, reader, paths, pixels):
 
 WRONG = {
     "size": ["64", None, 0, -1, 8.0, {8}],
-    "mode": ["rgb", "CMYK", None, 3],
+    "mode": ["rgb", "CMYK", None, 0, -1, 1.5],
     "resize": ["fill", None, 1],
     "background": [None, -1, 256, 0.5, {"red"}],
+    "dtype": ["float64", "int8", None, 8, np.uint16, np.dtype("float32"), float],
+    "value_range": [4095, "full", {0, 4095}, 0.5],
+    "decoder": ["tifffile", 7, b"decoder", [len]],
     "cache": [7, True, ["cache"], b"cache"],
     "cache_limit": [0, -1.0, "1 GB", None],
     "n_jobs": [1.0, "all", [1]],
@@ -419,6 +422,7 @@ WRONG = {
 
 WRONG_VALUES = {
     "size": [(0, 8), (8, -1), (8, 8, 3), (8,), (), (8.0, 8), (True, 8), [None, 8], np.zeros(2)],
+    "value_range": [(0,), (0, 1, 2), (), (1, 1), (255, 0), (0, np.inf), (np.nan, 1), ("a", "b")],
     "background": ["reddish", "#12345", (1, 2), (1, 2, 3, 4), (0, 0, 256), (-1, 0, 0), (None,) * 3],
 }
 """Of the right kind, but with values that make no sense: told by ImageReader."""
@@ -511,7 +515,13 @@ def test_the_docstring_names_every_parameter_with_its_default():
 
 @pytest.mark.parametrize(
     ("mode", "letters"),
-    [("L", [""]), ("RGB", ["_R", "_G", "_B"]), ("RGBA", ["_R", "_G", "_B", "_A"])],
+    [
+        ("L", [""]),
+        ("RGB", ["_R", "_G", "_B"]),
+        ("RGBA", ["_R", "_G", "_B", "_A"]),
+        (1, ["_0"]),
+        (11, [f"_{channel}" for channel in range(11)]),
+    ],
 )
 def test_feature_names(mode, letters):
     """Catches names in another order than the values of a flattened image."""

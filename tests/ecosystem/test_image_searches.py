@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_cnn import ImageReader
 from sklearn_cnn.images import cache as cache_module
 from sklearn_cnn.images import scale
+from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.segment import map_images
 
 LOG_OPENS = '''
@@ -241,7 +242,7 @@ def large_map(tmp_path):
     with open(path, "wb") as file:
         for _ in range(40):
             file.write(piece.data)
-    return map_images(path, (64, 64, 3))
+    return map_images(path, Reading(64, 64, "RGB", "fit", (0, 0, 0)))
 
 
 def peak_of(run):

@@ -192,7 +192,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 cache.BLOCK_BYTES = 10 * 8 * 8 * 3
 decode, n_decoded, lock = read.decode, 0, threading.Lock()
 
-def decode_slowly(source, reading):
+def decode_slowly(source, reading, notes=None):
     global n_decoded
     with lock:
         n_decoded += 1

@@ -119,19 +119,22 @@ def test_every_mode_becomes_every_other(image, gray, rgb):
     assert pixel(image, "RGBA") == pytest.approx([*rgb, 255], abs=tolerance)
 
 
-@pytest.mark.parametrize("mode", ["I", "F"])
+@pytest.mark.parametrize(("mode", "white"), [("I", 255), ("F", 1)])
 @pytest.mark.parametrize("target", CHANNELS)
-def test_32_bits_are_refused(mode, target):
+def test_32_bits_out_of_range_are_refused(mode, white, target):
     """Would catch pixels of unknown range that Pillow clips to white without a word."""
-    with pytest.raises(UnreadableImage, match="its pixels have 32 bits, whose range the file does"):
+    text = f"run from 1000 to 1000, and 0 to {white} was expected: .*value_range="
+    with pytest.raises(UnreadableImage, match=text):
         pixel(one(mode, 1000), target)
+    with pytest.raises(UnreadableImage, match=text):
+        pixel(save(one(mode, 1000), "TIFF"), target)
 
 
-def test_32_bits_in_a_file_are_refused():
-    """Would catch a file that is treated otherwise than an image."""
-    content = save(one("F", 0.5), "TIFF")
-    with pytest.raises(UnreadableImage, match="convert it to 8 or 16"):
-        pixel(content)
+@pytest.mark.parametrize(("mode", "value"), [("I", 128), ("F", 0.5)])
+def test_32_bits_in_range_are_taken_as_an_array_is(mode, value):
+    """Would catch a file of fractions refused while the array of its pixels is read."""
+    for source in (one(mode, value), save(one(mode, value), "TIFF"), np.asarray(one(mode, value))):
+        assert pixel(source, "RGB") == [128, 128, 128]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def test_the_transparent_colour_of_sixteen_bits():
     row = struct.pack(">12H", *np.ravel(colours))
     content = png(4, 2, 16, 2, (b"\0" + row) * 2, before=transparency)
     assert alpha(content, (2, 4)) == [[0, 255, 255, 255]] * 2
-    assert read(content, (2, 4))[0].tolist() == [[255] * 3, [3, 7, 11], [3, 7, 11], [255, 0, 1]]
+    assert read(content, (2, 4))[0].tolist() == [[255] * 3, [4, 8, 12], [4, 8, 12], [255, 0, 1]]
     filtered = b"\1" + row[:6] + bytes(x - y & 255 for x, y in zip(row[6:], row, strict=False))
     again = png(4, 2, 16, 2, filtered + b"\2" + bytes(24), before=transparency)
     np.testing.assert_array_equal(read(again, (2, 4), "RGBA"), read(content, (2, 4), "RGBA"))
@@ -477,7 +480,7 @@ def test_arrays_without_pixels_are_refused(shape):
     ("pixels", "text"),
     [
         (np.full((2, 2), 1.5), "its float64 pixels run from 1.5 to 1.5, and 0 to 1 was expected"),
-        (np.full((2, 2), np.nan), "its float64 pixels run from nan to nan"),
+        (np.full((2, 2), np.nan), "its pixels hold NaN: fill them"),
         (np.zeros((2, 2), dtype=object), "its pixels are no real numbers, but of dtype object"),
     ],
 )

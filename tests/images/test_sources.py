@@ -1,5 +1,6 @@
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.utils import Bunch
 
+from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.sources import list_sources, name_source
 
 PATHS = ["b.png", "a.png"]
 IMAGE = Image.new("L", (3, 2))
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3)
+listed = partial(list_sources, reading=Reading(4, 4, "L", "fit", (0, 0, 0)))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,7 @@ PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3)
 )
 def test_paths_in_any_container(X):
     """Would catch paths that are sorted, looked up by label, or left as NumPy's strings."""
-    sources = list_sources(X)
+    sources = listed(X)
     assert sources == PATHS
     assert all(type(source) is str for source in sources)
 
@@ -44,7 +47,7 @@ def test_all_kinds_of_sources_may_be_mixed():
     """Would catch a kind that is refused beside another, and contents that stay mutable."""
     X = [Path("a.png"), "a.png", b"content", bytearray(b"c"), memoryview(b"d"), IMAGE, PIXELS]
     expected = [Path("a.png"), "a.png", b"content", b"c", b"d", IMAGE, PIXELS]
-    for given, source in zip(expected, list_sources(X), strict=True):
+    for given, source in zip(expected, listed(X), strict=True):
         assert source is given or source == given
         assert type(source) is type(given)
 
@@ -64,7 +67,7 @@ def test_all_kinds_of_sources_may_be_mixed():
 )
 def test_pixels_in_any_container(X):
     """Would catch a batch that is taken for one image, or tensors that Pillow has to read."""
-    sources = list_sources(X)
+    sources = listed(X)
     assert len(sources) == 2
     for source in sources:
         assert isinstance(source, np.ndarray)
@@ -73,18 +76,18 @@ def test_pixels_in_any_container(X):
 
 def test_images_of_several_sizes():
     """Would catch a list that is stacked to one array."""
-    assert [source.shape for source in list_sources([PIXELS, PIXELS.T])] == [(2, 3), (3, 2)]
+    assert [source.shape for source in listed([PIXELS, PIXELS.T])] == [(2, 3), (3, 2)]
 
 
 def test_a_batch_in_colour():
-    assert [source.shape for source in list_sources(np.zeros((4, 5, 6, 3)))] == [(5, 6, 3)] * 4
+    assert [source.shape for source in listed(np.zeros((4, 5, 6, 3)))] == [(5, 6, 3)] * 4
 
 
 def test_contents_in_an_array_keep_their_length():
     """Would catch the zeros at the end of a file, which NumPy drops."""
     contents = [b"ends\0\0", b"longer\0"]
-    assert list_sources(np.array(contents, dtype=object)) == contents
-    assert [len(content) for content in list_sources(np.array([b"abc\0", b"ab\0\0"]))] == [4, 4]
+    assert listed(np.array(contents, dtype=object)) == contents
+    assert [len(content) for content in listed(np.array([b"abc\0", b"ab\0\0"]))] == [4, 4]
 
 
 @pytest.mark.parametrize(
@@ -134,12 +137,12 @@ def test_contents_in_an_array_keep_their_length():
 def test_what_is_no_collection_of_images(X, error, text):
     """Would catch an error from within that does not say what to pass instead."""
     with pytest.raises(error, match=re.escape(text)):
-        list_sources(X)
+        listed(X)
 
 
 def test_nothing_is_opened(tmp_path):
     """Would catch a fit that reads files: those here do not exist."""
-    assert list_sources([tmp_path / "missing.png"]) == [tmp_path / "missing.png"]
+    assert listed([tmp_path / "missing.png"]) == [tmp_path / "missing.png"]
 
 
 def test_names_of_sources():
@@ -156,14 +159,14 @@ def test_names_of_sources():
 def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
     """Would catch 480 answers for one photograph; both sides: gray images stay a batch."""
     with pytest.raises(ValueError, match=r"shape of one colour image.*pass X\[np.newaxis\]"):
-        list_sources(np.zeros(shape, np.uint8))
-    assert len(list_sources(np.zeros((1, *shape), np.uint8))) == 1
-    assert len(list_sources(np.zeros((3, 9, 9), np.uint8))) == 3
-    assert len(list_sources(list(np.zeros(shape, np.uint8)))) == shape[0]
+        listed(np.zeros(shape, np.uint8))
+    assert len(listed(np.zeros((1, *shape), np.uint8))) == 1
+    assert len(listed(np.zeros((3, 9, 9), np.uint8))) == 3
+    assert len(listed(list(np.zeros(shape, np.uint8)))) == shape[0]
 
 
 def test_pixels_out_of_range_of_a_batch_are_one_error():
     """Would catch a line for each of 60,000 images."""
     with pytest.raises(ValueError, match="X cannot be read: its float64 pixels run from 0 to 255"):
-        list_sources(np.linspace(0, 255, 2 * 8 * 8).reshape(2, 8, 8))
-    assert len(list_sources(np.linspace(0, 1, 2 * 8 * 8).reshape(2, 8, 8))) == 2
+        listed(np.linspace(0, 255, 2 * 8 * 8).reshape(2, 8, 8))
+    assert len(listed(np.linspace(0, 1, 2 * 8 * 8).reshape(2, 8, 8))) == 2
