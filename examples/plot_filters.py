@@ -2,7 +2,8 @@
 
 Run it with ``python examples/plot_filters.py [FOLDER]``. It trains on pieces of two colour
 photographs, with little and with much weight decay, and draws the kernels of both networks as
-``filters.png`` in FOLDER, ``gallery_output`` if none is given.
+``filters.png`` in FOLDER, ``gallery_output`` if none is given; and beside those of the first, the
+patches that they answer to, as ``filters_patches.png``.
 """
 
 import sys
@@ -27,13 +28,15 @@ images = np.concatenate(
 names = np.repeat(["temple", "flower"], 1500)
 
 # %%
-# A kernel begins as noise. Weight decay wipes away what the network does not need: colours and a
-# few edges are left, and they tell the photographs apart as well.
+# A kernel begins as noise, and looks like it to the end. Weight decay wipes away what the network
+# does not need: colours and a few edges are left, and they tell the photographs apart as well.
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+classifiers = []
 for ax, weight_decay in zip(axes, [0.1, 10], strict=True):
     classifier = CNNClassifier(
         (16, 32), kernel_size=5, weight_decay=weight_decay, max_epochs=30, random_state=0
     ).fit(images[::2], names[::2])
+    classifiers.append(classifier)
     FilterDisplay.from_estimator(classifier, ax=ax)
     ax.set_title(f"{ax.get_title()}, weight_decay={weight_decay}")
     print(
@@ -43,3 +46,10 @@ for ax, weight_decay in zip(axes, [0.1, 10], strict=True):
 figure.savefig(OUTPUT / "filters.png", dpi=100)
 plt.close(figure)
 print(f"Saved {OUTPUT / 'filters.png'}")
+
+# %%
+# What the noise of the first network answers to can be seen in images: edges and colours.
+display = FilterDisplay.from_estimator(classifiers[0], X=images[1::2])
+display.figure_.savefig(OUTPUT / "filters_patches.png", dpi=100)
+plt.close(display.figure_)
+print(f"Saved {OUTPUT / 'filters_patches.png'}")

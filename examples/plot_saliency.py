@@ -31,11 +31,17 @@ def save(figure: plt.Figure, name: str) -> None:
 # Digits that the network has not learnt from.
 digits = load_digits()
 classifier = CNNClassifier(random_state=0).fit(digits.images[:1500], digits.target[:1500])
-figure, axes = plt.subplots(4, 3, figsize=(8, 10), layout="constrained")
+figure, axes = plt.subplots(4, 3, figsize=(9, 9), width_ratios=[2, 1, 1], layout="constrained")
 for row, image in zip(axes, [1600, 1601, 1602, 1603], strict=True):
     for ax, method in zip(row, METHODS, strict=True):
         SaliencyDisplay.from_estimator(
-            classifier, digits.images, image=image, method=method, colorbar=False, ax=ax
+            classifier,
+            digits.images,
+            image=image,
+            method=method,
+            colorbar=False,
+            original=method == "gradient",
+            ax=ax,
         )
 save(figure, "saliency.png")
 
@@ -53,9 +59,9 @@ names = np.repeat(["temple", "flower"], 200)
 classifier = CNNClassifier((16, 32, 64, 64), max_epochs=8, random_state=0).fit(pieces, names)
 both = temple[np.newaxis, 180:276, 200:296].copy()
 both[0, 40:80, 50:90] = flower[190:230, 280:320]
-figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
-axes[0].imshow(both[0])
-axes[0].set_axis_off()
-for ax, method in zip(axes[1:], METHODS, strict=True):
-    SaliencyDisplay.from_estimator(classifier, both, method=method, target="flower", ax=ax)
+figure, axes = plt.subplots(1, 3, figsize=(13, 3.2), width_ratios=[1.8, 1, 1], layout="constrained")
+for ax, method in zip(axes, METHODS, strict=True):
+    SaliencyDisplay.from_estimator(
+        classifier, both, method=method, target="flower", original=method == "gradient", ax=ax
+    )
 save(figure, "saliency_photograph.png")

@@ -9,7 +9,14 @@ from torch import nn
 from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._counts import check_count
-from sklearn_cnn.inspection.panels import as_array, own_axes, stack, tile
+from sklearn_cnn.inspection.panels import (
+    as_array,
+    letter_width,
+    own_axes,
+    shorten,
+    stack,
+    tile,
+)
 from sklearn_cnn.inspection.subject import (
     as_pictures,
     check_display_labels,
@@ -34,6 +41,9 @@ GAP = 0.36
 
 MOST_CLASSES = 12
 """How many probabilities are shown, at most; the highest of them."""
+
+LONGEST_NAME = 20
+"""Letters of a class's name that are shown below its probability, at most."""
 
 
 class FeatureMapDisplay:
@@ -139,26 +149,29 @@ class FeatureMapDisplay:
         strip = _as_strip(self.vector)
         strip_height = 0.35 + min(0.06 * len(strip), 1.2)
         heights = [1.3, *(1.15 for _ in self.maps), strip_height, 1.2]
-        self.ax_ = own_axes(ax, type(self).__name__, 9.0, sum(heights) + GAP * len(heights))
+        total = sum(heights) + GAP * len(heights)
+        self.ax_ = own_axes(ax, type(self).__name__, 9.0, total)
         self.figure_ = self.ax_.figure
+        inches = self.ax_.get_window_extent().height / self.figure_.dpi
+        size = 9 * min(1.0, max(0.5, inches / total))  # letters in axes that are given
         top, *rows, below, bottom = stack(self.ax_, heights, gap=GAP)
 
         (frame,) = tile(top, 1, 1)
         self.axes_ = {"input": as_array([frame])}
         self.im_ = {"input": as_array([frame.imshow(self.image, cmap="gray", vmin=0, vmax=1)])}
         height, width = self.image.shape[:2]
-        frame.set_title(f"input: {height} x {width}", fontsize=9)
+        frame.set_title(f"input: {height} x {width}", fontsize=size)
         chosen, before = np.arange(0), tuple[int, ...]()
         for row, (name, maps) in zip(rows, self.maps.items(), strict=True):
             if not _is_shrunk(maps.shape, before):
                 chosen = _most_varied(maps, n_maps)
-            self._draw_maps(row, name, maps, chosen, n_columns, style)
+            self._draw_maps(row, name, maps, chosen, n_columns, style, size)
             before = maps.shape
         stretched = {"aspect": "auto", "interpolation": "nearest"} | style
         self.im_["vector"] = as_array([below.imshow(strip, **stretched)])
         below.set(xticks=[], yticks=[])
-        below.set_title(f"flattened: {self.vector.size} values", fontsize=9)
-        self._draw_probabilities(bottom)
+        below.set_title(f"flattened: {self.vector.size} values", fontsize=size)
+        self._draw_probabilities(bottom, size)
         self.axes_ |= {"vector": as_array([below]), "probabilities": as_array([bottom])}
         return self
 
@@ -170,38 +183,42 @@ class FeatureMapDisplay:
         chosen: np.ndarray,
         n_columns: int,
         style: dict[str, Any],
+        size: float,
     ) -> None:
         height, width, n_channels = maps.shape
         tiles = tile(row, len(chosen), n_columns, title=0.08)
         images = []
         for made, channel in zip(tiles, chosen, strict=True):
             images.append(made.imshow(maps[..., channel], **style))
-            made.set_title(str(channel), fontsize=7, pad=2)
+            made.set_title(str(channel), fontsize=size - 2, pad=2)
         few = "" if len(chosen) == n_channels else f"{len(chosen)} of "
-        row.set_title(f"{name}: {height} x {width}, {few}{n_channels} maps", fontsize=9, pad=3)
+        row.set_title(f"{name}: {height} x {width}, {few}{n_channels} maps", fontsize=size, pad=3)
         self.axes_[name], self.im_[name] = as_array(tiles), as_array(images)
 
-    def _draw_probabilities(self, ax: Any) -> None:
+    def _draw_probabilities(self, ax: Any, size: float) -> None:
         shown = np.sort(np.argsort(-self.probabilities, kind="stable")[:MOST_CLASSES])
         places = np.arange(len(shown))
         winner = self.probabilities.argmax()
         colors = ["C1" if index == winner else "C0" for index in shown]
         self.bars_ = ax.bar(places, self.probabilities[shown], color=colors)
         ax.set(ylim=(0, 1.15), yticks=[0, 1], xlim=(-0.6, len(shown) - 0.4))
-        ax.tick_params(labelsize=8)
-        names = [str(self.display_labels[index]) for index in shown]
+        ax.tick_params(labelsize=size - 1)
+        room = LONGEST_NAME * letter_width(8)
+        names = [shorten(str(self.display_labels[index]), room, 8) for index in shown]
         is_tight = max(map(len, names)) * len(names) > 80
-        ax.set_xticks(places, names, rotation=30 if is_tight else 0, fontsize=8)
+        ax.set_xticks(places, names, rotation=30 if is_tight else 0, fontsize=size - 1)
         if is_tight:
             for label in ax.get_xticklabels():
                 label.set_horizontalalignment("right")
         for place, index in zip(places, shown, strict=True):
             if self.probabilities[index] >= 0.005:
                 text = f"{self.probabilities[index]:.2f}"
-                ax.text(place, self.probabilities[index] + 0.02, text, ha="center", fontsize=7)
+                ax.text(
+                    place, self.probabilities[index] + 0.02, text, ha="center", fontsize=size - 2
+                )
         n_classes = len(self.probabilities)
         which = "" if len(shown) == n_classes else f", the highest {len(shown)} of {n_classes}"
-        ax.set_title(f"probabilities{which}", fontsize=9)
+        ax.set_title(f"probabilities{which}", fontsize=size)
         ax.spines[["top", "right"]].set_visible(False)
 
     @classmethod

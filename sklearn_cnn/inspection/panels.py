@@ -7,6 +7,9 @@ import numpy as np
 
 from sklearn_cnn._compat import check_matplotlib_support
 
+BAR_WIDTH = 0.75
+"""Of a colour bar with its numbers and label, in inches."""
+
 
 def own_axes(ax: Any, caller: str, width: float, height: float) -> Any:
     """Return the axes that were given, or those of a new figure.
@@ -24,7 +27,9 @@ def own_axes(ax: Any, caller: str, width: float, height: float) -> Any:
 
     if ax is not None:
         return ax
-    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    # its layout takes all room when it is drawn; before, the edges say how wide axes will be
+    edges = {"left": 0, "bottom": 0, "right": 1, "top": 1}
+    _, ax = plt.subplots(figsize=(width, height), layout="constrained", gridspec_kw=edges)
     return ax
 
 
@@ -90,6 +95,69 @@ def image_style(style: dict[str, Any], im_kw: dict[str, Any] | None) -> dict[str
     given = im_kw or {}
     limits = {"vmin", "vmax"} if given.get("norm") is not None else set()
     return {name: value for name, value in style.items() if name not in limits} | given
+
+
+def width_in_inches(ax: Any) -> float:
+    """Return the width of axes before matplotlib lays out the figure, which may change it a bit."""
+    return float(ax.get_window_extent().width / ax.figure.dpi)
+
+
+def letter_width(fontsize: float) -> float:
+    """Return the width of a digit in inches; letters of a text take less on average."""
+    return 0.65 * fontsize / 72
+
+
+def shorten(text: str, width: float, fontsize: float) -> str:
+    """Leave out the middle of a text that is wider than so many inches; both ends tell most."""
+    n_letters = max(8, int(width / letter_width(fontsize)))
+    if len(text) <= n_letters:
+        return text
+    n_first = n_letters // 2
+    return f"{text[:n_first]}…{text[len(text) - (n_letters - n_first - 1) :]}"
+
+
+def set_title(ax: Any, title: str) -> None:
+    """Write a title in letters so small, or with so much left out, that it is no wider than axes.
+
+    It does not run into that of the neighbours.
+    """
+    width, n_letters = width_in_inches(ax), max(map(len, title.split("\n")))
+    size = min(10.0, max(7.0, 10 * width / (letter_width(10) * max(1, n_letters))))
+    lines = [shorten(line, width, size) for line in title.split("\n")]
+    ax.set_title("\n".join(lines), fontsize=size)
+
+
+def bar_share(ax: Any) -> float:
+    """Return which share of the width of axes :func:`draw_bar` takes."""
+    return min(BAR_WIDTH / width_in_inches(ax), 0.5)
+
+
+def draw_bar(ax: Any, image: Any, label: str, height: float = 1.0, extend: str = "neither") -> None:
+    """Draw a colour bar at the right within axes, numbers and label included.
+
+    matplotlib would set it beside the axes, where its label may run into the neighbours.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    image : matplotlib AxesImage
+        What it is the scale of.
+    label : str
+        What is measured, and in which unit.
+    height : float, default=1
+        Share of the height of the axes.
+    extend : {"neither", "max"}, default="neither"
+        Which end has a tip, as of :meth:`matplotlib.figure.Figure.colorbar`.
+    """
+    from matplotlib.colors import Normalize
+
+    room = bar_share(ax)
+    place = ax.inset_axes((1 - room, (1 - height) / 2, 0.15 * room, 0.95 * height))
+    bar = ax.figure.colorbar(image, cax=place, extend=extend, format="%.2g")
+    if type(image.norm) is Normalize:  # others have ticks of their own kind
+        bar.ax.locator_params(nbins=4)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
 
 def as_array(items: Sequence[Any]) -> np.ndarray:

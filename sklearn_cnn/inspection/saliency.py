@@ -1,5 +1,6 @@
 """Which pixels the prediction of an image rests on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,20 @@ import numpy as np
 from sklearn_cnn._choices import check_choice, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
-from sklearn_cnn.inspection.panels import image_style, own_axes
+from sklearn_cnn.inspection.panels import (
+    BAR_WIDTH,
+    as_array,
+    bar_share,
+    draw_bar,
+    image_style,
+    own_axes,
+    set_title,
+    tile,
+)
 from sklearn_cnn.inspection.subject import (
     as_pictures,
     check_display_labels,
-    choose_image,
+    choose_images,
     find_classifier,
     find_images,
     find_probabilities,
@@ -19,7 +29,15 @@ from sklearn_cnn.inspection.subject import (
 from sklearn_cnn.network.layers import as_pair
 from sklearn_cnn.training.hardware.threads import threads_that_exist
 
-METHODS = ("gradient", "grad_cam", "occlusion")
+UNITS = {
+    "gradient": "score / pixel value",
+    "grad_cam": "score",
+    "occlusion": "fall of the score",
+}
+"""The methods, and the units of what they give."""
+
+SIDE, MOST_COLUMNS = 2.2, 3
+"""Inches of a picture in a new figure, and how many images stand side by side there."""
 
 PERCENTILE = 99
 """Of the saliency above 0, what is drawn brightest: a few pixels may stand out far above others."""
@@ -29,34 +47,40 @@ DARKENED = 1.6
 
 
 class SaliencyDisplay:
-    """Saliency: the pixels that a class score rests on, over the image.
+    """Saliency: the pixels that a class score rests on, over the image and beside it.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     image : ndarray of shape (height, width), or (height, width, 3 or 4), between 0 and 1
-        The image as matplotlib draws it.
-    saliency : ndarray of shape (height, width)
+        The image as matplotlib draws it. Of several images, an array with an axis more, the first.
+    saliency : ndarray of shape (height, width), or (n_images, height, width)
         How much each pixel counts.
-    title : str or None, default=None
+    title : str, sequence of str of length n_images, or None, default=None
         What stands above.
+    unit : str, default="saliency"
+        What the saliency is measured in, for the colour bars.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes with the image.
-    im_ : matplotlib AxesImage
-        The saliency, over the image.
-    image_ : matplotlib AxesImage
-        The image in gray.
+        The frame around all.
+    axes_ : ndarray of matplotlib Axes, of shape (n_images, 2), or (n_images, 1) without originals
+        The original of each image, and its map.
+    im_ : ndarray of matplotlib AxesImage, of shape (n_images,)
+        The saliency of each, over the image.
+    image_ : ndarray of matplotlib AxesImage, of shape (n_images,)
+        The images in gray, below the saliency.
     figure_ : matplotlib Figure
         The figure.
 
     Notes
     -----
-    The image is drawn in gray, darkened, so that the saliency stands out. The number in the title
-    is the probability of the class.
+    The original stands at the left, in its colours. Below the map, the image is drawn in gray,
+    darkened, so that the saliency stands out. Each map has a scale of its own. The number in the
+    title is the probability of the class. The score is its logit, what ``decision_function`` gives
+    where there are more than two classes.
 
     "gradient" is how fast the score changes with a pixel [1]_: quick, fine and noisy. "grad_cam"
     adds up the last feature maps by their worth for the class [2]_: smooth, and as coarse as those
@@ -82,10 +106,13 @@ class SaliencyDisplay:
     (8, 8)
     """
 
-    def __init__(self, image: np.ndarray, saliency: np.ndarray, title: str | None = None) -> None:
+    def __init__(
+        self, image: np.ndarray, saliency: np.ndarray, title: Any = None, unit: str = "saliency"
+    ) -> None:
         self.image = image
         self.saliency = saliency
         self.title = title
+        self.unit = unit
 
     def plot(
         self,
@@ -93,10 +120,11 @@ class SaliencyDisplay:
         cmap: Any = "inferno",
         alpha: float = 0.8,
         colorbar: bool = True,
+        original: bool = True,
         im_kw: dict[str, Any] | None = None,
         ax: Any = None,
     ) -> Any:
-        """Draw the saliency over the image.
+        """Draw the image, and the saliency over it.
 
         Parameters
         ----------
@@ -107,6 +135,8 @@ class SaliencyDisplay:
             Opacity of the highest saliency, between 0 and 1; none is transparent.
         colorbar : bool, default=True
             Whether to draw its scale.
+        original : bool, default=True
+            Whether to draw the image itself beside it.
         im_kw : dict or None, default=None
             Keywords of ``matplotlib.pyplot.imshow`` for it.
         ax : matplotlib Axes or None, default=None
@@ -122,22 +152,69 @@ class SaliencyDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        self.ax_ = own_axes(ax, type(self).__name__, 4.8, 4.2)
+        is_one = np.ndim(self.saliency) == 2
+        images, maps = ([x] if is_one else x for x in (self.image, self.saliency))
+        titles = [self.title] if is_one or self.title is None else self.title
+        height, width = np.shape(maps[0])
+        n_columns = min(MOST_COLUMNS, int(np.ceil(np.sqrt(len(maps) / 2))))
+        inches = SIDE * (1 + original) + BAR_WIDTH * colorbar
+        row = min(max(SIDE * height / width, 1.2), 2 * SIDE) + 0.4
+        n_rows = -(-len(maps) // n_columns)
+        self.ax_ = own_axes(ax, type(self).__name__, inches * n_columns, row * n_rows)
         self.figure_ = self.ax_.figure
-        gray = self.image if self.image.ndim == 2 else self.image[..., :3].mean(axis=-1)
-        dark, contrast = float(gray.min()), max(float(np.ptp(gray)), 1e-12)
-        self.image_ = self.ax_.imshow(gray, cmap="gray", vmin=dark, vmax=dark + DARKENED * contrast)
-        above = self.saliency[self.saliency > 0]
-        highest = float(np.percentile(above, PERCENTILE)) if above.size else 1.0
-        opacity = alpha * np.clip(self.saliency / highest, 0, 1)
-        style = {"cmap": cmap, "alpha": opacity, "vmin": 0, "vmax": highest}
-        self.im_ = self.ax_.imshow(self.saliency, **image_style(style, im_kw))
-        self.ax_.set(xticks=[], yticks=[])
-        if colorbar:
-            self.figure_.colorbar(self.im_, ax=self.ax_, extend="max", label="saliency")
-        if self.title is not None:
-            self.ax_.set_title(self.title, fontsize=10)
+        frames = [self.ax_] if is_one else tile(self.ax_, len(maps), n_columns, title=0.1)
+        style = {"cmap": cmap, "alpha": alpha}
+        drawn = [
+            self._draw_one(*each, style, im_kw, colorbar=colorbar, original=original)
+            for each in zip(frames, images, maps, strict=True)
+        ]
+        self.axes_ = np.stack([as_array(axes) for axes, _, _ in drawn])
+        self.image_, self.im_ = (as_array([each[i] for each in drawn]) for i in (1, 2))
+        for frame, title in zip(frames, titles, strict=False):
+            if title is not None:
+                set_title(frame, title)
         return self
+
+    def _draw_one(
+        self,
+        frame: Any,
+        image: np.ndarray,
+        saliency: np.ndarray,
+        style: dict[str, Any],
+        im_kw: dict[str, Any] | None,
+        *,
+        colorbar: bool,
+        original: bool,
+    ) -> tuple[list[Any], Any, Any]:
+        """Draw an image beside its map within a frame; return the axes, the gray and the map."""
+        frame.set_axis_off()
+        room = bar_share(frame) if colorbar else 0.0
+        share = (1 - room) / (1 + original)
+        axes = [frame.inset_axes((i * share, 0, 0.96 * share, 1)) for i in range(1 + original)]
+        for made in axes:
+            made.set(xticks=[], yticks=[])
+        if original:
+            axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
+        gray = image if image.ndim == 2 else image[..., :3].mean(axis=-1)
+        dark, contrast = float(gray.min()), max(float(np.ptp(gray)), 1e-12)
+        below = axes[-1].imshow(gray, cmap="gray", vmin=dark, vmax=dark + DARKENED * contrast)
+        above = saliency[saliency > 0]
+        highest = float(np.percentile(above, PERCENTILE)) if above.size else 1.0
+        opacity = style["alpha"] * np.clip(saliency / highest, 0, 1)
+        limits = {"alpha": opacity, "vmin": 0, "vmax": highest}
+        im = axes[-1].imshow(saliency, **image_style(style | limits, im_kw))
+        if colorbar:
+            axes[-1].set_anchor("E")
+            high = self._share_of_height(frame, share, saliency.shape)
+            draw_bar(frame, im, self.unit, high, extend="max")
+        return axes, below, im
+
+    @staticmethod
+    def _share_of_height(frame: Any, share: float, shape: tuple[int, ...]) -> float:
+        """Say how high a picture of that share of the width is, at least what a label takes."""
+        width, height = frame.get_window_extent().size / frame.figure.dpi
+        picture = 0.96 * share * width * shape[0] / shape[1]
+        return float(min(1.0, max(picture, 1.3) / height))
 
     @classmethod
     def from_estimator(
@@ -145,7 +222,7 @@ class SaliencyDisplay:
         estimator: Any,
         X: Any,
         *,
-        image: int = 0,
+        image: Any = 0,
         method: str = "gradient",
         target: Any = None,
         layer: str | None = None,
@@ -155,10 +232,11 @@ class SaliencyDisplay:
         cmap: Any = "inferno",
         alpha: float = 0.8,
         colorbar: bool = True,
+        original: bool = True,
         im_kw: dict[str, Any] | None = None,
         ax: Any = None,
     ) -> "SaliencyDisplay":
-        """Draw what the score of a class rests on in one image.
+        """Draw what the score of a class rests on in an image, or in each of several.
 
         Parameters
         ----------
@@ -166,12 +244,13 @@ class SaliencyDisplay:
             A fitted one.
         X : array-like
             Images, as ``estimator.predict`` takes them.
-        image : int, default=0
-            Which of them; -1 is the last.
+        image : int or sequence of int, default=0
+            Which of them; -1 is the last. Of a sequence, also of one, the attributes of the Display
+            have an axis more.
         method : {"gradient", "grad_cam", "occlusion"}, default="gradient"
             See the notes above.
         target : label or None, default=None
-            The class, one of ``classes_``; None for the one that is predicted.
+            The class, one of ``classes_``; None for the one that is predicted, of each image.
         layer : str or None, default=None
             The layer of "grad_cam", a name of ``layers_`` that gives maps; None for the last whose
             maps are more than a single pixel.
@@ -188,6 +267,8 @@ class SaliencyDisplay:
             Opacity of the highest saliency, between 0 and 1; none is transparent.
         colorbar : bool, default=True
             Whether to draw its scale.
+        original : bool, default=True
+            Whether to draw the image itself beside it.
         im_kw : dict or None, default=None
             Keywords of ``matplotlib.pyplot.imshow`` for the saliency.
         ax : matplotlib Axes or None, default=None
@@ -211,26 +292,44 @@ class SaliencyDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier: Any = find_classifier(estimator)
-        check_choice(method, "method", METHODS)
+        check_choice(method, "method", tuple(UNITS))
         names = check_display_labels(display_labels, classifier.classes_)
-        chosen = choose_image(find_images(estimator, X), image)
-        probabilities = find_probabilities(classifier, chosen)[0]
-        number = _number_of(target, classifier.classes_, probabilities)
-        network = classifier.net_.module_
+        chosen = choose_images(find_images(estimator, X), image)
+        probabilities = find_probabilities(classifier, chosen)
+        numbers = [_number_of(target, classifier.classes_, row) for row in probabilities]
+        attribute = _attribution(classifier, method, chosen.shape[1:3], layer, window, stride)
         with threads_that_exist():
-            if method == "gradient":
-                saliency = gradient(network, chosen, number)
-            elif method == "grad_cam":
-                saliency = grad_cam(network, chosen, number, _layer_with_maps(classifier, layer))
-            else:
-                part = _part_of(chosen.shape[1:3], window)
-                half = (max(1, part[0] // 2), max(1, part[1] // 2))
-                step = half if stride is None else as_pair(stride, "stride")
-                saliency = occlusion(network, chosen, number, part, step, classifier._chunk)
-        title = f"{method}: {names[number]} ({100 * probabilities[number]:.0f} %)"
-        display = cls(as_pictures(chosen, classifier)[0], saliency, title)
-        display.plot(cmap=cmap, alpha=alpha, colorbar=colorbar, im_kw=im_kw, ax=ax)
+            saliency = [attribute(chosen[i : i + 1], number) for i, number in enumerate(numbers)]
+        titles = [
+            f"{method}: {names[number]} ({100 * row[number]:.0f} %)"
+            for row, number in zip(probabilities, numbers, strict=True)
+        ]
+        pictures = as_pictures(chosen, classifier)
+        if np.ndim(image) == 0:
+            display = cls(pictures[0], saliency[0], titles[0], UNITS[method])
+        else:
+            display = cls(pictures, np.stack(saliency), titles, UNITS[method])
+        display.plot(
+            cmap=cmap, alpha=alpha, colorbar=colorbar, original=original, im_kw=im_kw, ax=ax
+        )
         return display
+
+
+def _attribution(
+    classifier: Any, method: str, sides: tuple[int, ...], layer: Any, window: Any, stride: Any
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Return what takes an image of shape (1, height, width, channels) and the class's number."""
+    network = classifier.net_.module_
+    if method == "gradient":
+        return lambda image, number: gradient(network, image, number)
+    if method == "grad_cam":
+        name = _layer_with_maps(classifier, layer)
+        return lambda image, number: grad_cam(network, image, number, name)
+    part = _part_of(sides, window)
+    half = (max(1, part[0] // 2), max(1, part[1] // 2))
+    step = half if stride is None else as_pair(stride, "stride")
+    chunk = classifier._chunk
+    return lambda image, number: occlusion(network, image, number, part, step, chunk)
 
 
 def _number_of(target: Any, classes: np.ndarray, probabilities: np.ndarray) -> int:

@@ -1,5 +1,7 @@
 """The classifier that a Display is about, the images as it sees them, and what it makes of them."""
 
+import os
+from collections.abc import Sized
 from numbers import Integral
 from typing import Any
 
@@ -91,6 +93,40 @@ def choose_image(images: np.ndarray, image: Any) -> np.ndarray:
     return np.asarray(images[int(image)])[np.newaxis]
 
 
+def choose_images(images: np.ndarray, image: Any) -> np.ndarray:
+    """Return one or several of the images, with the axis of images.
+
+    Raises
+    ------
+    ValueError
+        If there is no image of such a number, or no number.
+    """
+    has_length = isinstance(image, Sized) and not isinstance(image, str)
+    numbers: Any = image if has_length and getattr(image, "shape", None) != () else [image]
+    chosen = [choose_image(images, number) for number in numbers]
+    if not chosen:
+        raise ValueError(f"image must be the number of an image, or several. Got image={image!r}.")
+    return np.concatenate(chosen)
+
+
+def find_file_names(X: Any) -> list[str] | None:
+    """Return the paths in ``X``, as text; None where it holds anything else.
+
+    Parameters
+    ----------
+    X : array-like
+        What the ``predict`` of a pipeline takes.
+    """
+    if hasattr(X, "columns"):
+        if X.shape[1] != 1:
+            return None
+        X = X[X.columns[0]]
+    elif np.shape(X)[1:] == (1,):
+        X = np.asarray(X)[:, 0]
+    is_path = [isinstance(item, (str, os.PathLike)) for item in X]
+    return [str(os.fspath(item)) for item in X] if all(is_path) else None
+
+
 def find_probabilities(classifier: CNNClassifier, images: np.ndarray) -> np.ndarray:
     """Compute what ``predict_proba`` gives, of images that were read before.
 
@@ -144,6 +180,31 @@ def as_pictures(images: np.ndarray, classifier: CNNClassifier) -> np.ndarray:
     low, high = classifier._pixel_scale.low, classifier._pixel_scale.high
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     return pictures if pictures.shape[-1] in (3, 4) else pictures.mean(axis=-1)
+
+
+def scale_pictures(images: np.ndarray) -> np.ndarray:
+    """Scale images of unknown range to what matplotlib draws.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width) or (n, height, width, channels), any real dtype
+
+    Returns
+    -------
+    ndarray of shape (n, height, width), or (n, height, width, 3 or 4), float64
+        Between 0 and 1: gray images by their range; colours as they are where they are fractions,
+        of 255 where they are bytes, and otherwise by their range. Another number of channels is
+        drawn as their mean.
+    """
+    has_colours = images.ndim == 4 and images.shape[-1] in (3, 4)
+    pictures = images.astype(np.float64)
+    low, high = float(pictures.min()), float(pictures.max())
+    if has_colours and images.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    elif has_colours and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    pictures = (pictures - low) / max(high - low, 1e-12)
+    return pictures if has_colours or images.ndim == 3 else pictures.mean(axis=-1)
 
 
 def check_display_labels(display_labels: Any, classes: np.ndarray) -> np.ndarray:

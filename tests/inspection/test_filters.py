@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from sklearn_cnn import CNNClassifier, Conv, FilterDisplay, Flatten, Pool
+from sklearn_cnn.inspection import filters
 
 
 def pictures(display):
@@ -193,3 +194,117 @@ def test_kernels_of_every_size(numbers, kernel_size):
     """Even ones are a layer class of their own; catches that they are passed over."""
     model = CNNClassifier(layers=[Conv(2, kernel_size), Flatten()], max_epochs=1).fit(*numbers)
     assert FilterDisplay.from_estimator(model).filters.shape == (2, *kernel_size, 1)
+
+
+def dots():
+    """Three black images of 5 x 6, with a brighter dot each: in a corner, within, at an edge."""
+    images = np.zeros((3, 5, 6))
+    images[0, 0, 0], images[1, 2, 3], images[2, 3, 0] = 50, 100, 75
+    return images
+
+
+def test_patches_by_hand(fixed):
+    """A kernel that answers to its middle, and one to its upper left. Catches patches that are
+    shifted, of another image, or not the strongest first, and an edge that is drawn as black."""
+    model = CNNClassifier(layers=[Conv(2), Flatten()], max_epochs=1).fit(dots(), [0, 1, 1])
+    weight = np.zeros((2, 1, 3, 3))
+    weight[0, 0, 1, 1] = weight[1, 0, 0, 0] = 1
+    fixed(model, conv1=(weight, [0, 0]))
+    patches = FilterDisplay.from_estimator(model, X=dots()).patches
+    assert patches.shape == (2, 3, 3, 3, 4)
+    for kernel, (row, column) in enumerate([(1, 1), (0, 0)]):
+        assert_allclose(patches[kernel, :, row, column], [[v, v, v, 1] for v in (1, 0.75, 0.5)])
+        assert patches[kernel, ..., :3].sum() == pytest.approx(3 * 2.25)
+    opaque = patches[0, ..., 3]
+    assert opaque[0].all()
+    assert opaque[1].tolist() == [[0, 1, 1]] * 3
+    assert opaque[2].tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
+
+
+def spread(image_shape, n_outputs):
+    """A convolution with holes, as a user of torch writes it."""
+    conv = nn.Conv2d(image_shape[2], 3, 3, dilation=2, padding=1, stride=(2, 1))
+    return nn.Sequential(conv, nn.Flatten(), nn.LazyLinear(n_outputs))
+
+
+def by_name(image_shape, n_outputs):
+    conv = nn.Conv2d(image_shape[2], 3, (3, 2), padding="same")
+    return nn.Sequential(conv, nn.Flatten(), nn.LazyLinear(n_outputs))
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Conv(3), Flatten()],
+        [Conv(3, (2, 4)), Flatten()],
+        [Conv(3, 3, stride=2), Flatten()],
+        [Conv(3, 4, stride=(1, 3)), Flatten()],
+        [Conv(3, (3, 2), padding="valid"), Flatten()],
+        [Conv(3, 1), Flatten()],
+        spread,
+        by_name,
+    ],
+    ids=["same", "even", "stride", "even, stride", "valid", "1 x 1", "dilation", "own same"],
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+def test_a_patch_times_its_kernel_is_the_highest_of_the_map(layers, n_channels):
+    """By hand, with zeros beyond the edge, image by image. Catches an offset of any layout."""
+    images = np.random.default_rng(0).random((8, 7, 9, n_channels))
+    model = CNNClassifier(layers=layers, max_epochs=1, random_state=0).fit(images, [0, 1] * 4)
+    display = FilterDisplay.from_estimator(model, X=images)
+    network = model.net_.module_
+    conv, norm = network.get_submodule(display.layer), network.normalize
+    maps = model.feature_maps(images, display.layer)
+    highest = -np.sort(-maps.reshape(8, -1, 3).max(axis=1), axis=0)
+    mean, scale = (values.numpy().ravel() for values in (norm.mean, norm.scale))
+    low, high = images.min(), images.max()
+    patches = display.patches[..., :: conv.dilation[0], :: conv.dilation[1], :]
+    pixels = (low + patches[..., :n_channels] * (high - low) - mean) * scale * patches[..., 3:]
+    answers = np.einsum("knhwc,khwc->nk", pixels, display.filters)
+    assert_allclose(answers + conv.bias.detach().numpy(), highest, rtol=1e-4, atol=1e-5)
+
+
+def test_patches_are_drawn_beside_their_kernels(fitted, numbers):
+    """Catches a row of patches beside another kernel, and gaps that are a colour."""
+    images, _ = numbers
+    display = FilterDisplay.from_estimator(fitted, X=images, n_filters=3, n_patches=2)
+    assert display.patches.shape == (8, 2, 3, 3, 4)
+    assert display.patches_.shape == display.im_.shape == (3,)
+    for picture, patches, ax in zip(display.patches_, display.patches, display.axes_, strict=False):
+        drawn = picture.get_array()
+        assert_array_equal(drawn[:, :3], patches[0])
+        assert_array_equal(drawn[:, 4:], patches[1])
+        assert not drawn[:, 3].any()
+        assert ax.get_position().y0 == pytest.approx(picture.axes.get_position().y0)
+    text = "3 of 8 kernels of conv1, 3 x 3 pixels\nand what they answer to"
+    assert display.ax_.get_title() == text
+    assert FilterDisplay.from_estimator(fitted).patches_.shape == (0,)
+
+
+def test_patches_of_fewer_images_and_of_many(fitted, numbers, monkeypatch):
+    """Catches a count beyond the images, and a strongest that only one block of images knows."""
+    images, _ = numbers
+    assert FilterDisplay.from_estimator(fitted, X=images[:2]).patches.shape[1] == 2
+    expected = FilterDisplay.from_estimator(fitted, X=images).patches
+    monkeypatch.setattr(filters, "IMAGES_AT_ONCE", 7)
+    assert_array_equal(FilterDisplay.from_estimator(fitted, X=images).patches, expected)
+
+
+def test_patches_through_a_pipeline(around, numbers):
+    images, _ = numbers
+    seen = FilterDisplay.from_estimator(around["pipeline"][-1], X=images[:, ::-1]).patches
+    assert_array_equal(FilterDisplay.from_estimator(around["pipeline"], X=images).patches, seen)
+
+
+def test_patches_of_a_deeper_layer_are_refused(two_convolutions):
+    text = "Got layer='conv2', after layers that change their shape: leave X out, or take "
+    with pytest.raises(ValueError, match=re.escape(text)):
+        FilterDisplay.from_estimator(two_convolutions, X=np.zeros((2, 8, 8)), layer="conv2")
+
+
+@pytest.mark.parametrize("n_patches", [0, 2.0, None])
+def test_a_count_of_patches_that_is_none_is_refused(fitted, numbers, n_patches):
+    text = f"n_patches must be a whole number of at least 1. Got n_patches={n_patches!r}."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        FilterDisplay.from_estimator(fitted, X=numbers[0], n_patches=n_patches)

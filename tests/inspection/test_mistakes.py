@@ -2,15 +2,19 @@
 
 import re
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
 
-from sklearn_cnn import MistakesDisplay
+from sklearn_cnn import CNNClassifier, ImageReader, MistakesDisplay
+from sklearn_cnn.inspection.subject import find_file_names
 
 # Of classes 0, 1, 2: right, wrong by 0.5, wrong by 0.75, right, wrong by 0.5, wrong by 1.
 Y_TRUE = [0, 1, 2, 1, 0, 2]
@@ -50,10 +54,10 @@ def test_the_worst_mistakes_by_hand():
 def test_what_stands_above_the_images():
     display = worst()
     assert titles(display) == [
-        "2 taken for 0 (100 %)",
-        "2 taken for 1 (75 %)",
-        "1 taken for 0 (50 %)",
-        "0 taken for 2 (50 %)",
+        "X[5] 2 taken for 0 (100 %)",
+        "X[2] 2 taken for 1 (75 %)",
+        "X[1] 1 taken for 0 (50 %)",
+        "X[4] 0 taken for 2 (50 %)",
     ]
     assert display.ax_.get_title() == "all 4 mistakes on 6 images"
 
@@ -61,7 +65,144 @@ def test_what_stands_above_the_images():
 def test_names_with_a_per_cent_sign_stay_as_they_are():
     """Catches a space that is put into the name of a class."""
     display = worst(display_labels=["5%", "b", "c"], n_shown=1)
-    assert titles(display) == ["c taken for 5% (100 %)"]
+    assert titles(display) == ["X[5] c taken for 5% (100 %)"]
+
+
+def test_without_positions_the_titles_have_none():
+    """Of a Display that is made by hand. Catches an error in place of a picture."""
+    display = MistakesDisplay(np.zeros((1, 2, 2)), ["a"], ["b"], [0.5], 1, 2).plot()
+    assert titles(display) == ["a taken for b (50 %)"]
+
+
+def test_positions_are_those_in_x(fitted, numbers):
+    """Catches positions among the mistakes, or in the order of the images."""
+    assert worst().indices_.tolist() == [5, 2, 1, 4]
+    images, y = numbers
+    shifted = (y + 1) % 10
+    display = MistakesDisplay.from_estimator(fitted, images, shifted, n_shown=200)
+    assert_array_equal(display.images, images[display.indices_] / 16)
+    assert_array_equal(display.y_true, shifted[display.indices_])
+    assert display.file_names is None
+    assert_array_equal(np.sort(display.indices_), np.flatnonzero(fitted.predict(images) != shifted))
+
+
+def test_file_names_of_the_users():
+    paths = [f"folder/{letter}.png" for letter in "abcdef"]
+    series = pd.Series(paths, index=range(6, 0, -1))
+    for given in (paths, np.array(paths), series, [Path(path) for path in paths]):
+        display = worst(file_names=given, n_shown=2)
+        assert display.file_names == ["folder/f.png", "folder/c.png"]
+        assert titles(display) == ["f.png 2 taken for 0 (100 %)", "c.png 2 taken for 1 (75 %)"]
+
+
+def test_file_names_must_be_as_many_as_images():
+    text = "file_names must have a name for each of the 6 images. Got 5."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        worst(file_names=list("abcde"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files of two classes that a pipeline has learnt from, and their labels."""
+    folder = tmp_path_factory.mktemp("files")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    paths = [folder / ("cat" if i % 2 else "dog") / f"{i}.png" for i in range(12)]
+    for path, image in zip(paths, pixels, strict=True):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    y = np.array(["dog", "cat"] * 6)
+    model = make_pipeline(ImageReader(8), CNNClassifier(4, max_epochs=1, random_state=0))
+    return model.fit(paths, y), paths, y
+
+
+@pytest.mark.parametrize(
+    "collect",
+    [
+        list,
+        lambda paths: list(map(str, paths)),
+        lambda paths: np.array(list(map(str, paths))),
+        lambda paths: np.array(list(map(str, paths)))[:, np.newaxis],
+        lambda paths: pd.Series(list(map(str, paths)), index=range(50, 62)),
+        lambda paths: pd.DataFrame({"path": list(map(str, paths))}),
+    ],
+    ids=["Path", "str", "array", "column", "Series", "DataFrame"],
+)
+def test_titles_name_the_files_that_x_holds(files, collect):
+    """All labels are turned, so some are mistakes. Catches names in another order, those of all
+    images, and columns of a table taken for names."""
+    model, paths, y = files
+    turned = np.where(y == "cat", "dog", "cat")
+    display = MistakesDisplay.from_estimator(model, collect(paths), turned)
+    assert len(display.indices_)
+    assert display.file_names == [str(paths[i]) for i in display.indices_]
+    assert [title.split()[0] for title in titles(display)] == [
+        paths[i].name for i in display.indices_
+    ]
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((2, 64)),
+        pd.DataFrame(np.zeros((2, 3)), columns=["a.png", "b.png", "c.png"]),
+        [b"bytes", b"more"],
+        ["a.png", b"bytes"],
+        [np.zeros((8, 8)), np.zeros((8, 8))],
+    ],
+    ids=["rows", "columns", "contents", "mixed", "arrays"],
+)
+def test_what_holds_no_paths_has_no_file_names(X):
+    assert find_file_names(X) is None
+
+
+def test_long_names_keep_their_ends_and_do_not_overlap():
+    """Catches titles that run into their neighbours, in a narrow panel too."""
+    names = np.array(["a very long name of the first class", "a very long name of the second one"])
+    paths = [f"IMG_2024_11_26_holiday_number_{i:04}.jpeg" for i in range(9)]
+    for ax in (None, plt.figure(figsize=(6, 5)).add_subplot()):
+        display = MistakesDisplay(
+            np.zeros((9, 5, 5)), names[[0] * 9], names[[1] * 9], np.ones(9), 9, 30, paths
+        ).plot(ax=ax)
+        display.figure_.canvas.draw()
+        boxes = [ax.title.get_window_extent() for ax in display.axes_]
+        for number, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:number])
+        assert [ax.get_title()[:3] for ax in display.axes_] == ["IMG"] * 9
+        first, second, third = display.axes_[4].get_title().split("\n")
+        assert first.endswith("4.jpeg")
+        assert second.endswith("ss taken for")
+        assert third.endswith("ne (100 %)")
+
+
+@pytest.mark.parametrize(
+    ("images", "drawn"),
+    [
+        (np.array([0, 51, 255], dtype=np.uint8), [0, 0.2, 1]),
+        (np.array([0, 13107, 65535], dtype=np.uint16), [0, 0.2, 1]),
+        (np.array([-1000.0, 0, 3000]), [0, 0.25, 1]),
+        (np.array([0.25, 0.5, 1]), [0.25, 0.5, 1]),
+        (np.array([0, 0.5, 255], dtype=np.float32), [0, 0.5 / 255, 1]),
+        (np.array([False, True, True]), [0, 1, 1]),
+    ],
+    ids=["uint8", "uint16", "Hounsfield", "fractions", "float of 255", "bool"],
+)
+def test_colours_of_every_dtype_are_drawn(images, drawn):
+    """Catches colours above 255, which matplotlib cuts off: a white picture of uint16."""
+    pictures = np.repeat(images, 12).reshape(3, 2, 2, 3)
+    display = MistakesDisplay.from_predictions(pictures, [0, 1, 1], [[0, 1], [1, 0], [1, 0]])
+    assert_allclose(display.images[:, 0, 0, 0], drawn, rtol=1e-6)
+    for picture in display.im_:
+        colours = picture.make_image(None, unsampled=True)[0][0, 0, :3]
+        assert_allclose(colours, np.full(3, 255 * picture.get_array()[0, 0, 0]), atol=1)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+def test_other_channels_are_drawn_as_their_mean(n_channels):
+    """Catches the error of matplotlib for two channels, and for one that has an axis of its own."""
+    images = np.arange(3.0 * n_channels).reshape(3, 1, 1, n_channels)
+    display = MistakesDisplay.from_predictions(images, [0, 1, 1], [[0, 1], [1, 0], [1, 0]])
+    expected = images.mean(axis=-1) / (3 * n_channels - 1)
+    assert_allclose(display.images, expected)
 
 
 def test_pictures_show_the_images():

@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -153,23 +154,24 @@ def test_opacity_by_hand():
     """100 values above 0, of which 99.01 is the 99th percentile: full, above it too."""
     heat = np.arange(-19.0, 101).reshape(10, 12)
     display = SaliencyDisplay(np.zeros((10, 12)), heat).plot(alpha=0.5)
-    opacity = display.im_.get_alpha().ravel()
+    (im,) = display.im_
+    opacity = im.get_alpha().ravel()
     assert not opacity[:20].any()
     assert_allclose(
         opacity[[20, 69, 118, 119]], [0.5 / 99.01, 0.5 * 50 / 99.01, 0.5 * 99 / 99.01, 0.5]
     )
-    assert_allclose(display.im_.get_clim(), (0, 99.01))
-    assert_array_equal(display.im_.get_array(), heat)
+    assert_allclose(im.get_clim(), (0, 99.01))
+    assert_array_equal(im.get_array(), heat)
 
 
 def test_a_single_pixel_has_a_colour_of_its_own():
     """One of 400. Catches a scale that ends below all that is above 0."""
     heat = np.full((20, 20), -1.0)
     heat[3, 4], heat[3, 5] = 2, 0.2
-    display = SaliencyDisplay(np.zeros((20, 20)), heat).plot(alpha=1)
-    assert display.im_.get_alpha()[3, 4] == 1
-    assert 0 < display.im_.get_alpha()[3, 5] < 0.11
-    assert 1.9 < display.im_.get_clim()[1] < 2
+    (im,) = SaliencyDisplay(np.zeros((20, 20)), heat).plot(alpha=1).im_
+    assert im.get_alpha()[3, 4] == 1
+    assert 0 < im.get_alpha()[3, 5] < 0.11
+    assert 1.9 < im.get_clim()[1] < 2
 
 
 @pytest.mark.parametrize("heat", [np.zeros((2, 3)), np.full((2, 3), -1.0)])
@@ -177,7 +179,7 @@ def test_no_saliency_at_all_is_transparent(heat):
     """Catches 0 / 0, and an image that is covered where no part is to be seen."""
     display = SaliencyDisplay(np.zeros((2, 3)), heat).plot()
     display.figure_.canvas.draw()
-    assert not display.im_.get_alpha().any()
+    assert not display.im_[0].get_alpha().any()
 
 
 @pytest.mark.parametrize("n_channels", [3, 4])
@@ -187,19 +189,128 @@ def test_the_image_below_is_gray(n_channels):
     image[0, 0, :3] = [0.3, 0.6, 0.9]
     image[..., 3:] = 1
     display = SaliencyDisplay(image, np.ones((1, 2))).plot()
-    assert_allclose(display.image_.get_array(), [[0.6, 0]])
-    assert display.image_.get_cmap().name == "gray"
+    (below,) = display.image_
+    assert_allclose(below.get_array(), [[0.6, 0]])
+    assert below.get_cmap().name == "gray"
 
 
 def test_title_and_colour_bar():
     image = np.zeros((2, 2))
     display = SaliencyDisplay(image, image, "above").plot(colorbar=False)
     assert display.ax_.get_title() == "above"
-    assert display.im_.colorbar is None
+    assert display.im_[0].colorbar is None
     assert len(display.figure_.axes) == 1
-    other = SaliencyDisplay(image, image).plot()
+    other = SaliencyDisplay(image, image, unit="millivolts").plot()
     assert other.ax_.get_title() == ""
-    assert other.im_.colorbar is not None
+    assert other.im_[0].colorbar.ax.get_ylabel() == "millivolts"
+
+
+@pytest.mark.parametrize(
+    ("method", "unit"),
+    [
+        ("gradient", "score / pixel value"),
+        ("grad_cam", "score"),
+        ("occlusion", "fall of the score"),
+    ],
+)
+def test_the_colour_bar_names_the_unit(fitted, numbers, method, unit):
+    display = SaliencyDisplay.from_estimator(fitted, numbers[0], method=method)
+    assert display.unit == display.im_[0].colorbar.ax.get_ylabel() == unit
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 40), (40, 5)])
+@pytest.mark.parametrize("n_images", [None, 1, 4])
+def test_bar_and_title_do_not_run_into_the_next_panel(shape, n_images):
+    """With long names and small values, whose numbers are long. Catches a label of the bar that is
+    written over the neighbour, and titles wider than their panel."""
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4))
+    heat = np.linspace(0, 1.234e-5, np.prod(shape)).reshape(shape)
+    title = "grad_cam: a photograph of a very long name of a class, indeed (100 %)"
+    if n_images is None:
+        display = SaliencyDisplay(np.zeros(shape), heat, title, "fall of the score")
+    else:
+        pictures = np.zeros((n_images, *shape))
+        heats, titles = np.stack([heat] * n_images), [title] * n_images
+        display = SaliencyDisplay(pictures, heats, titles, "fall of the score")
+    display.plot(ax=axes[1])
+    figure.canvas.draw()
+    frame, drawn = axes[1].get_window_extent(), axes[1].get_tightbbox()
+    assert frame.x0 - 2 <= drawn.x0
+    assert drawn.x1 <= frame.x1 + 2
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_the_original_stands_beside_its_map_in_its_colours(sizes, n_channels):
+    """Catches a map without the image, a gray one, and one scaled by its own range."""
+    model, images, _ = sizes["3 channels" if n_channels == 3 else "1 channel"]
+    display = SaliencyDisplay.from_estimator(model, images, image=2)
+    assert display.axes_.shape == (1, 2)
+    ((left, right),) = display.axes_
+    (picture,) = left.images
+    low, high = int(images.min()), int(images.max())
+    assert_allclose(picture.get_array(), (images[2] - float(low)) / (high - low))
+    assert list(right.images) == [display.image_[0], display.im_[0]]
+    display.figure_.canvas.draw()
+    assert left.get_window_extent().x1 <= right.get_window_extent().x0
+    alone = SaliencyDisplay.from_estimator(model, images, image=2, original=False)
+    assert alone.axes_.shape == (1, 1)
+    assert list(alone.axes_[0, 0].images) == [alone.image_[0], alone.im_[0]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_several_images_in_a_call(fitted, numbers, method):
+    """Each as if it were asked for alone, in the order given. Catches the class of the first for
+    all, and a scale of the first for all."""
+    images, _ = numbers
+    display = SaliencyDisplay.from_estimator(fitted, images, image=[3, 0, -1], method=method)
+    assert display.image.shape == display.saliency.shape == (3, 8, 8)
+    assert display.axes_.shape == (3, 2)
+    assert display.im_.shape == display.image_.shape == (3,)
+    for i, number in enumerate([3, 0, -1]):
+        alone = SaliencyDisplay.from_estimator(fitted, images, image=number, method=method)
+        assert alone.saliency.shape == (8, 8)
+        assert_array_equal(display.image[i], alone.image)
+        assert_allclose(display.saliency[i], alone.saliency, rtol=1e-5, atol=1e-6)
+        assert display.title[i] == alone.title
+        assert_allclose(display.im_[i].get_clim(), alone.im_[0].get_clim(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("image", [[2], (2,), np.array([2]), range(2, 3)])
+def test_a_sequence_of_one_is_a_sequence(fitted, numbers, image):
+    display = SaliencyDisplay.from_estimator(fitted, numbers[0], image=image)
+    assert display.saliency.shape == (1, 8, 8)
+    assert isinstance(display.title, list)
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ([], "image must be the number of an image, or several. Got image=[]."),
+        ([0, 200], "counted from its end. Got image=200."),
+        ([0, 1.0], "counted from its end. Got image=1.0."),
+        ([True], "counted from its end. Got image=True."),
+        ("12", "counted from its end. Got image='12'."),
+        ([[0, 1]], "counted from its end. Got image=[0, 1]."),
+    ],
+)
+def test_sequences_of_no_numbers_are_refused(fitted, numbers, image, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        SaliencyDisplay.from_estimator(fitted, numbers[0], image=image)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "columns", "rows"), [(1, 1, 1), (2, 1, 2), (4, 2, 2), (9, 3, 3)]
+)
+def test_images_stand_in_rows(n_images, columns, rows):
+    """Catches originals and maps that overlap, and a figure too small for many."""
+    maps = np.ones((n_images, 4, 4))
+    display = SaliencyDisplay(maps, maps, [f"image {i}" for i in range(n_images)]).plot()
+    display.figure_.canvas.draw()
+    boxes = [ax.get_window_extent() for ax in display.axes_.ravel()]
+    assert len({round(box.x0) for box in boxes}) == 2 * columns
+    assert len({round(box.y0) for box in boxes}) == rows
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
 
 
 @pytest.mark.parametrize("method", METHODS)
