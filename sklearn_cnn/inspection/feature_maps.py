@@ -42,8 +42,9 @@ GAP = 0.36
 MOST_CLASSES = 12
 """How many probabilities are shown, at most; the highest of them."""
 
-LONGEST_NAME = 20
-"""Letters of a class's name that are shown below its probability, at most."""
+LONGEST_NAME, LETTERS_IN_LINE = 20, 80
+"""Letters of a class's name that are shown, at most, where names are turned; letters of all names
+for which there is room where they are not."""
 
 
 class FeatureMapDisplay:
@@ -203,9 +204,9 @@ class FeatureMapDisplay:
         self.bars_ = ax.bar(places, self.probabilities[shown], color=colors)
         ax.set(ylim=(0, 1.15), yticks=[0, 1], xlim=(-0.6, len(shown) - 0.4))
         ax.tick_params(labelsize=size - 1)
-        room = LONGEST_NAME * letter_width(8)
+        room = max(LONGEST_NAME, LETTERS_IN_LINE // len(shown)) * letter_width(8)
         names = [shorten(str(self.display_labels[index]), room, 8) for index in shown]
-        is_tight = max(map(len, names)) * len(names) > 80
+        is_tight = max(map(len, names)) * len(names) > LETTERS_IN_LINE
         ax.set_xticks(places, names, rotation=30 if is_tight else 0, fontsize=size - 1)
         if is_tight:
             for label in ax.get_xticklabels():

@@ -265,12 +265,20 @@ def test_names_of_the_users(sizes):
     assert bars(display)[0] == ["no", "yes"]
 
 
-@pytest.mark.parametrize(("length", "rotation"), [(40, 0), (41, 30)])
-def test_long_names_are_turned(length, rotation):
-    """Of two classes. Catches names that overlap."""
-    display = by_hand(names=["a", "b" * length]).plot()
-    turned = [label.get_rotation() for label in display.axes_["probabilities"][0].get_xticklabels()]
-    assert turned == [rotation, rotation]
+@pytest.mark.parametrize(
+    ("n_classes", "length", "rotation", "shown"),
+    [(2, 40, 0, 40), (2, 60, 0, 40), (12, 6, 0, 6), (12, 7, 30, 7), (12, 60, 30, 20)],
+)
+def test_long_names_are_turned_and_very_long_ones_lose_their_middle(
+    n_classes, length, rotation, shown
+):
+    """Catches names that overlap, and names longer than the picture is high."""
+    names = ["a", *["b" * (length - 1) + "c"] * (n_classes - 1)]
+    display = by_hand(names=names, probabilities=[1 / n_classes] * n_classes).plot()
+    labels = display.axes_["probabilities"][0].get_xticklabels()
+    assert [label.get_rotation() for label in labels] == [rotation] * n_classes
+    assert [len(label.get_text()) for label in labels] == [1, *[shown] * (n_classes - 1)]
+    assert labels[1].get_text()[-1] == "c"
 
 
 def test_a_large_image(sizes):
