@@ -107,7 +107,7 @@ def fit_to_machine(
     dtype = next(network.buffers()).dtype
     net.images_per_pass = images_per_pass(sum(values_of_maps), dtype, passes=3)
     multiplications = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
-    net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications)
+    net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications, layers)
     net.is_described = is_described
     net.is_cut = device.type == "cpu" and is_described and multiplications >= WORTH_IT
     return images_per_chunk(values_of_maps, dtype, device)

@@ -11,6 +11,7 @@ from torch.backends import cuda, cudnn
 
 from sklearn_cnn import CNNClassifier, Conv, Dense, Flatten, Pool
 from sklearn_cnn.network.build import build_network
+from sklearn_cnn.network.table import layer_table
 from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.hardware.precision import (
     WORTH_IT,
@@ -129,6 +130,35 @@ def test_steps_beyond_the_kernel(capable, layer, is_hazard):
             trains_in_bfloat16("bfloat16", CPU, made, WORTH_IT)
     else:
         assert trains_in_bfloat16("bfloat16", CPU, made, WORTH_IT) is True
+
+
+@pytest.mark.parametrize(
+    ("sides", "layer", "is_hazard"),
+    [
+        ((16, 2), Conv(4, 3, 2), True),
+        ((16, 3), Conv(4, 3, (1, 3), padding="valid"), True),
+        ((16, 4), Conv(4, 2, 2), False),
+        ((16, 3), Conv(4, 3, 2), False),
+        ((16, 3), Conv(4, 3, (2, 1), padding="valid"), False),
+        ((2, 16), Conv(4, 3, 2), False),
+    ],
+)
+def test_a_stride_that_leaves_maps_one_pixel_wide(capable, sides, layer, is_hazard):
+    """torch's bfloat16 puts out what memory held before. Catches a height taken for the width."""
+    capable(cpu=["amx_bf16"])
+    made = network(Conv(2), layer, image_shape=(*sides, 1))
+    rows = layer_table(made, (*sides, 1))
+    assert trains_in_bfloat16("auto", CPU, made, WORTH_IT, rows) is not is_hazard
+    if is_hazard:
+        with pytest.raises(ValueError, match=r"'conv2'.* strides to maps one pixel wide\."):
+            trains_in_bfloat16("bfloat16", CPU, made, WORTH_IT, rows)
+
+
+def test_narrow_images_asked_for_in_bfloat16_by_name(digits):
+    """The table of layers reaches the check. Catches noise that is trained on."""
+    model = made(layers=[Conv(17, 3, 2), Flatten()], precision="bfloat16", max_epochs=1)
+    with pytest.raises(ValueError, match="one pixel wide"):
+        model.fit(digits.images[:50, :, :2], digits.target[:50])
 
 
 @pytest.mark.parametrize(

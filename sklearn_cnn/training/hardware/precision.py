@@ -4,13 +4,14 @@ bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor m
 natively, convolutions train about twice as fast; weights, norms and the loss stay float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from sklearn_cnn.network.strided_pointwise import StridedPointwise
+from sklearn_cnn.network.table import LayerRow
 
 WEIGHTS = {
     "auto": torch.float32,
@@ -40,7 +41,11 @@ def name_of_dtype(precision: str) -> str:
 
 
 def trains_in_bfloat16(
-    precision: str, device: torch.device, network: nn.Module, multiplications: int
+    precision: str,
+    device: torch.device,
+    network: nn.Module,
+    multiplications: int,
+    layers: Sequence[LayerRow] = (),
 ) -> bool:
     """Tell whether convolutions and dense layers are to multiply bfloat16 in training.
 
@@ -55,6 +60,8 @@ def trains_in_bfloat16(
         The network.
     multiplications : int
         How many one image takes.
+    layers : sequence of LayerRow, default=()
+        The layers of the network, whose outputs tell of one more convolution that goes wrong.
 
     Returns
     -------
@@ -67,13 +74,14 @@ def trains_in_bfloat16(
     """
     if precision not in ("auto", "bfloat16"):
         return False
-    hazard = next(_hazards(network), None) if device.type == "cpu" else None
+    hazard = next(_hazards(network, layers), None) if device.type == "cpu" else None
     if precision == "bfloat16":
         if hazard is not None:
             raise ValueError(
                 f"precision='bfloat16' was asked for, but on CPUs torch computes the layer "
                 f"{hazard!r} wrongly or slowly in it: its stride exceeds its kernel, or it is "
-                "dilated or grouped. Use precision='auto' or 'float32'."
+                "dilated or grouped, or strides to maps one pixel wide. Use precision='auto' or "
+                "'float32'."
             )
         return True
     return hazard is None and multiplications >= WORTH_IT and _is_fast_at_bfloat16(device)
@@ -88,11 +96,13 @@ def _is_fast_at_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def _hazards(network: nn.Module) -> Iterator[str]:
+def _hazards(network: nn.Module, layers: Sequence[LayerRow]) -> Iterator[str]:
+    one_pixel_wide = {row.name for row in layers if row.output_shape[1:-1] == (1,)}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and not isinstance(module, StridedPointwise):
             steps_over = any(
                 step > size for step, size in zip(module.stride, module.kernel_size, strict=True)
             )
-            if steps_over or module.groups > 1 or max(module.dilation) > 1:
+            steps_to_a_line = name in one_pixel_wide and module.stride[1] > 1
+            if steps_over or steps_to_a_line or module.groups > 1 or max(module.dilation) > 1:
                 yield name
