@@ -112,13 +112,15 @@ class CNNClassifier(
         there are more, and never under 7; twice as many with ``augment``.
     early_stopping : bool, default=False
         Whether to hold out images, score them after each epoch, stop when the score stalls, and
-        keep the weights of the best epoch.
+        keep the weights of the best epoch. Before training stops, the learning rate falls to zero.
     validation_fraction : float, default=0.1
         Share of the images that early stopping holds out, stratified by class. A class with a
         single image is learnt from alone; where the share is smaller than the number of classes,
         ``random_state`` draws those held out. Fewer than 30 images warn.
     n_iter_no_change : int, default=10
-        Epochs without a better validation score after which early stopping ends training.
+        Epochs without a better validation score after which the learning rate falls to zero, and
+        training ends. That takes three tenths of ``max_epochs``, or those that are left; it does
+        not begin while "one_cycle" climbs, and a constant rate ends at once.
     tol : float, default=1e-4
         By how much a validation score must be higher to count as better.
     class_weight : dict, "balanced" or None, default=None
@@ -174,7 +176,7 @@ class CNNClassifier(
     best_validation_score_ : float or None
         The highest of them, which is that of the weights kept.
     history_ : skorch.history.History
-        Everything noted while training, an entry an epoch.
+        Everything noted while training, an entry an epoch; of ``partial_fit``, the last 32 calls.
 
     See Also
     --------
@@ -375,8 +377,9 @@ class CNNClassifier(
 
         The first call fixes the classes, the shape of the images, the mean and standard deviation
         that pixels are standardised with, and the network; later calls widen the range of pixels
-        that counts as seen. Callbacks of skorch begin anew with each call; those of scikit-learn
-        are for ``fit`` only.
+        that counts as seen. Calls go on with the state of the optimizer, which a pickle has, too;
+        after ``fit`` it begins anew. Callbacks of skorch begin anew with each call; those of
+        scikit-learn are for ``fit`` only.
 
         Parameters
         ----------

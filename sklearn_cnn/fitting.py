@@ -263,7 +263,8 @@ def train(
         check_augment(estimator.augment),
         estimator.verbose,
     )
-    n_before = len(net.history)
+    n_before = net.n_epochs
+    losses = estimator.loss_curve_ if n_before else []
     with net.rollback_on_error() if n_before else nullcontext():
         if n_before:
             keep_rates = bool(plan.callbacks) and schedule == "constant"
@@ -272,16 +273,30 @@ def train(
         if given is None or not hasattr(estimator, "_init_callback_context"):
             late = train_network(net, data, plan, run_seed)
         else:
-            late = _train_as_task(estimator, data, plan, run_seed, given)
-        was_stopped = len(net.history) - n_before < epochs
+            late = _train_as_task(estimator, data, plan, run_seed, given, losses)
+        was_stopped = net.n_epochs - n_before < epochs
         if epochs >= EPOCHS_TO_JUDGE and not was_stopped:
             warn_if_nothing_was_learnt(net, plan, len(estimator.classes_))
         warn_after_training(late)
-    vars(estimator).update(_fitted_attributes(net, n_before, data))
+    if given is None:  # no call of partial_fit takes longer than the one before it
+        net.forget_calls()
+        losses.append(float(net.history[-1]["train_loss"]))
+        attributes: dict[str, Any] = {"history_": net.history, "n_iter_": net.n_epochs}
+        attributes |= {"validation_scores_": None, "best_validation_score_": None}
+        vars(estimator).update(attributes, loss_curve_=losses)
+    else:
+        net.forget_moments()
+        net.n_epochs_of_fits = len(net.history)
+        vars(estimator).update(_fitted_attributes(net, n_before, losses, data))
 
 
 def _train_as_task(
-    estimator: Any, data: TrainingData, plan: TrainingPlan, seed: int, given: dict[str, Any]
+    estimator: Any,
+    data: TrainingData,
+    plan: TrainingPlan,
+    seed: int,
+    given: dict[str, Any],
+    losses: list[float],
 ) -> list[Exception]:
     """Train, and tell scikit-learn's callbacks; return what raised once training was done."""
     late: list[Exception] = []
@@ -296,7 +311,7 @@ def _train_as_task(
             "y": given["y"],
             "metadata": None if weights is None else {"sample_weight": weights},
         }
-        attributes = partial(_fitted_attributes, n_before=len(net.history), data=data)
+        attributes = partial(_fitted_attributes, n_before=net.n_epochs, losses=losses, data=data)
         context = estimator._init_callback_context(max_subtasks=plan.epochs)
         context.call_on_fit_task_begin(estimator=estimator, **told)
         tasks = EpochTasks(context, estimator, told, attributes)
@@ -343,14 +358,17 @@ def _one_progress_bar(estimator: Any) -> Iterator[None]:
         estimator._skl_callbacks = callbacks
 
 
-def _fitted_attributes(net: ConvNet, n_before: int, data: TrainingData) -> dict[str, Any]:
-    """Return what an estimator has once its net is trained, beyond ``n_before`` earlier epochs."""
-    scores = None if data.validation is None else net.history[n_before:, "validation_score"]
+def _fitted_attributes(
+    net: ConvNet, n_before: int, losses: list[float], data: TrainingData
+) -> dict[str, Any]:
+    """Return what an estimator has once its net is trained beyond epochs with those losses."""
+    epochs = net.history[n_before - net.n_epochs :]
+    scores = None if data.validation is None else [e["validation_score"] for e in epochs]
     return {
         "net_": net,
         "history_": net.history,
-        "n_iter_": len(net.history),
-        "loss_curve_": [float(loss) for loss in net.history[:, "train_loss"]],
+        "n_iter_": net.n_epochs,
+        "loss_curve_": losses + [float(epoch["train_loss"]) for epoch in epochs],
         "validation_scores_": scores,
         "best_validation_score_": None if scores is None else max(scores),
     }

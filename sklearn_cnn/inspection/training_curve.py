@@ -146,9 +146,11 @@ class TrainingCurveDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier: Any = find_classifier(estimator)
-        epochs = list(classifier.history_)
-        rates, scores = [epoch["learning_rate"] for epoch in epochs], classifier.validation_scores_
+        epochs, losses = list(classifier.history_), list(classifier.loss_curve_)
+        rates, scores = np.full(len(losses), np.nan), classifier.validation_scores_
+        for epoch in epochs:  # the history forgets the first of many calls of partial_fit
+            rates[epoch["epoch"] - 1] = epoch["learning_rate"]
         best = None if scores is None else max(epochs[-len(scores) :], key=rank_of_epoch)["epoch"]
-        display = cls(classifier.loss_curve_, scores, rates, best)
+        display = cls(losses, scores, rates, best)
         display.plot(ax=ax, line_kw=line_kw)
         return display

@@ -66,6 +66,7 @@ def as_if_stopped(net: ConvNet) -> ConvNet:
     It has the weights that ``fit`` would keep: with early stopping, those of the best epoch.
     """
     copy = net.copy_to_keep()
+    copy.forget_moments()
     for _, callback in net.callbacks_:
         if isinstance(callback, ValidationScore) and callback.weights_:
             copy.module_.load_state_dict(callback.weights_)

@@ -39,6 +39,10 @@ OF_ONE_TRAINING = {"lanes_": None, "augmentation_": None}
 """What a net has while it is trained, and no copy of it."""
 
 
+CALLS_NOTED = 32
+"""Entries of the history that ``partial_fit`` keeps: a call takes no longer for those before it."""
+
+
 class StopTraining(Exception):
     """Raised by a callback at the end of an epoch: training is done, and done well."""
 
@@ -101,6 +105,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     shuffler_: np.random.Generator | None = None
     weight_scale_ = 1.0
+    n_epochs_of_fits = 0
+    """Entries of the history that ``forget_calls`` keeps."""
+
     lanes_: Lanes | None = None
     augmentation_: BatchAugmentation | None = None
     optimizer: Any
@@ -137,6 +144,27 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Make the optimizer of the network's parameters."""
         self.optimizer_ = self.optimizer(self.get_all_learnable_params())
         return self
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs run, also those that the history has forgotten."""
+        return self.history[-1]["epoch"] if self.history else 0
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        """Begin an entry of the history, numbered after the last one."""
+        number = self.n_epochs + 1
+        self.history.new_epoch()
+        self.history.record("epoch", number)
+
+    def forget_moments(self) -> None:
+        """Put the optimizer's state back to that of a new one; it is twice the weights of AdamW."""
+        fresh = self.optimizer(self.get_all_learnable_params())
+        self.optimizer_.state.clear()
+        self.optimizer_.state.update(fresh.state)
+
+    def forget_calls(self) -> None:
+        """Keep no more than the last entries of ``partial_fit`` in the history."""
+        del self.history[self.n_epochs_of_fits : -CALLS_NOTED]
 
     def train(
         self,
@@ -237,7 +265,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     def _sign(self, error: Exception, name: str, callback: Any, method_name: str) -> None:
         """Note in an error which user-defined callback raised it, and when."""
         if is_user_defined(callback):
-            when = f" of epoch {len(self.history)}" if "train" not in method_name else ""
+            when = f" of epoch {self.n_epochs}" if "train" not in method_name else ""
             error.add_note(f"Raised by the callback {name!r} in its {method_name}{when}.")
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import cos, pi, sqrt
+from math import ceil, cos, pi, sqrt
 from typing import Any
 
 from torch import nn, optim
@@ -27,6 +27,10 @@ FEWEST_EPOCHS = 7
 
 WARM_UP = 0.3
 """Share of the one-cycle schedule that the learning rate climbs."""
+
+
+COOLING = 0.3
+"""Share of the whole training in which the learning rate falls once the validation score stalls."""
 
 
 def one_cycle(progress: float) -> float:
@@ -197,14 +201,44 @@ class LearningRateSchedule(Callback):
     def initialize(self) -> "LearningRateSchedule":
         """Begin at the first step."""
         self.step_ = 0
+        self.cooling_: tuple[int, int, float] | None = None
         return self
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether the learning rate has not reached its highest value."""
+        return self.schedule == "one_cycle" and self.step_ < WARM_UP * self.n_steps
+
+    def cool_down(self, steps_of_an_epoch: int) -> int:
+        """Let the learning rate fall to zero from what it is, as a cosine.
+
+        Parameters
+        ----------
+        steps_of_an_epoch : int
+            Batches.
+
+        Returns
+        -------
+        int
+            Epochs which that takes: a share of ``COOLING``, as far as there are so many left. A
+            constant rate does not fall, and takes none.
+        """
+        if self.schedule == "constant":
+            return 0
+        n_epochs = ceil(COOLING * self.n_steps / steps_of_an_epoch)
+        n_steps = min(n_epochs * steps_of_an_epoch, self.n_steps - self.step_)
+        self.cooling_ = self.step_, n_steps, self.rate_ / self.learning_rate
+        return n_steps // steps_of_an_epoch
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: Any = None, **_: Any) -> None:
         """Set the learning rate of the step that follows.
 
         A constant one is that of the optimizer, so that a callback of the user's may change it.
         """
-        if training and self.schedule != "constant":
+        if training and self.cooling_ is not None:
+            first, n_steps, factor = self.cooling_
+            self._set(net, factor * cosine((self.step_ - first + 0.5) / n_steps))
+        elif training and self.schedule != "constant":
             self._set(net, SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps))
         self.step_ += bool(training)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_cnn.training.net import Callback, StopTraining
+from sklearn_cnn.training.recipe import LearningRateSchedule
 
 
 class ValidationScore(Callback):
@@ -14,20 +15,24 @@ class ValidationScore(Callback):
     Parameters
     ----------
     patience : int
-        Epochs without a better score before training stops.
+        Epochs without a better score before training cools down and stops.
     tol : float
         By how much a score must beat the best one to count as better for ``patience``.
+    schedule : LearningRateSchedule
+        What lets the learning rate fall to zero before training stops.
     """
 
-    def __init__(self, patience: int, tol: float) -> None:
+    def __init__(self, patience: int, tol: float, schedule: LearningRateSchedule) -> None:
         self.patience = patience
         self.tol = tol
+        self.schedule = schedule
 
     def initialize(self) -> "ValidationScore":
         """Begin without a best score."""
         self.best_score_ = self.highest_ = -np.inf
         self.best_epoch_ = (-np.inf, -np.inf)
         self.misses_ = 0
+        self.epochs_left_: int | None = None
         self.weights_: dict[str, torch.Tensor] = {}
         return self
 
@@ -46,7 +51,7 @@ class ValidationScore(Callback):
             self.total_ = self.total_.to(targets.device) + inputs["sample_weight"].sum()
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Record the score, keep the weights of the best, and stop after ``patience`` misses."""
+        """Record the score, keep the weights of the best, and stop a while after it stalls."""
         score = float(self.right_ / self.total_)
         del self.right_, self.total_
         for name in ("validation_score", "valid_acc"):  # the second as skorch's classifier names it
@@ -61,7 +66,11 @@ class ValidationScore(Callback):
             self.best_score_, self.misses_ = score, 0
         else:
             self.misses_ += 1
-        if self.misses_ >= self.patience:
+        if self.epochs_left_ is not None:
+            self.epochs_left_ -= 1
+        elif self.misses_ >= self.patience and not self.schedule.is_climbing:
+            self.epochs_left_ = self.schedule.cool_down(net.history[-1]["train_batch_count"])
+        if self.epochs_left_ == 0:
             raise StopTraining
 
     def on_train_end(self, net: Any, **_: Any) -> None:

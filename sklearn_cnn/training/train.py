@@ -88,12 +88,10 @@ def train_network(
     """
     n_batches = len(net.get_iterator(data.training, training=True))
     n_steps = plan.epochs * n_batches
-    callbacks: list[Callback] = [
-        FiniteGuard(),
-        LearningRateSchedule(plan.schedule, plan.learning_rate, n_steps),
-    ]
+    schedule = LearningRateSchedule(plan.schedule, plan.learning_rate, n_steps)
+    callbacks: list[Callback] = [FiniteGuard(), schedule]
     if data.validation is not None:
-        callbacks.append(ValidationScore(plan.patience, plan.tol))
+        callbacks.append(ValidationScore(plan.patience, plan.tol, schedule))
     progress = Progress(plan.epochs, n_batches)
     if plan.verbose:
         callbacks.append(progress)

@@ -1,5 +1,6 @@
 """partial_fit: one epoch a call, over classes and a shape that the first call fixes."""
 
+import pickle
 from copy import deepcopy
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.class_weight import compute_class_weight
-from torch.optim import SGD
+from skorch.history import History
+from torch.optim import SGD, Adagrad
+
+from sklearn_cnn import CNNClassifier, RandomFlip, TrainingCurveDisplay
 
 CLASSES = np.arange(10)
 
@@ -258,3 +262,87 @@ def test_balanced_weights_are_refused(small, images, target, after_fit):
     weights = compute_class_weight("balanced", classes=CLASSES, y=target)
     model.set_params(class_weight=dict(zip(CLASSES, weights, strict=True)))
     model.partial_fit(images, target, classes=CLASSES)
+
+
+def test_many_calls_cost_no_more_than_few(small, images, target, monkeypatch):
+    """All that grows is the loss curve, by nine bytes a call in a pickle.
+
+    Catches a history that grows, is read and is copied from its first entry on at every call.
+    """
+    model, sizes, visited = small(), {}, {}
+    item = History.__getitem__
+
+    def noting(history, index):
+        epochs = index[0] if isinstance(index, tuple) else index
+        visited[n_calls] += len(range(len(history))[epochs]) if isinstance(epochs, slice) else 1
+        return item(history, index)
+
+    monkeypatch.setattr(History, "__getitem__", noting)
+    for n_calls in range(1, 121):
+        visited[n_calls] = 0
+        model.partial_fit(images[:20], target[:20], classes=CLASSES)
+        sizes[n_calls] = len(pickle.dumps(model)) if n_calls in (40, 120) else 0
+    assert visited[120] == visited[2]
+    assert sizes[120] - sizes[40] < 80 * 15
+    assert model.n_iter_ == len(model.loss_curve_) == 120
+    assert len(model.history_) < 40
+    assert [epoch["epoch"] for epoch in model.history_] == list(range(89, 121))
+
+
+def test_calls_forget_no_epoch_of_a_fit(small, images, target):
+    """Catches a bound on the history that counts the epochs of fit, or numbers them anew."""
+    model = small(max_epochs=40, batch_size=200, warm_start=True).fit(images, target)
+    for _ in range(35):
+        model.partial_fit(images[:20], target[:20])
+    numbers = [epoch["epoch"] for epoch in model.history_]
+    assert numbers == [*range(1, 41), *range(44, 76)]
+    model.set_params(early_stopping=True, max_epochs=3).fit(images, target)
+    assert model.n_iter_ == len(model.loss_curve_) == 78
+    assert len(model.validation_scores_) == 3
+    assert model.history_[-1]["epoch"] == 78
+    rates = TrainingCurveDisplay.from_estimator(model).learning_rate
+    assert len(rates) == 78
+    assert np.flatnonzero(np.isnan(rates)).tolist() == [40, 41, 42]
+
+
+def test_a_call_that_fails_after_many_leaves_the_curve(small, images, target):
+    """Catches a loss that was appended before the call failed."""
+    model = small()
+    for _ in range(40):
+        model.partial_fit(images[:20], target[:20], classes=CLASSES)
+    curve = list(model.loss_curve_)
+    with pytest.raises(ValueError, match="diverged"):
+        model.set_params(learning_rate=1e30).partial_fit(images, target)
+    assert model.loss_curve_ == curve
+    assert model.n_iter_ == model.history_[-1]["epoch"] == 40
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", Adagrad])
+def test_fit_leaves_no_moments_of_the_optimizer(small, images, target, optimizer):
+    """Catches a pickle of three times the weights; and another model after it is loaded.
+
+    Calls of partial_fit go on with the moments, so the second call adds them.
+    """
+    model = small(conv_channels=(32, 64), optimizer=optimizer).fit(images, target)
+    state = model.net_.module_.state_dict().values()
+    weights = sum(value.numel() * value.element_size() for value in state)
+    assert len(pickle.dumps(model)) < 1.3 * weights or optimizer is Adagrad
+    loaded = pickle.loads(pickle.dumps(model))
+    for one in (model, loaded):
+        one.partial_fit(images, target)
+    assert_array_equal(model.predict_proba(images), loaded.predict_proba(images))
+    assert len(pickle.dumps(model)) > 1.8 * weights
+    again = pickle.loads(pickle.dumps(model))
+    for one in (model, again):
+        one.partial_fit(images, target)
+    assert_array_equal(model.predict_proba(images), again.predict_proba(images))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"early_stopping": True}, {"augment": RandomFlip()}])
+def test_a_pickle_is_little_more_than_the_weights(images, target, parameters):
+    """The default network, its early stopping and its augmentation. Catches copies of weights."""
+    model = CNNClassifier(max_epochs=2, validation_fraction=0.2, random_state=0, **parameters)
+    model.fit(images, target)
+    state = model.net_.module_.state_dict().values()
+    weights = sum(value.numel() * value.element_size() for value in state)
+    assert weights < len(pickle.dumps(model)) < 1.2 * weights

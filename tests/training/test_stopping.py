@@ -11,6 +11,7 @@ from skorch.history import History
 from torch import nn
 
 from sklearn_cnn.training.net import StopTraining
+from sklearn_cnn.training.recipe import LearningRateSchedule, cosine
 from sklearn_cnn.training.seeding import draw_seed
 from sklearn_cnn.training.split import split_validation
 from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
@@ -24,10 +25,11 @@ def run(epochs, patience=10, tol=0.0):
     Returns the number of epochs run, and the number of the one whose weights were restored.
     """
     net = SimpleNamespace(history=History(), module_=nn.Linear(1, 1, bias=False))
-    callback = ValidationScore(patience, tol).initialize()
+    callback = ValidationScore(patience, tol, LearningRateSchedule("constant", 1.0, 1)).initialize()
     for number, (score, loss) in enumerate(epochs, start=1):
         net.history.new_epoch()
         net.history.record("valid_loss", loss)
+        net.history.record("train_batch_count", 1)
         nn.init.constant_(net.module_.weight, number)
         callback.on_epoch_begin(net)
         shares = {"sample_weight": torch.tensor([score, 1 - score], dtype=torch.float64)}
@@ -122,13 +124,60 @@ def test_validation_loss_is_that_of_the_weights_at_the_epochs_end(small, bars):
     assert classifier.history_[-1, "valid_loss"] == pytest.approx(by_hand, rel=1e-5)
 
 
+def stalled(small, bars, **parameters):
+    """Fit with tol=1: the first score counts, none after it. Return rates, in parts of 0.004."""
+    options = {"early_stopping": True, "tol": 1.0, "n_iter_no_change": 1, "batch_size": 200}
+    classifier = small(**{**options, **parameters}).fit(*bars)
+    assert classifier.n_iter_ == len(classifier.validation_scores_)
+    return np.array(classifier.history_[:, "learning_rate"]) / 0.004
+
+
 @pytest.mark.parametrize("n_iter_no_change", [1, 3])
 def test_a_score_that_cannot_rise_stops_training(small, bars, n_iter_no_change):
-    """tol=1: the first score counts, none after it. Catches an ignored parameter."""
-    classifier = small(
-        early_stopping=True, n_iter_no_change=n_iter_no_change, tol=1.0, max_epochs=30
-    ).fit(*bars)
-    assert classifier.n_iter_ == len(classifier.validation_scores_) == 1 + n_iter_no_change
+    """A constant rate has nothing to bring down. Catches an ignored parameter."""
+    options = {"n_iter_no_change": n_iter_no_change, "schedule": "constant", "max_epochs": 30}
+    assert_array_equal(stalled(small, bars, **options), np.ones(1 + n_iter_no_change))
+
+
+@pytest.mark.parametrize("n_iter_no_change", [1, 3])
+def test_the_rate_falls_to_zero_before_training_stops(small, bars, n_iter_no_change):
+    """Patience of 1 or 3 ends at epoch 2 or 4 of 20; then the rate falls in 6 epochs, by hand.
+
+    Catches a schedule that is cut off at its height, which costs accuracy.
+    """
+    options = {"n_iter_no_change": n_iter_no_change, "schedule": "cosine", "max_epochs": 20}
+    rates, n = stalled(small, bars, **options), 1 + n_iter_no_change
+    assert len(rates) == n + 6
+    assert_allclose(rates[:n], [cosine((k + 0.5) / 20) for k in range(n)])
+    assert_allclose(rates[n:], [rates[n - 1] * cosine((k + 0.5) / 6) for k in range(6)])
+
+
+def test_training_does_not_stop_while_the_rate_climbs(small, bars):
+    """Epoch 6 of 20 ends the climb; 6 more cool down. Catches a stop at a rate of nearly zero.
+
+    A score may stall at first, as that of a rare class does.
+    """
+    rates = stalled(small, bars, max_epochs=20)
+    assert len(rates) == 12
+    assert rates.argmax() == 5
+    assert (np.diff(rates[5:]) < 0).all()
+    assert rates[-1] < 0.05
+
+
+def test_training_that_cools_down_ends_with_its_last_epoch(small, bars):
+    """Patience ends at epoch 9 of 10, with one left. Catches more epochs than max_epochs."""
+    rates = stalled(small, bars, max_epochs=10, n_iter_no_change=8, schedule="cosine")
+    assert len(rates) == 10
+    assert rates[-1] == pytest.approx(rates[-2] / 2)
+    at_the_end = stalled(small, bars, max_epochs=10, n_iter_no_change=9, schedule="cosine")
+    assert_allclose(at_the_end, [cosine((k + 0.5) / 10) for k in range(10)])
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2, 3])
+def test_the_shortest_trainings_stop_early_too(small, bars, max_epochs):
+    """Catches a share of the epochs that is rounded to none."""
+    rates = stalled(small, bars, max_epochs=max_epochs, schedule="cosine")
+    assert len(rates) == max_epochs
 
 
 def test_without_early_stopping_there_are_no_scores(small, bars):
