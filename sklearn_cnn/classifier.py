@@ -87,8 +87,9 @@ class CNNClassifier(
         How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
         A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
         dtype of ``X`` (float32 behind a zoom, rotation or shear), and keeps the range of its
-        values; what it draws from torch's own generators is seeded. Images held out for
-        validation, and images to predict, stay as they are.
+        values; what it draws from torch's own generators is seeded. One that draws once for all
+        that it gets, as transforms of torchvision do, is called on one image at a time. Images held
+        out for validation, and images to predict, stay as they are.
     optimizer : str or callable, default="adamw"
         What updates the weights. "sgd" has a Nesterov momentum of 0.9, and wants a larger
         ``learning_rate``; "adam", "rmsprop" and other names mean the class of ``torch.optim`` with

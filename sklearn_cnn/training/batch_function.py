@@ -1,16 +1,61 @@
 """A function of the user's among the augmentations, and what is checked of its batches."""
 
+import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklearn_cnn.training.seeding import isolated_rng
 
 FACTOR = 20
 """A batch whose values spread so many times less, or more, than before is of another scale."""
 
+SEEDS = 4
+"""Draws in which an image is looked for that depends on the others of its batch."""
+
+REPEATS = 8
+"""Times that it must do so, since a function may draw from generators that are not seeded."""
+
+
+class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Note whether a function draws for each image of a batch, or once for several.
+
+    Parameters
+    ----------
+    n_images : int
+        Images of the batch.
+    """
+
+    def __init__(self, n_images: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n_images = n_images
+        self.is_once = False
+        self.is_permutation = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation of torch, and look at the shape of what it drew."""
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            drawn = result[0] if isinstance(result, tuple) else result
+            self.is_once |= not self._is_for_each(tuple(drawn.shape))
+            self.is_permutation |= "randperm" in str(func)
+        return result
+
+    def _is_for_each(self, shape: tuple[int, ...]) -> bool:
+        if not shape:
+            return self.n_images == 1
+        is_last = len(shape) <= 2 and shape[-1] % self.n_images == 0
+        return shape[0] == self.n_images or is_last
+
 
 class BatchFunction:
     """Call a function on batches of pixels; look at its first batch closely.
+
+    A function that draws once for all images that it gets is called on one image at a time.
 
     Parameters
     ----------
@@ -24,6 +69,7 @@ class BatchFunction:
         self.function = function
         self.name = name
         self.is_first = True
+        self.is_one_by_one = self.may_mix = False
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the changed batch.
@@ -40,21 +86,45 @@ class BatchFunction:
         Raises
         ------
         TypeError, ValueError
-            If the function returns something else than a batch of the same shape, or, in the first
-            batch, values that are not finite or of another scale.
+            If the function returns something else than a batch of the same shape, makes an image of
+            several, or, in the first batch, values that are not finite or of another scale.
         """
         kind = f"{pixels.dtype} of shape {tuple(pixels.shape)}"
         before = _spread(pixels) if self.is_first else None
         try:
-            result = self.function(pixels)
+            if not self.is_one_by_one:
+                results = self._watched(pixels) if self.is_first else [self.function(pixels)]
+            if self.is_one_by_one:
+                results = [self.function(pixels[i : i + 1]) for i in range(len(pixels))]
         except Exception as error:
-            error.add_note(f"Raised by {self.name}, which was given a batch of {kind}.")
+            error.add_note(
+                f"Raised by {self.name}, which was given a batch of {kind}. It gets tensors (n, "
+                "channels, height, width): what takes PIL images or arrays (height, width, "
+                "channels) needs a function around it that converts them, image by image."
+            )
             raise
-        batch = self._check_kind(result, pixels.shape)
+        shape = torch.Size([len(pixels) // len(results), *pixels.shape[1:]])
+        checked = [self._check_kind(result, shape) for result in results]
+        batch = torch.cat(checked) if self.is_one_by_one else checked[0]
         if before is not None:
             self._check_values(batch, before)
+            if self.may_mix and _mixes(deepcopy(self.function), pixels):
+                raise ValueError(
+                    f"{self.name} makes an image of several, as mixup and CutMix do, and its label "
+                    "would be that of one of them. Leave out what mixes images."
+                )
             self.is_first = False
         return batch
+
+    def _watched(self, pixels: torch.Tensor) -> list[Any]:
+        """Call the function on its first batch, and note how it draws."""
+        generators = random.getstate(), str(np.random.get_state())  # noqa: NPY002
+        with Draws(len(pixels)) as draws:
+            results = [self.function(pixels)]
+        is_other = generators != (random.getstate(), str(np.random.get_state()))  # noqa: NPY002
+        self.is_one_by_one = draws.is_once or is_other
+        self.may_mix = self.is_one_by_one or draws.is_permutation
+        return results
 
     def _check_kind(self, result: Any, shape: torch.Size) -> torch.Tensor:
         if not isinstance(result, torch.Tensor):
@@ -89,3 +159,52 @@ class BatchFunction:
 
 def _spread(pixels: torch.Tensor) -> float:
     return float(pixels.float().std(correction=0))
+
+
+def _mixes(function: Any, pixels: torch.Tensor) -> bool:
+    """Tell whether an image depends on the others of its batch.
+
+    The function is tried on two batches of noise that share their first image. One that cannot
+    take them is none that is known to mix.
+    """
+    batch, other = _batches_of_noise(pixels)
+    tolerance = 1e-3 * _spread(batch)
+
+    def first_of(images: torch.Tensor, seed: int) -> torch.Tensor:
+        with isolated_rng(seed, pixels.device):
+            first: torch.Tensor = function(images.clone())[0].double()
+        return first
+
+    def all_equal(results: list[torch.Tensor]) -> bool:
+        first, *others = results
+        return all(torch.allclose(first, each, 1e-3, tolerance) for each in others)
+
+    try:
+        for seed in range(SEEDS):
+            if not all_equal([first_of(batch, seed), first_of(other, seed)]):
+                ones = [first_of(batch, seed) for _ in range(REPEATS)]
+                twos = [first_of(other, seed) for _ in range(REPEATS)]
+                if all_equal(ones) and all_equal(twos) and not all_equal([ones[0], twos[0]]):
+                    return True
+    except Exception:
+        return False
+    return False
+
+
+def _batches_of_noise(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make two batches like some pixels, which share their first image.
+
+    The others have the same values in both, in other places, so that only what mixes images tells
+    the two from each other, and no statistic of a batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    low, high = float(pixels.min()), float(pixels.max())
+    shape = (3, *pixels.shape[1:])
+    noise = torch.rand(shape, generator=generator, dtype=torch.float64)
+    noise = low + noise * (max(high - low, 1.0) if high - low < 1e-6 else high - low)
+    if not pixels.is_floating_point():
+        noise = noise.round()
+    shared, *others = noise.to(pixels.dtype).to(pixels.device)
+    moved = [image.roll((1, 1), (1, 2)) for image in others]
+    batches = (torch.stack([shared, one, two]) for one, two in (others, moved))
+    return next(batches), next(batches)
