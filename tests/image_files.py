@@ -70,3 +70,41 @@ def png(width, height, bits, colour_type, rows, *, before=b"", after=b"", interl
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)
     parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), before]
     return b"".join([*parts, chunk(b"IDAT", zlib.compress(rows)), after, chunk(b"IEND")])
+
+
+def tiff(entries, data=b"", *, order="<", big=False, following=0):
+    """A TIFF or BigTIFF file of one page.
+
+    ``entries`` are tuples of tag, type and value: one number or several, or the bytes of the field.
+    Offsets into ``data``, which stands after the header, begin at 8 or, in BigTIFF, at 16.
+    """
+    start = 16 if big else 8
+    sizes = {1: "B", 3: "H", 4: "I", 16: "Q"}
+    count, number, field = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    directory = start + len(data) + len(data) % 2
+    beyond = directory + struct.calcsize(count) + len(entries) * (4 + 2 * field) + field
+    rows, outside = [], b""
+    for tag, kind, value, *n in entries:
+        if not isinstance(value, bytes):
+            values = value if isinstance(value, tuple) else (value,)
+            n = n or [len(values)]
+            value = struct.pack(f"{order}{len(values)}{sizes[kind]}", *values)
+        if len(value) > field:
+            where, outside = beyond + len(outside), outside + value
+            value = struct.pack(order + ("Q" if big else "I"), where)
+        rows.append(struct.pack(order + number, tag, kind, *n) + value.ljust(field, b"\0"))
+    header = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    header += (
+        struct.pack(order + "HHQ", 8, 0, directory) if big else struct.pack(order + "I", directory)
+    )
+    end = struct.pack(order + ("Q" if big else "I"), following)
+    body = data + bytes(len(data) % 2) + struct.pack(order + count, len(rows)) + b"".join(rows)
+    return header + body + end + outside
+
+
+def riff(chunks, claimed=None):
+    """A WebP file of chunks: tuples of a name and its bytes."""
+    body = b"WEBP" + b"".join(
+        name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for name, data in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(body) if claimed is None else claimed) + body

@@ -9,6 +9,7 @@ before anything is decoded; and what is wrong with a file becomes one error,
 import errno
 import io
 import os
+import re
 import stat
 import sys
 import threading
@@ -32,7 +33,6 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
     features,
 )
@@ -56,7 +56,15 @@ from sklearn_cnn.images.levels import (
     to_shares,
 )
 from sklearn_cnn.images.reading import Reading
-from sklearn_cnn.images.structure import SHRINKABLE, read_jpeg_frame
+from sklearn_cnn.images.structure import (
+    SHRINKABLE,
+    describe_jpeg_frame,
+    orientation_as_exif,
+    read_gif_size,
+    read_jpeg_frame,
+    read_orientation,
+    strip,
+)
 
 FORMATS = tuple(
     str(plugin.format)
@@ -109,6 +117,9 @@ _SWAPPED = (
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue, as Pillow has it."""
+
+_CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)
+"""What Pillow says of a file that ends too early."""
 
 _sharing = threading.Lock()
 
@@ -322,18 +333,39 @@ def _open_image(content: bytes) -> Image.Image:
     """Read the header."""
     if not content:
         raise UnreadableImage("it is empty")
+    content, exif, xmp = strip(content)
     if is_tiff(content) and (reason := describe_raw_or_deep(content)) is not None:
         raise UnreadableImage(reason)
-    file = io.BytesIO(content)
-    try:
-        return (is_heif(content) and _open_heif(file)) or Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError:
-        raise UnreadableImage(
-            describe_content(content)
-            or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged"
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImage(f"its header asks for too many pixels: {error}") from None
+    if (size := read_gif_size(content)) is not None:
+        _check_pixel_count(*size)
+    image = (is_heif(content) and _open_heif(io.BytesIO(content))) or _open_plugin(content)
+    if not is_tiff(content):  # which Pillow turns upright itself
+        exif, xmp = image.info.pop("exif", exif), image.info.pop("xmp", xmp)
+        if (orientation := read_orientation(exif, xmp)) != 1:
+            image.info["exif"] = orientation_as_exif(orientation)
+    return image
+
+
+def _open_plugin(content: bytes) -> Image.Image:
+    """Do as Image.open, which warns of sizes and of metadata without a name."""
+    for name in FORMATS:
+        plugin, accept = Image.OPEN[name]
+        if accept is None or accept(content[:16]) is not True:
+            continue
+        try:
+            return plugin(io.BytesIO(content), "")
+        except MemoryError:
+            raise
+        except Image.DecompressionBombError:
+            reason = "its header asks for too many pixels; make it smaller first"
+            raise UnreadableImage(reason) from None
+        except Exception:  # what plugins raise on damaged headers is not documented
+            break
+    raise UnreadableImage(
+        describe_jpeg_frame(content)
+        or describe_content(content)
+        or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged"
+    )
 
 
 def _open_heif(file: BinaryIO) -> Image.Image | None:
@@ -372,7 +404,7 @@ def _has_more_pages(image: Image.Image, content: bytes) -> bool:
     if not isinstance(image, GifImagePlugin.GifImageFile):
         return bool(getattr(image, "is_animated", False))
     try:
-        with Image.open(io.BytesIO(content), formats=["GIF"]) as other:  # which has to move on
+        with _open_image(content) as other:  # which has to move on
             return bool(getattr(other, "is_animated", False))
     except Exception:  # damage after the first frame
         return False
@@ -467,7 +499,7 @@ def _finish(
         depth = None
     elif _rawmode(image) in _SWAPPED and image.info.get("compression") != "raw":
         _reset_rawmode(image, _SWAPPED[_rawmode(image)])  # libtiff has turned the bytes already
-    image.load()
+    _load(image, content)
     upright = _UPRIGHT.get(_orientation(image))
     if depth is not None:
         values = np.asarray(image)
@@ -483,6 +515,22 @@ def _finish(
     return _fill_deep_frame(values, reading, notes, upright=upright)
 
 
+def _load(image: Image.Image, content: bytes | None) -> None:
+    """Decode an opened image; of one that was opened from a content, say in words what is wrong."""
+    try:
+        image.load()
+    except Exception as error:
+        is_ours = not isinstance(error, MemoryError) and getattr(error, "errno", None) is None
+        if content is None or not is_ours:
+            raise
+        reason = describe_jpeg_frame(content)
+        if reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
+            reason = "it ends before its pixels do; copy or download it again"
+        raise UnreadableImage(
+            reason or "its pixels are damaged; copy or download it again"
+        ) from error
+
+
 def _load_sixteen_bits(image: Image.Image, low_bytes: str, content: bytes) -> np.ndarray:
     """Decode colour of 16 bits, or gray with alpha, of which Pillow gives eight bits at a time.
 
@@ -492,15 +540,15 @@ def _load_sixteen_bits(image: Image.Image, low_bytes: str, content: bytes) -> np
     """
     if low_bytes == "RGBA":
         _reset_rawmode(image, low_bytes)
-        image.load()
+        _load(image, content)
         return np.asarray(image).copy().view(">u2").astype(np.uint16)
     if low_bytes == "planes":
         return _load_planes(image, content)
-    image.load()
+    _load(image, content)
     values = np.asarray(image).astype(np.uint16) << 8
-    with Image.open(io.BytesIO(content), formats=FORMATS) as again:
+    with _open_image(content) as again:
         _reset_rawmode(again, low_bytes)
-        again.load()
+        _load(again, content)
         values |= np.asarray(again)
     return values
 

@@ -216,6 +216,7 @@ _COMPRESSIONS = {2: "CCITT", 3: "fax", 4: "fax", 5: "LZW", 6: "old JPEG", 7: "JP
 _COLOURS = {0: "gray, white is zero", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr",
             8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "of a camera's sensor",
             32844: "LogL", 32845: "LogLuv", 34892: "of a camera's sensor"}  # fmt: skip
+_RARE = {32809, 34676, 34677, 50001}  # ThunderScan, LogLuv, WebP: only some builds of Pillow
 _REDUCED_OR_MASK = 1 | 4
 _MOST_PAGES = 1000
 
@@ -298,8 +299,8 @@ def describe_raw_or_deep(content: bytes) -> str | None:
     is_preview = page.get(_SUBFILE, (0,))[0] & 1 and _SUB_IFDS in page
     if _DNG in page or is_preview or content[8:10] == b"CR":
         return f"it is a raw file of a camera; {RAW}"
-    is_big_endian_big = content[:4] == b"MM\0+"
-    if is_big_endian_big or page.get(_SAMPLES, (1,))[0] > 6 or page.get(_DEPTH, (1,))[0] > 1:
+    is_odd = content[:4] == b"MM\0+" or page.get(_COMPRESSION, (1,))[0] in _RARE
+    if is_odd or page.get(_SAMPLES, (1,))[0] > 6 or page.get(_DEPTH, (1,))[0] > 1:
         return describe_tiff(content)
     return None
 

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import chunk, jpeg, riff, segment, tiff
 from PIL import Image, ImageFile
 
 from sklearn_cnn import ImageReader
 from sklearn_cnn.images import decode as decoder
+from sklearn_cnn.images import fast_jpeg
 from sklearn_cnn.images.decode import UnreadableImage, decode
 from sklearn_cnn.images.reading import Reading
 
@@ -151,10 +154,216 @@ def test_an_opened_bomb_is_refused(picture, monkeypatch):
             decode(image, READING)
 
 
-def test_a_bomb_is_refused_where_warnings_are_errors(picture):
-    """Would catch Pillow's own warning, which is raised for what is somewhat too large."""
-    with pytest.raises(UnreadableImage, match="its header asks for too many pixels"):
-        decode(bomb(picture, "PNG", 13_000), READING)
+@pytest.mark.parametrize("name", sorted({*decoder.FORMATS} - {"JPEG"}))  # which is shrunk
+def test_a_bomb_is_refused_without_a_warning(picture, name):
+    """Would catch Pillow's own warning, which names no file, of what is somewhat too large."""
+    with pytest.raises(UnreadableImage, match="it has 13000 x 13000 pixels, more than the 89,478"):
+        decode(bomb(picture, name, 13_000), READING)
+
+
+def sides_of_png(content):
+    """A PNG file with more in it than pixels, sound, damaged or huge."""
+    end = content.index(b"IDAT") - 4
+    head, tail = content[:end], content[end:]
+    text = b"Comment\0\0" + zlib.compress(b"x" * (3 << 20))
+    for name, side in {
+        "a text of 3 MB": chunk(b"zTXt", text),
+        "a text of 3 MB in UTF-8": chunk(b"iTXt", b"Comment\0\1\0\0\0" + text[9:]),
+        "a hundred texts": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 999_999)) * 100,
+        "a text of a wrong checksum": chunk(b"tEXt", b"Comment\0text", checksum=0),
+        "a text that is cut": chunk(b"zTXt", text[:40]),
+        "a text of an unknown packing": chunk(b"zTXt", b"Comment\0\7text"),
+        "a profile of a wrong checksum": chunk(b"iCCP", b"name\0\0" + text[9:], checksum=1),
+        "a profile of 3 MB": chunk(b"iCCP", b"name\0\0" + text[9:]),
+        "a profile of an unknown packing": chunk(b"iCCP", b"name\0\7text"),
+        "a light level of a wrong checksum": chunk(b"cLLI", bytes(8), checksum=2),
+        "short numbers": b"".join(chunk(x, b"\0") for x in (b"cHRM", b"gAMA", b"pHYs")),
+        "no intent": chunk(b"sRGB"),
+        "EXIF that is none": chunk(b"eXIf", b"II*\0\xff\xff\xff\xff"),
+        "an animation of no frames": chunk(b"acTL", bytes(8)),
+        "an animation twice": chunk(b"acTL", b"\0\0\0\2" + bytes(4)) * 2,
+        "an animation that is cut": chunk(b"acTL", b"\0"),
+        "frames out of order": chunk(b"fcTL", bytes([0, 0, 0, 9]) + bytes(22)),
+        "a chunk of no name": chunk(b"\xff\0\1\2", b"data"),
+    }.items():
+        yield name, head + side + tail
+        if b"acTL" not in side and b"fcTL" not in side:
+            yield f"{name} at the end", content[:-12] + side + content[-12:]
+
+
+def sides_of_jpeg(content):
+    for name, side in {
+        "an empty JFIF segment": segment(0xE0, b"JFIF\0"),
+        "a JFIF segment of one byte": segment(0xE0, b"JFIF\0\1"),
+        "a short Adobe segment": segment(0xEE, b"Adobe"),
+        "EXIF that is none": segment(0xE1, b"Exif\0\0nothing of the kind"),
+        "EXIF that is cut": segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\1"),
+        "EXIF without an end": segment(
+            0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x1a\0\5\0\0\0\1\0\0\xff\xff"
+        ),
+        "a profile of too few parts": segment(0xE2, b"ICC_PROFILE\0\1\7" + bytes(99)),
+        "more pictures that are not there": segment(0xE2, b"MPF\0II*\0\x08\0\0\0\xff\xff"),
+        "settings of Photoshop that are cut": segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4"),
+        "a comment": segment(0xFE, b"\xff\xd8\xff\xc3" * 9999),
+        "a segment of each kind": b"".join(segment(0xE0 + i, bytes(i)) for i in range(16)),
+    }.items():
+        yield name, content[:2] + side + content[2:]
+    jfif = content.index(b"\xff\xe0")
+    yield "no JFIF segment at all", content[:jfif] + content[jfif + 18 :]
+    yield "an empty one alone", content[:2] + segment(0xE0, b"JFIF\0") + content[jfif + 18 :]
+
+
+def sides_of_webp(content):
+    name, length = struct.unpack_from("<4sI", content, 12)
+    picture = [(name, content[20 : 20 + length])]
+    canvas = (WIDTH - 1).to_bytes(3, "little") + (HEIGHT - 1).to_bytes(3, "little")
+    for what, flags, before, after in (
+        ("EXIF that is none", 8, [], [(b"EXIF", b"nothing of the kind")]),
+        ("EXIF that is cut", 8, [], [(b"EXIF", b"II*\0\x08\0\0\0\xff\xff\x12\1")]),
+        ("XMP that is none", 4, [], [(b"XMP ", b"\xff\0")]),
+        ("a profile that is none", 32, [(b"ICCP", b"profile")], []),
+        ("a profile twice", 32, [(b"ICCP", b"profile")] * 2, []),
+        ("sides of which no flag tells", 0, [(b"ICCP", b"p")], [(b"EXIF", b""), (b"XMP ", b"")]),
+        ("flags of which nothing is there", 44, [], []),
+        ("an unknown chunk", 0, [(b"what", b"data")], [(b"what", b"data")]),
+    ):
+        header = (b"VP8X", bytes([flags, 0, 0, 0]) + canvas)
+        yield what, riff([header, *before, *picture, *after])
+    cut = riff([(b"VP8X", bytes([8, 0, 0, 0]) + canvas), *picture, (b"EXIF", bytes(100))])
+    yield "EXIF beyond the end", cut[:-60]
+
+
+def sides_of_tiff(content):
+    with Image.open(io.BytesIO(content)) as image:
+        rows = np.asarray(image.convert("L")).tobytes()
+    for order, big in (("<", False), (">", False), ("<", True)):
+        tags = [(256, 3, WIDTH), (257, 3, HEIGHT), (258, 3, 8), (259, 3, 1), (262, 3, 1)]
+        tags += [(273, 4, 16 if big else 8), (277, 3, 1), (278, 3, HEIGHT), (279, 4, len(rows))]
+        beyond, three = struct.pack(order + ("Q" if big else "I"), 10**6), (1, 2, 3)
+        options = {"order": order, "big": big}
+        for name, more in {
+            "nothing": [],
+            "a profile beyond the end": [(34675, 7, beyond, 5000)],
+            "a text beyond the end": [(270, 2, beyond, 5000)],
+            "an unknown type": [(305, 99, beyond, 1)],
+            "resolutions of three numbers": [(tag, 3, three) for tag in (282, 283, 296)],
+            "EXIF beyond the end": [(34665, 4, 10**6)],
+            "EXIF in the pixels": [(34665, 4, 20)],
+            "a private tag of no length": [(65000, 7, b"", 0)],
+        }.items():
+            yield f"{name} {options}", tiff(tags + more, rows, **options)
+        yield f"pages {options}", tiff(tags, rows, following=10**6, **options)
+        yield f"no end of tags {options}", tiff(tags, rows, **options)[:-1]
+        text = tiff([*tags, (305, 2, b"abc", 3)], rows, **options)
+        yield f"tags that are cut {options}", text[: -14 if big else -9]
+
+
+def sides_of_gif(content):
+    end = content.index(b",", 13 + 768)
+    for name, side in {
+        "a comment": b"!\xfe" + b"\xff" + b"x" * 255 + b"\0",
+        "comments": b"!\xfe\0" * 3,
+        "an application that is none": b"!\xff\x0bNETSCAPE2.0\0",
+        "an unknown block": b"!\x99\2ab\3abc\0",
+        "bytes between the blocks": b"\0\0\0",
+    }.items():
+        yield name, content[:end] + side + content[end:]
+
+
+SIDES = {
+    "PNG": sides_of_png,
+    "JPEG": sides_of_jpeg,
+    "WEBP": sides_of_webp,
+    "TIFF": sides_of_tiff,
+    "GIF": sides_of_gif,
+}
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_what_is_no_pixels_may_be_damaged_or_huge(picture, name, monkeypatch):
+    """Would catch whole pixels that are refused, turned, or warned of for what stands beside them,
+    and files that are read with simplejpeg and not without."""
+    plain = save(picture.convert("L") if name == "TIFF" else picture, name)
+    expected = decode(plain, READING)
+    for route in (fast_jpeg.simplejpeg, None) if name == "JPEG" else (None,):
+        monkeypatch.setattr(fast_jpeg, "simplejpeg", route)
+        for what, content in SIDES[name](plain):
+            assert content != plain
+            pixels = decode(content, READING)
+            np.testing.assert_array_equal(pixels, expected, err_msg=what)
+
+
+REASON = re.compile(
+    r"it ends before its pixels do; copy|its pixels are damaged; copy|it is an? \w+ image"
+    r"|it is no image of the formats|it has \d+ x \d+ pixels|its header asks for too many pixels"
+    r"|its pixels have 32 bits|it is a video|it is a raw file"
+    r"|it holds nothing but"
+)
+"""How what is wrong with a file's content may begin, in words of our own."""
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_reasons_are_in_plain_words(picture, kind, caplog):
+    """Would catch "decoder error -2", "broken data stream" and other words of a decoder."""
+    content, rng, reasons = make_file(picture, kind), np.random.default_rng(0), set()
+    for number in range(120):
+        damaged = bytearray(content)
+        if number % 3 == 0:
+            del damaged[int(rng.integers(len(content))) :]
+        for place in rng.integers(len(damaged), size=8) if number % 3 and damaged else ():
+            damaged[min(place, place // number + 8)] ^= int(rng.integers(1, 256))
+        try:
+            decode(bytes(damaged), READING)
+        except UnreadableImage as error:
+            reasons.add(str(error))
+    assert reasons
+    assert [reason for reason in reasons if not REASON.match(reason)] == []
+    assert caplog.records == []
+
+
+def test_what_a_file_lacks_is_told_from_what_is_wrong_with_it(picture):
+    """Would catch one reason for all, or an unusual kind that is called damaged."""
+    for content, reason in (
+        (save(picture, "PNG")[:-300], "it ends before its pixels do; copy or download it again"),
+        (save(picture, "BMP")[:-300], "it ends before its pixels do; copy or download it again"),
+        (save(picture, "JPEG")[:-300], "it ends before its pixels do; copy or download it again"),
+        (jpeg(8, 8, bits=12), "it is a JPEG image of 12 bits a sample, and 8 are read"),
+        (jpeg(8, 8, sampling=((1, 1),) * 2), "it is a JPEG image of 2 channels, and 1, 3 or 4"),
+        (jpeg(8, 8, 0xC5), r"it is a JPEG image of a rare kind \(SOF5\), and is not read"),
+        (jpeg(8, 8, 0xC3, bits=16), "it is a JPEG image of 16 bits a sample, and 8 are read"),
+        (
+            b"BM" + save(picture, "BMP")[2:14] + b"\x42" + bytes(99),
+            "it is a BMP image, but its hea",
+        ),
+    ):
+        with pytest.raises(UnreadableImage, match=f"^{reason}"):
+            decode(content, READING)
+
+
+def test_nothing_is_written_to_standard_error_of_kinds_that_cannot_be_read(capfd, caplog):
+    """Would catch libtiff's own lines, and records that logging prints where nobody listens."""
+    tags = [
+        (256, 3, 4),
+        (257, 3, 4),
+        (258, 3, 8),
+        (262, 3, 1),
+        (273, 4, 8),
+        (278, 3, 4),
+        (279, 4, 16),
+    ]
+    for more in (
+        [(259, 3, 50001), (277, 3, 1)],  # WebP
+        [(259, 3, 34676), (277, 3, 1)],  # LogLuv
+        [(259, 3, 34887), (277, 3, 1)],  # LERC
+        [(259, 3, 1), (277, 3, 13)],
+        [(259, 3, 1), (277, 4, 10**9)],
+        [(259, 3, 1), (277, 4, 10**9), (305, 2, b"\xff" * 4, 999)],  # beyond the end
+    ):
+        content = tiff(sorted(tags + more), bytes(16))
+        with pytest.raises(UnreadableImage, match="it is a TIFF image that Pillow cannot read"):
+            decode(content, READING)
+    assert capfd.readouterr().err == ""
+    assert caplog.records == []
 
 
 def test_the_cap_lies_where_pillow_begins_to_warn():
