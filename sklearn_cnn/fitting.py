@@ -41,6 +41,7 @@ from sklearn_cnn.training.train import (
     TrainingPlan,
     train_network,
     warn_after_training,
+    warn_if_long,
     warn_if_nothing_was_learnt,
 )
 
@@ -263,6 +264,7 @@ def train(
         check_augment(estimator.augment),
         estimator.verbose,
     )
+    warn_if_long(net, estimator.layers_, estimator.image_shape_, len(data.training), epochs)
     n_before = net.n_epochs
     losses = estimator.loss_curve_ if n_before else []
     with net.rollback_on_error() if n_before else nullcontext():

@@ -1,16 +1,18 @@
 """One training: assemble the callbacks, isolate the randomness, run the net."""
 
 import warnings
-from math import log
+from math import log, prod
 from typing import Any, NamedTuple
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_cnn.images.augment import Step
+from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.augmentation import BatchAugmentation
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.epoch_tasks import EpochTasks
+from sklearn_cnn.training.hardware.memory import MEMORY_FOR_ACTIVATIONS
 from sklearn_cnn.training.hardware.modes import ordinary_modes, reproducible_arithmetic
 from sklearn_cnn.training.net import Callback, ConvNet
 from sklearn_cnn.training.progress import Progress
@@ -20,6 +22,13 @@ from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
 
 EPOCHS_TO_JUDGE = 5
 """A training of fewer epochs, or one that was stopped, may end before its loss has come down."""
+
+
+LONG_TRAINING = 1e14
+"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
+
+LARGE_IMAGE, LONG_FOR_LARGE = 5e9, 1e12
+"""Multiply-adds of an image from which on a shorter training is warned of: beyond 512 x 512."""
 
 
 class TrainingPlan(NamedTuple):
@@ -117,6 +126,40 @@ def train_network(
         progress.close()
     net.module_.eval()
     return late
+
+
+def warn_if_long(
+    net: ConvNet, layers: tuple[LayerRow, ...], image_shape: tuple[int, ...], n: int, epochs: int
+) -> None:
+    """Warn before a training that takes hours on a CPU, or more memory than most machines spare.
+
+    Parameters
+    ----------
+    net : ConvNet
+        An initialized one.
+    layers : tuple of LayerRow
+        Its layers.
+    image_shape : tuple of int
+        Height, width, channels.
+    n, epochs : int
+        Images to learn from, and how often.
+    """
+    each = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
+    values = sum(prod(layer.output_shape) for layer in layers)
+    n_bytes = 3 * values * next(net.module_.buffers()).dtype.itemsize
+    total = float(each) * n * epochs
+    is_long = total > LONG_TRAINING or (each > LARGE_IMAGE and total > LONG_FOR_LARGE)
+    if torch.device(net.device).type == "cpu" and (is_long or n_bytes > MEMORY_FOR_ACTIVATIONS):
+        height, width, _ = image_shape
+        warnings.warn(
+            f"Training takes about {total:.1e} multiply-adds forward, which may be hours on a CPU: "
+            f"{n} images of {height} x {width}, {each:.1e} each, in up to {epochs} epochs. An "
+            f"image takes {n_bytes / 2**30:.2g} GiB of memory. Make the images smaller, as "
+            "ImageReader(size=(64, 64)) does, lower max_epochs, or begin layers with a Conv of "
+            "stride 2 or 4.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int) -> None:
