@@ -84,9 +84,9 @@ def load_image_folder(
         "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
         says which files to load, and their labels; a path that is not found from the working
         folder is looked for in ``container_path``. Paths in it are relative to
-        ``container_path``, else to the table's folder, else to the working folder, and must lie in
-        ``container_path``; they may lack the ending. None loads all images without labels, to
-        predict them.
+        ``container_path``, else to the table's folder, the working folder or the folder around
+        ``container_path``, and must lie in ``container_path``; they may lack the ending. None
+        loads all images without labels, to predict them.
     columns : (path column, label column) or None, default=None
         Columns of the table, by name or position. None takes "path" and "label", other usual names
         ("filename", "image_id", "class", "diagnosis", ...), or the two columns that there are.

@@ -37,15 +37,16 @@ class Locator:
         self.options = replace(options, extensions=self._endings)
         here = os.path.abspath(folder)
         self._roots = list(dict.fromkeys([here, os.path.realpath(folder)]))
-        bases = [here, *([] if beside is None else [os.path.abspath(beside)]), os.path.abspath("")]
-        self._bases = list(dict.fromkeys(bases))
+        bases = [here, beside or here, "", os.path.dirname(here)]
+        self._bases = list(dict.fromkeys(map(os.path.abspath, bases)))
         self._listed: dict[str, Names] = {}
         self._without_links: set[str] = set()
 
     def find(self, name: str) -> tuple[str, str | None]:
         """Return the path of a file, and what is wrong with it if anything.
 
-        A name is relative to the folder, else to that of the table, else to the working folder.
+        A name is relative to the folder, else to that of the table, else to the working folder,
+        else to the folder around it, so that it begins with the folder's own name.
 
         Raises
         ------

@@ -363,6 +363,21 @@ def test_an_image_in_two_classes_by_a_link_is_told(pets):
     )
 
 
+def test_a_link_in_a_class_to_the_folder_above_ends(pets, tmp_path):
+    """Would catch dogs that become cats, by a link back to the folder of all classes; and another
+    choice than the first name of two links to one folder."""
+    touch(tmp_path / "out", "5.png")
+    (pets / "cat" / "up").symlink_to(pets)
+    (pets / "all").symlink_to(".")
+    for name in ("b", "a", "c"):
+        (pets / "dog" / name).symlink_to(tmp_path / "out")
+    found = load_image_folder(pets, follow_links=True)
+    assert names_of(found.data, pets) == [*IN_ORDER, "dog/a/5.png"]
+    assert found.labels.tolist() == ["cat", "cat", "cat", "dog", "dog"]
+    listed = load_image_folder(pets, labels=None, follow_links=True)
+    assert names_of(listed.data, pets) == names_of(found.data, pets)
+
+
 def test_a_link_that_leads_nowhere_cannot_be_read(pets):
     (pets / "cat" / "9.png").symlink_to(pets / "gone")
     text = f"{str(pets / 'cat' / '9.png')!r}: the symbolic link leads nowhere"
