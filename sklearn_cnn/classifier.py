@@ -301,6 +301,12 @@ class CNNClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what scikit-learn's callbacks keep in an estimator while it is fitted."""
+        of_a_fit = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in of_a_fit}
+
     def __sklearn_clone__(self) -> "CNNClassifier":
         """Clone, with copies of the callback objects that share what they hold."""
         bare = copy(self)

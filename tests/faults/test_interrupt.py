@@ -1,10 +1,16 @@
 """F1 and F2: Ctrl-C ends everything at once; early stopping is no interrupt."""
 
+import re
 import signal
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
+import sklearn
+from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EarlyStopping
 
@@ -92,3 +98,68 @@ def test_ctrl_c_under_skorchs_early_stopping_is_ctrl_c(small, bars):
     model = small(callbacks=[EarlyStopping(monitor="train_loss", sink=noop), PressCtrlC()])
     with pytest.raises(KeyboardInterrupt):
         model.fit(*bars)
+
+
+class InEpoch(Callback):
+    """Ctrl-C in a batch of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_batch_end(self, net, **_):
+        if len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+
+def keep_epochs(path):
+    """The callback of the user guide, as it is printed there."""
+    page = Path(__file__).parents[2] / "docs" / "user_guide" / "watching.md"
+    code = r"```python\n(import os\n.*?)\n\nclassifier ="
+    block = re.search(code, page.read_text(), re.DOTALL)
+    names = {}
+    exec(block[1], names)
+    return names["KeepEpochs"](path)
+
+
+needs_callbacks = pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"),
+    reason="scikit-learn has callbacks since 1.9",
+)
+
+
+@needs_callbacks
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_the_epochs_before_ctrl_c_are_kept(small, bars, tmp_path, early_stopping):
+    """By the callback of the guide. Catches hours that are lost; and the fit is undone as ever."""
+    options = {"schedule": "constant", "early_stopping": early_stopping}
+    model = small(max_epochs=5, callbacks=[InEpoch(3)], **options)
+    model.set_callbacks(keep_epochs(tmp_path / "kept.joblib"))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*bars)
+    assert not hasattr(model, "classes_")
+    kept = joblib.load(tmp_path / "kept.joblib")
+    shorter = small(max_epochs=2, **options).fit(*bars)
+    assert_array_equal(kept.predict_proba(bars[0]), shorter.predict_proba(bars[0]))
+    kept.set_params(callbacks=None, warm_start=True, max_epochs=4).fit(*bars)
+    assert kept.n_iter_ == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.joblib"]
+
+
+@needs_callbacks
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_end_while_an_epoch_is_written_leaves_the_one_before(
+    small, bars, tmp_path, monkeypatch, error
+):
+    """Catches a file that is half written, which skorch's Checkpoint leaves."""
+    synced = []
+
+    def fails_the_second_time(number):
+        synced.append(number)
+        if len(synced) == 2:
+            raise error("on purpose")
+
+    monkeypatch.setattr("os.fsync", fails_the_second_time)
+    model = small(max_epochs=5).set_callbacks(keep_epochs(tmp_path / "kept.joblib"))
+    with pytest.raises(error, match="on purpose"):
+        model.fit(*bars)
+    assert joblib.load(tmp_path / "kept.joblib").n_iter_ == 1

@@ -45,6 +45,35 @@ def test_scores_of_the_last_fit_belong_to_the_last_epochs(small, numbers):
     assert found["validation score"] == ([3, 4, 5], model.validation_scores_)
 
 
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_scores_that_come_with_a_warm_start_belong_to_its_epochs(small, numbers, first):
+    """A fit or partial fit without early stopping, then one with it.
+
+    Catches scores drawn from epoch 1, and a best epoch counted from the second fit's first.
+    """
+    images, y = numbers
+    model = small(max_epochs=2, warm_start=True)
+    if first == "fit":
+        model.fit(images, y)
+    else:
+        for _ in range(2):
+            model.partial_fit(images, y, classes=np.arange(10))
+    model.set_params(early_stopping=True, max_epochs=6, learning_rate=0.03).fit(images, y)
+    display = TrainingCurveDisplay.from_estimator(model)
+    found = curves(display)
+    assert found["training loss"] == (list(range(1, model.n_iter_ + 1)), model.loss_curve_)
+    assert found["validation score"] == (
+        list(range(3, model.n_iter_ + 1)),
+        model.validation_scores_,
+    )
+    best = display.best_epoch
+    assert model.validation_scores_[best - 3] == model.best_validation_score_
+    model.set_params(early_stopping=False, max_epochs=1).fit(images, y)
+    after = TrainingCurveDisplay.from_estimator(model)
+    assert after.validation_score is None
+    assert after.best_epoch is None
+
+
 def test_partial_fits_are_epochs(small, numbers):
     images, y = numbers
     model = small()
