@@ -7,12 +7,13 @@ each channel, whose variance is zero, is normalised by the running statistics wh
 it comes up where a batch, or the piece of it that fits in memory, is one image with maps of 1 x 1.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 MOMENTUM = 0.1
 """Weight of a new batch in the running statistics, from the tenth batch on."""
@@ -49,3 +50,22 @@ class BatchNorm1d(_FromTheFirstBatch, nn.BatchNorm1d):
 def _count_batches_again(norm: Any, _: Any) -> None:
     """Let weights that were loaded say how many batches their statistics have seen."""
     norm.momentum = 1.0
+
+
+def keep_frozen_statistics(network: nn.Module) -> None:
+    """Have the norms of frozen parts normalise by their running statistics, and keep those.
+
+    A norm is frozen if all of its parameters are, and one without parameters if those of the module
+    that holds it are. A network in training stays so in all else.
+    """
+    for norm in _frozen_norms(network, False):
+        norm.eval()
+
+
+def _frozen_norms(module: nn.Module, is_inside: bool) -> Iterator[nn.Module]:
+    weights = list(module.parameters())
+    is_frozen = not any(weight.requires_grad for weight in weights) if weights else is_inside
+    if is_frozen and isinstance(module, _NormBase):
+        yield module
+    for child in module.children():
+        yield from _frozen_norms(child, is_frozen)

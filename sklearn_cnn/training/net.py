@@ -18,6 +18,7 @@ from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from torch import nn
 
+from sklearn_cnn.network.batch_norm import keep_frozen_statistics
 from sklearn_cnn.network.copying import copy_together
 from sklearn_cnn.training.augmentation import BatchAugmentation, Drawn
 from sklearn_cnn.training.batches import (
@@ -35,7 +36,12 @@ from sklearn_cnn.training.parts import Lanes, images_per_part
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
 
 
-OF_ONE_TRAINING = {"lanes_": None, "augmentation_": None}
+OF_ONE_TRAINING: dict[str, Any] = {
+    "lanes_": None,
+    "augmentation_": None,
+    "weights_": [],
+    "frozen_": None,
+}
 """What a net has while it is trained, and no copy of it."""
 
 
@@ -109,6 +115,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
     """Entries of the history that ``forget_calls`` keeps."""
 
     lanes_: Lanes | None = None
+    weights_: list[nn.Parameter]
+    frozen_: list[bool] | None = None
     augmentation_: BatchAugmentation | None = None
     optimizer: Any
     callbacks_: Any
@@ -203,6 +211,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self.shuffler_ = np.random.default_rng(seed)
         self.weight_scale_ = data.scale
         self.augmentation_ = augmentation
+        self.weights_ = list(self.module_.parameters())
         self.notify("on_train_begin", X=data.training, y=None)
         if self.is_cut and images_per_part(self.images_per_pass):
             n_images, n_batches = len(data.training), -(-len(data.training) // self.batch_size)
@@ -223,7 +232,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         finally:
             if self.lanes_ is not None:
                 self.lanes_.close()
-            self.lanes_ = self.augmentation_ = None
+            for name, value in OF_ONE_TRAINING.items():
+                setattr(self, name, value)
         return self._notify_of_end(data)
 
     def notify(self, method_name: str, **arguments: Any) -> None:
@@ -329,8 +339,13 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         """Compute loss and gradients of a batch, in parts that fit in memory."""
-        if not self.module_.training:  # setting it takes as long as a layer of a small network
+        frozen = [not weight.requires_grad for weight in self.weights_]
+        if not self.module_.training or frozen != self.frozen_:
+            # which takes as long as a layer of a small network
             self._set_training(True)
+            keep_frozen_statistics(self.module_)
+        if frozen != self.frozen_:  # a callback may freeze and unfreeze
+            self._note_frozen(frozen)
         inputs, targets = unpack_data(batch)
         pixels, drawn = send(inputs["images"], self.device), list[Drawn]()
         if self.augmentation_ is not None:
@@ -352,6 +367,23 @@ class ConvNet(ClassifierMixin, NeuralNet):
         losses, logits = zip(*run(compute, len(targets)), strict=True)
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(logits)}
 
+    def _note_frozen(self, frozen: list[bool]) -> None:
+        """Have the replicas and the optimizer follow what was frozen and unfrozen."""
+        if all(frozen):
+            raise ValueError(
+                "The network has nothing left to learn: a callback, such as skorch's Freezer, has "
+                "frozen all of its parameters. Leave its last layer, at least, unfrozen."
+            )
+        self.frozen_ = frozen
+        if self.lanes_ is not None:
+            self.lanes_.set_training()
+        for group in self.optimizer_.param_groups:
+            weights, state = group["params"], self.optimizer_.state
+            if group.get("fused") and any("momentum_buffer" in state.get(w, ()) for w in weights):
+                # torch's fused SGD fails on weights that it meets later than others
+                for weight in weights:
+                    state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
+
     def _in_turn(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Compute as many images at once as fit in memory; the gradients add up in the weights."""
         results = []
@@ -363,7 +395,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def _side_by_side(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Compute the parts in the threads there are, and add their gradients in fixed order."""
-        weights = [weight for weight in self.module_.parameters() if weight.requires_grad]
+        weights = [weight for weight in self.weights_ if weight.requires_grad]
 
         def differentiate(network: nn.Module, rows: slice) -> tuple[Any, tuple[Any, ...]]:
             loss, y_pred = compute(network, rows)
@@ -431,6 +463,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     def rollback_on_error(self) -> Iterator[None]:
         """Put all back if training further fails: weights, optimizer, history and callbacks."""
         weights = deepcopy(self.module_.state_dict())
+        learning = [weight.requires_grad for weight in self.module_.parameters()]
         maker, made = self.optimizer, self.optimizer_
         optimizer = deepcopy(made.state_dict())
         n_epochs, callbacks = len(self.history), (self.callbacks, self.callbacks_)
@@ -438,6 +471,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
             yield
         except BaseException:
             self.module_.load_state_dict(weights)
+            for weight, may_learn in zip(self.module_.parameters(), learning, strict=True):
+                weight.requires_grad_(may_learn)
             self.optimizer, self.optimizer_ = maker, made
             self.optimizer_.load_state_dict(optimizer)
             del self.history[n_epochs:]

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklearn_cnn.network.batch_norm import keep_frozen_statistics
 from sklearn_cnn.network.dropout import Dropout
 from sklearn_cnn.training.seeding import derive_seed
 
@@ -65,14 +66,22 @@ class Lanes:
         self.n_parts = -(-largest_batch // size)
         n_lanes = min(LANES, self.n_parts)
         weights = {id(weight): weight for weight in network.parameters()}
-        self.replicas = [deepcopy(network, dict(weights)).train() for _ in range(n_lanes)]
+        self.replicas = [deepcopy(network, dict(weights)) for _ in range(n_lanes)]
         for lane, replica in enumerate(self.replicas):
             _seed_dropout(replica, derive_seed(seed, lane))
         self.has_seen = [False] * n_lanes
+        self.set_training()
         self.n_threads = max(1, min(n_threads, n_lanes, images_per_pass // size))
         self.pool = ThreadPoolExecutor(
             max(1, self.n_threads - 1), initializer=torch.set_num_threads, initargs=(1,)
         )
+
+    def set_training(self) -> None:
+        """Put the replicas into training, with the statistics of frozen parts kept as they are."""
+        if any(self.has_seen):
+            self.merge_statistics()
+        for replica in self.replicas:
+            keep_frozen_statistics(replica.train())
 
     def run(
         self, differentiate: Callable[[nn.Module, slice], tuple[Result, Gradients]], n_images: int
@@ -140,6 +149,8 @@ class Lanes:
         seen = [lane for lane, has_seen in enumerate(self.has_seen) if has_seen]
         norms = [_norms(replica) for replica in self.replicas]
         for mine, *replicas in zip(_norms(self.network), *norms, strict=True):
+            if not replicas[0].training:
+                continue  # it belongs to a frozen part
             for name, value in mine.named_buffers():
                 stacked = torch.stack([replicas[lane].get_buffer(name) for lane in seen])
                 merged = stacked.mean(dim=0) if value.is_floating_point() else stacked.amax(dim=0)

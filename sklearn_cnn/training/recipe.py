@@ -113,13 +113,14 @@ def make_optimizer(
         If the callable makes no optimizer of groups of parameters, or sets what is a parameter.
     """
     cls, options = _read_optimizer(optimizer)
-    trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
+    # frozen ones too: they have no gradient, so that nothing changes them until they are unfrozen
+    weights = [p for _, p in parameters if p.is_floating_point() or p.is_complex()]
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in weights if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if not groups:
+    if not any(weight.requires_grad for weight in weights):
         raise ValueError(
             "The network has nothing to learn: no parameter of the module that layers returned "
             "requires a gradient. Leave its last layer, at least, unfrozen."

@@ -125,13 +125,16 @@ def test_the_names_mean_adamw_and_nesterov_sgd():
     assert (group["momentum"], group["nesterov"]) == (0.9, True)
 
 
-def test_frozen_parameters_are_left_out_and_empty_groups_too():
-    """Catches updates of frozen weights, and torch's error for an empty group."""
+def test_frozen_parameters_are_there_to_be_unfrozen_and_empty_groups_are_left_out():
+    """Catches an unfrozen parameter that no optimizer knows, torch's error for an empty group."""
     net = network()
     for parameter in net.parameters():
         parameter.requires_grad_(parameter.ndim > 1)
     _, groups = groups_of(net=net)
-    assert [len(group["params"]) for group in groups] == [2]
+    assert [len(group["params"]) for group in groups] == [2, 4]
+    whole_numbers = nn.Parameter(torch.arange(3), requires_grad=False)
+    _, groups = groups_of(net=nn.ParameterList([net[0].weight, whole_numbers]))
+    assert [len(group["params"]) for group in groups] == [1]
 
 
 @pytest.mark.parametrize("wrong", [int, nn.Linear])
