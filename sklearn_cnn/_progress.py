@@ -2,9 +2,13 @@
 
 import os
 import threading
+import warnings
 
-from tqdm.auto import tqdm
-from tqdm.std import TqdmDefaultWriteLock
+from tqdm.std import TqdmDefaultWriteLock, TqdmWarning
+
+with warnings.catch_warnings():  # of a notebook without ipywidgets, where bars are text
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 __all__ = ["tqdm"]
 
