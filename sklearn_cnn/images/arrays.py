@@ -159,9 +159,7 @@ def _as_array(X: Any) -> Any:
         if not _holds_paths(X["data"]):
             raise TypeError(f"X must hold the pixels of images, not {what}: pass its .data.")
         raise TypeError(_SHOW_PIPELINE.format(what=what, paths="folder.data"))
-    if hasattr(X, "detach") and hasattr(X, "cpu"):  # a torch tensor, on whichever device
-        X = X.detach().cpu()
-        return X.float().numpy() if str(X.dtype) == "torch.bfloat16" else X.numpy()
+    X = to_host(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     if hasattr(X, "shape"):
@@ -175,6 +173,22 @@ def _as_array(X: Any) -> Any:
         return np.asarray(X)
     except ValueError as error:
         raise ValueError(_describe_ragged(X)) from error
+
+
+def to_host(values: Any) -> Any:
+    """Return a tensor, or an array of the array API, as NumPy's from whichever device."""
+    if hasattr(values, "detach") and hasattr(values, "cpu"):  # torch's
+        values = values.detach().cpu()
+        is_short = str(values.dtype) == "torch.bfloat16"
+        return values.float().numpy() if is_short else values.resolve_neg().numpy()
+    if hasattr(values, "__array_namespace__") and hasattr(values, "__dlpack__"):
+        if hasattr(values, "get"):  # CuPy's
+            return values.get()
+        try:
+            return np.asarray(values)
+        except (TypeError, RuntimeError):  # on another device
+            return np.from_dlpack(values, device="cpu", copy=True)
+    return values
 
 
 def _holds_paths(X: Any) -> bool:

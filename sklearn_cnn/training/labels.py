@@ -1,6 +1,6 @@
 """Labels become class numbers, and the two kinds of weight become one."""
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_cnn._compat import _check_sample_weight
+from sklearn_cnn.images.arrays import to_host
 
 
 def check_labels(y: Any, name: str) -> np.ndarray:
@@ -34,6 +35,7 @@ def check_labels(y: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
+    y = _as_numpy(y)
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) > 2:
         raise ValueError(
@@ -45,15 +47,76 @@ def check_labels(y: Any, name: str) -> np.ndarray:
             f"y must hold one label an image, in shape (n,). Got shape {shape}, with a single 1 a "
             "row: pass y.argmax(axis=1), or the labels themselves."
         )
-    labels: np.ndarray = column_or_1d(y, warn=True)
+    labels: np.ndarray = _of_one_type(column_or_1d(y, warn=True))
     assert_all_finite(labels, input_name="y")
-    if labels.dtype.kind == "O" and len({isinstance(label, str) for label in labels}) > 1:
-        raise ValueError(
-            "y must hold labels of one type, but some are text and some are not. Make text of all "
-            "of them: [str(label) for label in y]."
-        )
     check_classification_targets(labels)
     return labels
+
+
+def _as_numpy(y: Any) -> Any:
+    """Return labels as NumPy's, of the same values: scikit-learn makes floats of some types.
+
+    Those are the nullable types of pandas, arrow's, labels on another device, and lists of whole
+    numbers that no type of 64 bits holds.
+    """
+    y = to_host(y)
+    if isinstance(y, (list, tuple)):
+        are_whole = all(isinstance(label, Integral) for label in y)
+        return np.array(y, dtype=object) if are_whole and np.asarray(y).dtype.kind == "f" else y
+    if hasattr(y, "iloc") and len(y.shape) == 2 and y.shape[1] == 1:
+        column = _as_numpy(y.iloc[:, 0])
+        return np.asarray(column)[:, np.newaxis]
+    missing = getattr(y, "null_count", None) if len(getattr(y, "shape", "1")) == 1 else None
+    if missing is not None and (missing() if callable(missing) else missing):
+        raise ValueError(MISSING.format("one of them"))
+    dtype = getattr(y, "dtype", None)
+    if hasattr(y, "isna") and not isinstance(dtype, np.dtype):  # an extension type of pandas
+        _refuse_missing(np.asarray(y.isna()))
+        plain = getattr(dtype, "numpy_dtype", None)
+        return np.asarray(y) if plain is None else y.to_numpy(dtype=plain)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "T":  # NumPy's StringDType
+        return y.astype(object)
+    return y
+
+
+MISSING = "y must hold a label for each image, but {} is missing. Leave out the images without one."
+
+
+def _refuse_missing(missing: np.ndarray) -> None:
+    if missing.any():
+        raise ValueError(MISSING.format(f"y[{int(missing.ravel().argmax())}]"))
+
+
+def _of_one_type(labels: np.ndarray) -> np.ndarray:
+    """Return Python objects that are labels of one type in that type, text as it is."""
+    if labels.dtype.kind != "O":
+        return labels
+    _refuse_missing(
+        np.array(
+            [x is None or type(x).__name__ in ("NAType", "NaTType") for x in labels], dtype=bool
+        )
+    )
+    kinds = {
+        next((kind for kind in (str, bool, Integral, Real) if isinstance(label, kind)), object)
+        for label in (x.item() if isinstance(x, np.generic) else x for x in labels)
+    }
+    if len(kinds) > 1 and (str in kinds or bool in kinds):
+        raise ValueError(
+            f"y must hold labels of one type, but some are {'text' if str in kinds else 'booleans'}"
+            " and some are not. Make text of all of them: [str(label) for label in y]."
+        )
+    if kinds == {bool}:
+        return labels.astype(bool)
+    if kinds == {Integral}:
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= min(labels) and max(labels) <= limits.max:
+                return labels.astype(dtype)
+        raise ValueError(
+            "y holds whole numbers that 64 bits cannot hold. Make text of them: "
+            "[str(label) for label in y]."
+        )
+    return labels.astype(float) if kinds <= {Integral, Real} else labels
 
 
 def _is_one_hot(y: np.ndarray) -> bool:
@@ -74,14 +137,18 @@ def check_weights(sample_weight: Any, X: np.ndarray, y: np.ndarray) -> np.ndarra
     if sample_weight is None:
         return np.ones(len(y))
     weights: np.ndarray = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        to_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True
     )
     if not weights.any():  # scikit-learn says so itself from 1.9 on
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
 
 
-def find_classes(y: np.ndarray) -> np.ndarray:
+def _plain(y: Any) -> np.ndarray:
+    return _of_one_type(np.asarray(_as_numpy(y)))
+
+
+def find_classes(y: Any) -> np.ndarray:
     """Return the sorted classes among labels, or refuse a single one.
 
     Raises
@@ -89,7 +156,7 @@ def find_classes(y: np.ndarray) -> np.ndarray:
     ValueError
         If all labels are the same.
     """
-    classes = np.unique(y)
+    classes = np.unique(_plain(y))
     if len(classes) < 2:
         raise ValueError(
             f"The labels y must hold at least 2 classes to tell apart, but there is only one "
@@ -124,9 +191,9 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
                 "The first call of partial_fit needs classes: the labels of all classes that any "
                 "call will bring, such as classes=np.unique(y)."
             )
-    elif known is not None and not np.array_equal(known, np.unique(classes)):
+    elif known is not None and not np.array_equal(known, np.unique(_plain(classes))):
         raise ValueError(
-            f"classes={np.unique(classes).tolist()} differ from those of the first call of "
+            f"classes={np.unique(_plain(classes)).tolist()} differ from those of the first call of "
             f"partial_fit, {known.tolist()}. Leave them out, or call fit to start anew."
         )
 
@@ -171,6 +238,8 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     if _are_text(y) != _are_text(classes):
         unseen = y
     else:
+        if {y.dtype.kind, classes.dtype.kind} == {"i", "u"}:  # NumPy compares them as floats
+            y, classes = y.astype(object), classes.astype(object)
         numbers = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
         unseen = y[classes[numbers] != y]
     if len(unseen):
@@ -185,7 +254,7 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def _are_text(labels: np.ndarray) -> bool:
     """Whether labels are text, which NumPy would otherwise compare with numbers by their digits."""
-    return labels.dtype.kind in "US" or (
+    return labels.dtype.kind in "UST" or (
         labels.dtype.kind == "O" and any(isinstance(label, str) for label in labels)
     )
 

@@ -1,7 +1,11 @@
 """Labels become class numbers; sample weights and class weights become one weight an image."""
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
+import sklearn
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
@@ -289,3 +293,114 @@ def test_class_weights_count_among_the_images_held_out(small, bars):
     by_hand = (right * weights).sum() / weights.sum()
     assert by_hand != pytest.approx(right.mean(), abs=1e-3)
     assert model.validation_scores_ == [pytest.approx(by_hand)]
+
+
+BIG = 2**53 + 1  # and the next: one number, as floats
+
+
+class OnDevice:
+    """An array of the array API on a device that NumPy does not reach without a copy."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+        self.shape, self.dtype, self.ndim = self.values.shape, "device's", self.values.ndim
+
+    def __array_namespace__(self, **_):
+        raise AttributeError
+
+    def __array__(self, *_, **__):
+        raise TypeError("on another device")
+
+    def __dlpack_device__(self):
+        return self.values.__dlpack_device__()
+
+    def __dlpack__(self, **_):
+        return self.values.__dlpack__()
+
+
+@pytest.mark.parametrize(
+    ("hold", "values", "kind"),
+    [
+        (lambda v: pd.Series(v, dtype="Int64"), [BIG, BIG + 1], "i"),
+        (lambda v: pd.Series(v, dtype="UInt64"), [2**63 + 1, 2**63 + 2], "u"),
+        (lambda v: pd.DataFrame({"y": v}, dtype="Int64").iloc[:, 0], [BIG, BIG + 1], "i"),
+        (lambda v: pd.array(v, dtype="Int64"), [BIG, BIG + 1], "i"),
+        (lambda v: pd.Index(v, dtype="Int64"), [-3, 4], "i"),
+        (lambda v: pd.Series(v, dtype="boolean"), [False, True], "b"),
+        (lambda v: pd.Series(v, dtype="string"), ["a", "b"], "O"),
+        (lambda v: pd.Series(v, dtype="category"), ["a", "b"], "OU"),
+        (lambda v: pd.Series(v, dtype="Int64").astype("category"), [BIG, BIG + 1], "i"),
+        (pl.Series, [BIG, BIG + 1], "i"),
+        (pl.Series, ["a", "b"], "OU"),
+        (torch.tensor, [BIG, BIG + 1], "i"),
+        (OnDevice, [BIG, BIG + 1], "i"),
+        (lambda v: np.array(v, dtype=object), [BIG, BIG + 1], "i"),
+        (lambda v: np.array(v, dtype=object), [False, True], "b"),
+        (lambda v: np.array(v, dtype=object), [2**63 + 1, 2**63 + 2], "u"),
+        (lambda v: np.array(v, dtype="U"), ["a", "b"], "U"),
+        (lambda v: np.array(v, dtype="M8[D]"), ["2020-01-01", "2020-01-02"], "M"),
+        (list, [BIG, BIG + 1], "i"),
+    ],
+)
+def test_labels_of_any_type_come_back_as_they_went_in(hold, values, kind):
+    """Catches nullable labels that became floats, and numbers beyond 2**53 that changed."""
+    y = hold([values[i % 2] for i in range(6)])
+    labels = check_labels(y, "CNNClassifier")
+    classes = find_classes(labels)
+    assert classes.dtype.kind in kind
+    assert classes[encode_labels(labels, classes)].tolist() == labels.tolist()
+    assert [str(label) for label in classes.tolist()] == [str(value) for value in values]
+    np.testing.assert_array_equal(find_classes(hold(values)), classes)  # those of partial_fit
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([1, None, 2], dtype="Int64"),
+        pd.Series([True, None, False], dtype="boolean"),
+        pd.Series(["a", None, "b"], dtype="string"),
+        pd.Series(["a", None, "b"], dtype="category"),
+        pd.Series(["a", None, "b"]),
+        np.array([1, None, 2], dtype=object),
+        np.array(["a", pd.NA, "b"], dtype=object),
+        ["a", None, "b"],
+    ],
+)
+def test_missing_labels_are_refused_in_words(y):
+    """Catches "boolean value of NA is ambiguous"."""
+    with pytest.raises(ValueError, match=r"a label for each image, but y\[1\] is missing"):
+        check_labels(y, "CNNClassifier")
+
+
+def test_missing_labels_of_polars_are_refused_in_words():
+    with pytest.raises(ValueError, match="a label for each image, but one of them is missing"):
+        check_labels(pl.Series([1, None, 2]), "CNNClassifier")
+
+
+def test_numbers_that_no_type_holds_are_refused_with_the_way_out():
+    """Catches whole numbers of 70 bits that become floats, and "Unknown label type"."""
+    for y in ([2**70, 2**70 + 1], [2**63, -1]):
+        with pytest.raises(ValueError, match=r"64 bits cannot hold\. Make text of them"):
+            check_labels(y, "CNNClassifier")
+
+
+def test_booleans_among_numbers_are_refused():
+    with pytest.raises(ValueError, match="some are booleans and some are not"):
+        check_labels(np.array([True, 2, 1], dtype=object), "CNNClassifier")
+
+
+def test_signed_and_unsigned_labels_are_compared_as_numbers():
+    """Catches a label beyond 2**53 that is taken for its neighbour."""
+    classes = np.array([BIG, BIG + 1], dtype=np.uint64)
+    assert encode_labels(np.array([BIG + 1, BIG]), classes).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="not among the classes"):
+        encode_labels(np.array([-1]), classes)
+
+
+def test_labels_and_weights_on_a_device_with_array_api_dispatch(small, bars):
+    """Catches an AttributeError: a tensor's dtype has no kind."""
+    images, y = bars
+    expected = small().fit(images, y, y + 1.0).predict_proba(images)
+    with sklearn.config_context(array_api_dispatch=True):
+        model = small().fit(torch.tensor(images), torch.tensor(y), torch.tensor(y + 1.0))
+        np.testing.assert_array_equal(model.predict_proba(torch.tensor(images)), expected)
