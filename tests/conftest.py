@@ -9,9 +9,6 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # Pictures are drawn into memory, on machines with a screen too.
 os.environ["MPLBACKEND"] = "Agg"
 
-# The suite is about the CPU, on machines with a GPU too.
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +16,33 @@ from sklearn.datasets import load_digits
 
 from sklearn_cnn import CNNClassifier
 
-torch.backends.mps.is_available = lambda: False
+
+def pytest_configure(config):
+    """Hide GPUs: the suite is about the CPU, on machines with one too, but for ``-m gpu``."""
+    config.stash[ON_A_GPU] = on_a_gpu = config.option.markexpr.split()[:1] == ["gpu"]
+    if not on_a_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        torch.backends.mps.is_available = lambda: False
+
+
+ON_A_GPU = pytest.StashKey[bool]()
+
+
+def pytest_runtest_setup(item):
+    """Skip what is about a GPU where there is none, or where it is hidden."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    if not item.config.stash[ON_A_GPU]:
+        pytest.skip("is about a GPU: scripts/test -m gpu")
+    if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        pytest.skip("torch sees no GPU")
+
+
+@pytest.fixture
+def gpu():
+    """The name of the device that tests marked ``gpu`` compute on."""
+    return "cuda" if torch.cuda.is_available() else "mps"
+
 
 # Workers of pytest-xdist share the cores; threads that wait for each other would take them all.
 torch.set_num_threads(

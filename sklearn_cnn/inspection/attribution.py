@@ -36,7 +36,7 @@ def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.nda
     with ordinary_modes(next(network.buffers()).device):
         pixels = _as_input(network, image).requires_grad_()
         (derivative,) = torch.autograd.grad(copy_network(network)(pixels)[0, target], pixels)
-    return derivative[0].abs().amax(dim=0).double().cpu().numpy()
+    return derivative[0].abs().amax(dim=0).cpu().double().numpy()
 
 
 def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: str) -> np.ndarray:
@@ -80,7 +80,7 @@ def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: st
     worth = derivative.mean(dim=(2, 3), keepdim=True)
     heat = torch.relu((worth * maps).sum(dim=1, keepdim=True))
     heat = functional.interpolate(heat, size=image.shape[1:3], mode="bilinear")
-    return heat[0, 0].double().cpu().numpy()
+    return heat[0, 0].cpu().double().numpy()
 
 
 def occlusion(
@@ -146,4 +146,5 @@ def _as_input(network: torch.nn.Module, image: np.ndarray) -> torch.Tensor:
     """Return pixels of shape (1, channels, height, width), as the network takes them."""
     mean = next(network.buffers())
     pixels = torch.from_numpy(np.array(image, dtype=np.float64)).permute(0, 3, 1, 2)
-    return pixels.to(mean.device, mean.dtype).contiguous(memory_format=torch.channels_last)
+    pixels = pixels.to(mean.dtype).to(mean.device)  # in this order: MPS has no float64
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -133,5 +133,6 @@ def _interpolate(pixels: torch.Tensor, maps: AffineMaps) -> torch.Tensor:
     # functional.grid_sample counts from -1, the first pixel of a side, to 1, the last
     half = [max(side - 1, 1) / 2 for side in (width, height)]
     grid = torch.stack([old_x / half[0], old_y / half[1]], dim=3).to(pixels.dtype)
-    sampled = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=True)
+    # as padding_mode="border" does, which MPS has not had before torch 2.13
+    sampled = functional.grid_sample(pixels, grid.clamp(-1, 1), align_corners=True)
     return sampled.contiguous(memory_format=torch.channels_last)

@@ -38,7 +38,8 @@ class Boxes(NamedTuple):
         top, bottom, left, right = (edge[:, None, None] for edge in self)
         inside = (top <= y) & (y < bottom) & (left <= x) & (x < right)
         is_exact = pixels.dtype in (torch.uint8, torch.bool, torch.float32, torch.float16)
-        wide = pixels.float() if is_exact else pixels.double()
+        has_double = pixels.device.type != "mps"
+        wide = pixels.float() if is_exact or not has_double else pixels.double()
         colour = wide.mean(dim=(2, 3), keepdim=True)
         if not pixels.is_floating_point():
             colour = colour.round()

@@ -172,7 +172,7 @@ def _mixes(function: Any, pixels: torch.Tensor) -> bool:
 
     def first_of(images: torch.Tensor, seed: int) -> torch.Tensor:
         with isolated_rng(seed, pixels.device):
-            first: torch.Tensor = function(images.clone())[0].double()
+            first: torch.Tensor = function(images.clone())[0].cpu().double()
         return first
 
     def all_equal(results: list[torch.Tensor]) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sklearn_cnn.training.hardware.device import send
-from sklearn_cnn.training.hardware.memory import lies_on
+from sklearn_cnn.training.hardware.memory import is_out_of_memory, lies_on
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 """({"images": (n, channels, height, width), "sample_weight": (n,)}, class numbers (n,))."""
@@ -103,9 +103,15 @@ class ImagesOnDevice(Dataset):
 
 
 def placed(dataset: ImageDataset, device: torch.device) -> ImageDataset | ImagesOnDevice:
-    """Return a data set in the memory of a device, where it is to lie there; else itself."""
-    n_bytes = len(dataset) * dataset.images[:1].nbytes
-    return ImagesOnDevice(dataset, device) if lies_on(device, n_bytes) else dataset
+    """Return a data set in the memory of a device, if it is to lie there and fits; else itself."""
+    n_bytes = len(dataset) * as_pixels(dataset.images[:1].copy()).nbytes  # once widened
+    if lies_on(device, n_bytes):
+        try:
+            return ImagesOnDevice(dataset, device)
+        except RuntimeError as error:  # memory that was free a moment ago, or is in pieces
+            if not is_out_of_memory(error):
+                raise
+    return dataset
 
 
 class PlainImages(Dataset):

@@ -14,6 +14,7 @@ from torch import nn
 from sklearn_cnn.network.layer_outputs import LayerOutputs
 from sklearn_cnn.training.batches import as_pixels
 from sklearn_cnn.training.hardware.device import send
+from sklearn_cnn.training.hardware.memory import is_out_of_memory
 from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.hardware.threads import one_thread
 
@@ -132,8 +133,8 @@ def _in_turn(
             try:
                 outputs = _chunk_outputs(network, images[start : start + chunk], chunk, device)
                 chunks.append([output.to(wait_on) for output in outputs])
-            except torch.OutOfMemoryError:
-                if chunk == 1:
+            except RuntimeError as error:
+                if chunk == 1 or not is_out_of_memory(error):
                     raise
                 chunk = -(-chunk // 2)
                 continue

@@ -15,19 +15,19 @@ IMAGES.flags.writeable = False
 class Network(nn.Module):
     """Runs out of memory above some images at once, as a GPU does; notes how many it is given."""
 
-    def __init__(self, most, error=torch.OutOfMemoryError):
+    def __init__(self, most, error=torch.OutOfMemoryError, text="CUDA out of memory"):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.layers = nn.Sequential(
                 nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3)
             )
-        self.most, self.error, self.sizes = most, error, []
+        self.most, self.error, self.text, self.sizes = most, error, text, []
 
     def forward(self, pixels):
         self.sizes.append(len(pixels))
         if len(pixels) > self.most:
-            raise self.error("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            raise self.error(f"{self.text}. Tried to allocate 20.00 GiB.")
         return self.layers(pixels.float() / 255)
 
 
@@ -101,6 +101,14 @@ def test_other_errors_pass_through_at_once(error):
         predict_logits(broken, IMAGES, 16)
     assert caught.type is error
     assert broken.sizes == [16]
+
+
+def test_memory_that_runs_out_on_mps():
+    """It raises a RuntimeError, and says so in words alone."""
+    small = network(5, error=RuntimeError, text="MPS backend out of memory")
+    logits = predict_logits(small, IMAGES, 16)
+    assert small.sizes[:3] == [16, 8, 4]
+    assert_allclose(logits, predict_logits(network(1000), IMAGES, 16), atol=1e-5)
 
 
 def test_the_next_prediction_begins_with_a_whole_chunk():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from torch.nn import functional
 
 from sklearn_cnn import RandomFlip, RandomRotation, RandomShear, RandomShift, RandomZoom
 from sklearn_cnn.training.affine import AffineMaps, draw_maps
@@ -363,3 +364,25 @@ def test_some_of_the_maps():
     part = slice(3, 7)
     assert torch.equal(maps.take(part).apply(pixels[part]), maps.apply(pixels)[part])
     assert maps.take(part).is_whole
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sides", [(1, 1), (1, 7), (2, 2), (8, 6), (33, 20)])
+def test_positions_beyond_the_edge_as_torchs_border_gives_them(monkeypatch, dtype, sides):
+    """MPS has had no padding_mode="border" before torch 2.13. Equal bit for bit."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand((50, 3, *sides), generator=generator, dtype=dtype) * 255
+    maps = draw_maps(RandomRotation(170), pixels.shape, generator)
+    maps = maps.then(draw_maps(RandomZoom(0.9), pixels.shape, generator))
+    maps = maps.then(draw_maps(RandomShift(0.9), pixels.shape, generator))
+    found, sample = maps.apply(pixels), functional.grid_sample
+    grids = []
+    monkeypatch.setattr(
+        functional, "grid_sample", lambda *a, **k: grids.append(a[1]) or sample(*a, **k)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "clamp", lambda values, *_: values)
+        maps.apply(pixels)
+    assert (grids[0].abs() > 1).any()
+    expected = sample(pixels, grids[0], padding_mode="border", align_corners=True)
+    assert torch.equal(found, expected)

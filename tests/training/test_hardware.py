@@ -1,5 +1,8 @@
 """Devices by name, images by memory, and torch's threads as they were found."""
 
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +14,11 @@ from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.hardware import memory
 from sklearn_cnn.training.hardware.device import resolve_device
 from sklearn_cnn.training.hardware.memory import images_per_pass
-from sklearn_cnn.training.hardware.modes import reproducible_arithmetic
+from sklearn_cnn.training.hardware.modes import (
+    SharedSettings,
+    ordinary_modes,
+    reproducible_arithmetic,
+)
 from sklearn_cnn.training.hardware.precision import weights_dtype
 from sklearn_cnn.training.start import fit_to_machine
 
@@ -198,3 +205,85 @@ def test_only_the_cpu_is_held_to_one_thread(three_threads, kind):
 def test_the_memory_is_two_gibibytes():
     """The numbers above rest on it."""
     assert memory.MEMORY_FOR_ACTIVATIONS == 2**31
+
+
+class Flags:
+    """Settings of a process, as torch has them."""
+
+    tf32, benchmark = "user's", True
+
+
+@pytest.mark.parametrize("first_out", ["the first in", "the last in"])
+def test_settings_are_restored_by_the_last_of_those_inside(first_out):
+    """Catches a thread that puts back what another has set: the user's setting was lost for good,
+    or a thread computed without its own."""
+    flags = Flags()
+    shared = SharedSettings(lambda: [(flags, "tf32", "off"), (flags, "benchmark", False)])
+    entered, leave = [threading.Event() for _ in "ab"], [threading.Event() for _ in "ab"]
+
+    def compute(number):
+        with shared.held():
+            entered[number].set()
+            assert leave[number].wait(20)
+            return flags.tf32, flags.benchmark
+
+    order = (0, 1) if first_out == "the first in" else (1, 0)
+    with ThreadPoolExecutor(2) as pool:
+        threads = []
+        for number in (0, 1):
+            threads.append(pool.submit(compute, number))
+            assert entered[number].wait(20)
+        for number in order:
+            assert (flags.tf32, flags.benchmark) == ("off", False)
+            leave[number].set()
+            assert threads[number].result() == ("off", False)
+    assert (flags.tf32, flags.benchmark) == ("user's", True)
+
+
+def test_settings_come_back_after_an_error_and_are_read_anew():
+    """Also where the user changes them between two uses."""
+    flags = Flags()
+    shared = SharedSettings(lambda: [(flags, "tf32", "off")])
+
+    def fail():
+        with shared.held(), shared.held():
+            assert flags.tf32 == "off"
+            raise RuntimeError("on purpose")
+
+    for setting in ("user's", "another"):
+        flags.tf32 = setting
+        with pytest.raises(RuntimeError, match="on purpose"):
+            fail()
+        assert flags.tf32 == setting
+
+
+@pytest.mark.skipif(not hasattr(cudnn, "conv"), reason="torch had other names before 2.9")
+def test_many_threads_with_the_settings_of_torch():
+    """TF32, as threads that predict on a GPU switch it."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+
+    def compute(_):
+        with ordinary_modes(torch.device("cuda")):
+            return matmul.fp32_precision
+
+    try:
+        with warnings.catch_warnings(), ThreadPoolExecutor(16) as pool:
+            warnings.simplefilter("ignore")  # of autocast: there is no CUDA here
+            assert set(pool.map(compute, range(400))) == {"ieee"}
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)."), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_errors_that_say_that_a_gpu_is_out_of_memory(error, expected):
+    assert memory.is_out_of_memory(error) is expected

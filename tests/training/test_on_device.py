@@ -143,8 +143,36 @@ def test_what_is_counted_is_the_rows_that_are_used(monkeypatch):
     host = dataset(np.zeros((10, 4, 5, 3)), np.array([1, 5, 6]))
     assert placed(host, CPU) is host
     assert asked == [(CPU, 3 * 60 * 8)]
+    for dtype, n_bytes in (("uint8", 1), ("uint16", 4), ("uint32", 8), (">i2", 2)):
+        asked.clear()
+        placed(dataset(np.zeros((10, 4, 5, 3), dtype)), CPU)
+        assert asked == [(CPU, 10 * 60 * n_bytes)]  # once widened to what torch computes with
     monkeypatch.setattr(batches, "lies_on", lambda *_: True)
     assert isinstance(placed(host, CPU), ImagesOnDevice)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), False),
+        (RuntimeError("MPS backend out of memory"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+    ],
+)
+def test_images_that_do_not_fit_after_all_come_in_batches(monkeypatch, error, passes):
+    """Memory is in pieces, or taken meanwhile. Catches a fit that fails where it need not."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(batches, "lies_on", lambda *_: True)
+    monkeypatch.setattr(batches, "ImagesOnDevice", fail)
+    host = dataset(np.zeros((10, 4, 5, 3)))
+    if passes:
+        with pytest.raises(RuntimeError, match="device-side"):
+            placed(host, CPU)
+    else:
+        assert placed(host, CPU) is host
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,8 @@ def lies_on(device: torch.device, n_bytes: int) -> bool:
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return n_bytes <= SHARE_OF_FREE_MEMORY * free
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether a GPU ran out of memory; on MPS it says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)

@@ -1,6 +1,8 @@
 """torch's modes and settings while a network computes, and as they were found afterwards."""
 
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -21,12 +23,12 @@ def ordinary_modes(device: torch.device) -> Iterator[None]:
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast(device.type, enabled=False),
-        _whole_float32() if device.type == "cuda" else nullcontext(),
+        _whole_float32.held() if device.type == "cuda" else nullcontext(),
     ):
         yield
 
 
-def _settings_of_float32() -> list[tuple[Any, str, Any]]:
+def _settings_of_float32() -> list[Any]:
     """Return where torch keeps them, by what name, and what they must be."""
     if hasattr(cudnn, "conv"):  # since torch 2.9, which refuses a mix of these and the older ones
         holders = (cuda.matmul, cudnn.conv, cudnn.rnn)
@@ -34,17 +36,70 @@ def _settings_of_float32() -> list[tuple[Any, str, Any]]:
     return [(cuda.matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
 
 
-@contextmanager
-def _whole_float32() -> Iterator[None]:
-    settings = _settings_of_float32()
-    before = [getattr(holder, name) for holder, name, _ in settings]
-    try:
-        for holder, name, value in settings:
-            setattr(holder, name, value)
-        yield
-    finally:
-        for (holder, name, _), value in zip(settings, before, strict=True):
-            setattr(holder, name, value)
+Setting = tuple[Any, str, Any]
+"""What holds a setting of torch, its name there, and the value that it must have."""
+
+
+class SharedSettings:
+    """Settings of the whole process: the first one inside sets them, the last one restores them.
+
+    Threads that each put back what they found would leave the settings of another in place.
+
+    Parameters
+    ----------
+    find : callable () -> list of (holder, name, value)
+        The settings.
+    """
+
+    def __init__(self, find: Callable[[], list[Setting]]) -> None:
+        self.find = find
+        self.found: list[Setting] = []
+        self.n_inside = 0
+        self.lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the settings while inside."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        with self.lock:
+            if self.n_inside == 0:
+                wanted = self.find()
+                self.found = [(holder, name, getattr(holder, name)) for holder, name, _ in wanted]
+                _set(wanted)
+            self.n_inside += 1
+
+    def _leave(self) -> None:
+        with self.lock:
+            self.n_inside -= 1
+            if self.n_inside <= 0:
+                self.n_inside = 0
+                _set(self.found)
+
+    def _forget(self) -> None:
+        """Begin anew in a forked child, where other threads do not exist."""
+        self.lock = threading.Lock()
+        if self.n_inside:
+            self.n_inside = 0
+            _set(self.found)
+
+
+def _set(settings: list[Setting]) -> None:
+    for holder, name, value in settings:
+        setattr(holder, name, value)
+
+
+_whole_float32 = SharedSettings(_settings_of_float32)
+_deterministic_cudnn = SharedSettings(
+    lambda: [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+)
 
 
 def reproducible_arithmetic(device: torch.device) -> AbstractContextManager[None]:
@@ -56,14 +111,4 @@ def reproducible_arithmetic(device: torch.device) -> AbstractContextManager[None
     """
     if device.type == "cpu":
         return one_thread()
-    return _deterministic_cudnn() if device.type == "cuda" else nullcontext()
-
-
-@contextmanager
-def _deterministic_cudnn() -> Iterator[None]:
-    settings = cudnn.deterministic, cudnn.benchmark
-    try:
-        cudnn.deterministic, cudnn.benchmark = True, False
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = settings
+    return _deterministic_cudnn.held() if device.type == "cuda" else nullcontext()
