@@ -14,7 +14,11 @@ from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.layout import Layout
 from sklearn_cnn.images.scale import PixelScale
 from sklearn_cnn.network.table import LayerRow
-from sklearn_cnn.parameters import PARAMETER_CONSTRAINTS, copy_callbacks
+from sklearn_cnn.parameters import (
+    PARAMETER_CONSTRAINTS,
+    copy_callbacks,
+    set_callback_parameter,
+)
 from sklearn_cnn.predicting import PredictionMixin
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.examples import divide_examples
@@ -300,6 +304,26 @@ class CNNClassifier(
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
+
+    def set_params(self, **params: Any) -> "CNNClassifier":
+        """Set parameters, those of callbacks included.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name; ``callbacks__NAME__PARAMETER`` is one of a callback object, where
+            ``NAME`` comes from its pair (name, object), or is that of its class.
+
+        Returns
+        -------
+        self : CNNClassifier
+            The estimator itself.
+        """
+        of_callbacks = {key: params.pop(key) for key in [*params] if key.startswith("callbacks__")}
+        super().set_params(**params)
+        for key, value in of_callbacks.items():
+            set_callback_parameter(self.callbacks, key, value)
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what scikit-learn's callbacks keep in an estimator while it is fitted."""

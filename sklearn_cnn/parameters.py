@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_cnn._choices import did_you_mean
 from sklearn_cnn._compat import Interval, StrOptions
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
 from sklearn_cnn.training.hardware.precision import WEIGHTS
@@ -99,3 +100,36 @@ def copy_callbacks(callbacks: Any) -> Any:
     if isinstance(callbacks, list | tuple):
         return type(callbacks)(copy_callbacks(item) for item in callbacks)
     return copy(callbacks) if isinstance(callbacks, Callback) else callbacks
+
+
+def set_callback_parameter(callbacks: Any, key: str, value: Any) -> None:
+    """Set one parameter of one of the callback objects of a ``callbacks`` parameter.
+
+    Parameters
+    ----------
+    callbacks : sequence or None
+    key : str
+        As ``callbacks__NAME__PARAMETER``.
+    value : object
+
+    Raises
+    ------
+    ValueError
+        If there is no callback object of that name, or it has no such parameter.
+    """
+    pairs = [
+        item if isinstance(item, tuple) else (type(item).__name__, item) for item in callbacks or ()
+    ]
+    settable = {
+        f"callbacks__{name}__{parameter}": (callback, parameter)
+        for name, callback in pairs
+        if isinstance(callback, Callback)
+        for parameter in callback.get_params(deep=False)
+    }
+    if key not in settable:
+        raise ValueError(
+            f"Invalid parameter {key!r} for the callbacks {callbacks!r}. Those of callback objects "
+            f"are: {', '.join(settable) or 'none'}.{did_you_mean(key, settable)}"
+        )
+    callback, parameter = settable[key]
+    callback.set_params(**{parameter: value})

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "images": {"_choices", "_compat", "_counts", "_progress", "images"},
     "network": {"_choices", "_counts", "network"},
     "training": {"_choices", "_compat", "_progress", "images", "network", "training"},
-    "parameters": {"_compat", "images", "network", "training"},
+    "parameters": {"_choices", "_compat", "images", "network", "training"},
     "fitting": {"_compat", "images", "network", "training", "parameters"},
     "predicting": {"training", "fitting"},
     "features": {"_choices", "_compat", "network", "training", "fitting"},

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -69,7 +69,7 @@ class BatchAugmentation:
         self.steps = [
             step
             if isinstance(step, Augmentation)
-            else BatchFunction(deepcopy(step), f"augment[{i}]" if len(steps) > 1 else "augment")
+            else _as_batch_function(step, f"augment[{i}]" if len(steps) > 1 else "augment")
             for i, step in enumerate(steps)
         ]
         self.generator = torch.Generator(device).manual_seed(derive_seed(seed, STREAM))
@@ -122,6 +122,16 @@ class BatchAugmentation:
         for each in drawn:
             pixels = each.take(rows).apply(pixels)
         return pixels
+
+
+def _as_batch_function(step: Any, name: str) -> BatchFunction:
+    try:
+        return BatchFunction(deepcopy(step), name)
+    except Exception as error:
+        raise TypeError(
+            f"{name} cannot be copied, as every fit does, so that no state goes from one to the "
+            f"next: {error}. Use a function that refers to what cannot be copied: it is not copied."
+        ) from error
 
 
 def _draw_boxes(step: RandomErasing, shape: torch.Size, generator: torch.Generator) -> Boxes:

@@ -108,6 +108,7 @@ def train_network(
     if plan.epoch_tasks is not None:
         callbacks.append(plan.epoch_tasks)
     net.verbose = plan.verbose
+    net.lr, net.max_epochs = plan.learning_rate, plan.epochs  # which loggers of skorch write down
     device, n_threads = torch.device(net.device), torch.get_num_threads()
     try:
         with isolated_rng(seed, device), reproducible_arithmetic(device), ordinary_modes(device):

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import threading
 from math import sqrt
 
 import numpy as np
@@ -509,3 +510,20 @@ def test_shifts_help_where_test_images_are_shifted(digits):
         ).fit(X[:600], digits.target[:600])
         scores.append(model.score(moved, digits.target[600:]))
     assert scores[1] > scores[0] + 0.15
+
+
+def test_a_callable_that_cannot_be_copied_is_refused_with_the_way_out(small, bars):
+    """Catches "cannot pickle '_thread.lock' object", which names no parameter."""
+
+    class Locked:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __call__(self, batch):
+            with self.lock:
+                return batch.flip(3)
+
+    locked = Locked()
+    with pytest.raises(TypeError, match=r"augment cannot be copied, .*lock.* Use a function that"):
+        small(augment=locked).fit(*bars)
+    small(augment=lambda batch: locked(batch), max_epochs=1).fit(*bars)

@@ -480,3 +480,47 @@ def test_a_callback_that_fails_before_says_which_and_when(small, bars, hook, whe
     assert note.startswith("Raised by the callback 'Breaks' ")
     assert re.search(where, note)
     assert not hasattr(model, "net_")
+
+
+def test_parameters_of_callbacks_are_set_and_searched(small, bars):
+    """By the name of the pair, or of the class. Catches 'list' object has no attribute."""
+    stopping = EarlyStopping("train_loss", patience=5)
+    model = small(callbacks=[("stop", stopping), EpochScoring("accuracy", on_train=True)])
+    assert model.set_params(callbacks__stop__patience=1, max_epochs=2) is model
+    assert (stopping.patience, model.max_epochs) == (1, 2)
+    model.set_params(callbacks__EpochScoring__name="train_accuracy", callbacks__stop__threshold=9)
+    grid = {"callbacks__stop__patience": [1, 2], "callbacks__stop__threshold_mode": ["abs"]}
+    search = GridSearchCV(model.set_params(max_epochs=9), grid, cv=2).fit(*bars)
+    assert stopping.patience == 1
+    assert search.best_estimator_.n_iter_ == 1 + search.best_params_["callbacks__stop__patience"]
+    assert len(search.best_estimator_.history_[:, "train_accuracy"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("callbacks__stop__patiense", "callbacks__stop__patience"),
+        ("callbacks__stopp__patience", "callbacks__stop__patience"),
+        ("callbacks__stop", "callbacks__stop__sink"),
+        ("callbacks__timer__x", None),
+    ],
+)
+def test_a_parameter_that_no_callback_has_is_refused(small, key, meant):
+    model = small(callbacks=[("stop", EarlyStopping()), ("timer", EpochTimer)])
+    with pytest.raises(ValueError, match=f"Invalid parameter '{key}' for the callbacks") as caught:
+        model.set_params(**{key: 3})
+    assert (f"Did you mean {meant!r}?" in str(caught.value)) == (meant is not None)
+    with pytest.raises(ValueError, match=r"Those of callback objects are: none\."):
+        small().set_params(**{key: 3})
+
+
+def test_loggers_write_down_the_rate_and_the_epochs(small, bars):
+    """skorch's NeptuneLogger reads them of the net. Catches skorch's own defaults, 0.01 and 10."""
+    seen = []
+
+    class Log(Callback):
+        def on_train_begin(self, net, **_):
+            seen.append((net.lr, net.max_epochs, net.batch_size))
+
+    small(learning_rate=0.25, max_epochs=2, batch_size=50, callbacks=[Log()]).fit(*bars)
+    assert seen == [(0.25, 2, 50)]
