@@ -2,6 +2,7 @@
 
 import pickle
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.history import History
+from torch import optim
 from torch.optim import SGD, Adagrad
 
 from sklearn_cnn import CNNClassifier, RandomFlip, TrainingCurveDisplay
@@ -346,3 +348,26 @@ def test_a_pickle_is_little_more_than_the_weights(images, target, parameters):
     state = model.net_.module_.state_dict().values()
     weights = sum(value.numel() * value.element_size() for value in state)
     assert weights < len(pickle.dumps(model)) < 1.2 * weights
+
+
+def n_steps(classifier):
+    """How many steps the optimizer has taken."""
+    states = classifier.net_.optimizer_.state.values()
+    return {int(state["step"]) for state in states}
+
+
+def test_another_optimizer_between_two_calls_begins_anew(small, images, target):
+    """Catches the first one kept for ever, and moments of one handed to another."""
+    classifier = small(batch_size=100).partial_fit(images, target, classes=np.arange(10))
+    classifier.partial_fit(images, target)
+    assert n_steps(classifier) == {4}
+    for optimizer in (optim.RMSprop, "adam", partial(optim.Adam, betas=(0.5, 0.9))):
+        classifier.set_params(optimizer=optimizer).partial_fit(images, target)
+        assert n_steps(classifier) == {2}
+    assert classifier.net_.optimizer_.param_groups[0]["betas"] == (0.5, 0.9)
+    classifier.set_params(weight_decay=0.5).partial_fit(images, target)
+    assert n_steps(classifier) == {2}
+    assert classifier.net_.optimizer_.param_groups[0]["weight_decay"] == 0.5
+    classifier.set_params(learning_rate=0.5).partial_fit(images, target)
+    assert n_steps(classifier) == {4}
+    assert classifier.net_.optimizer_.param_groups[0]["lr"] == 0.5

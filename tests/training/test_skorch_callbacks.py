@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score, get_scorer, log_loss, roc_auc_score
@@ -312,7 +313,9 @@ def test_folds_and_searches_fill_what_the_callbacks_hold(small, bars, search):
     collect = Collect([])
     model = small(callbacks=[collect, EarlyStopping("train_loss")], max_epochs=2)
     if search:
-        GridSearchCV(model, {"pooling": ["max", "mean"]}, cv=2, refit=False).fit(*bars)
+        grid = {"pooling": ["max", "mean"]}
+        with parallel_config("threading", n_jobs=2):
+            GridSearchCV(model, grid, cv=2, refit=False).fit(*bars)
     else:
         cross_val_score(model, *bars, cv=4)
     assert len(collect.losses) == 8

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 from torch import optim
 
 from sklearn_cnn import Flatten
@@ -180,3 +181,26 @@ def test_a_failed_refit_with_another_optimizer_leaves_no_trace(small, images, ta
         failed.set_params(optimizer="sgd", learning_rate=1e30, batch_size=50).fit(images, target)
     failed.set_params(**untouched.get_params())
     assert failed.fit(images, target).loss_curve_ == untouched.fit(images, target).loss_curve_
+
+
+class NoteSteps(Callback):
+    """Note how many steps the optimizer has taken at the end of each epoch."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_epoch_end(self, net, **_):
+        self.steps.append({int(state["step"]) for state in net.optimizer_.state.values()})
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_every_warm_start_has_a_new_optimizer(small, images, target, schedule):
+    """Catches moments of the last fit, and its last learning rate, in the next one."""
+    noted = NoteSteps()
+    classifier = small(warm_start=True, schedule=schedule, callbacks=[noted], batch_size=100)
+    for n_fits in range(1, 4):
+        classifier.fit(images, target)
+        assert classifier.n_iter_ == 3 * n_fits
+    assert noted.steps == [{2}, {4}, {6}] * 3
+    rates = classifier.history_[:, "learning_rate"]
+    assert rates[:3] == rates[3:6] == rates[6:]
