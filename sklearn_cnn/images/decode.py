@@ -333,9 +333,9 @@ def _open_image(content: bytes) -> Image.Image:
     """Read the header."""
     if not content:
         raise UnreadableImage("it is empty")
-    content, exif, xmp = strip(content)
     if is_tiff(content) and (reason := describe_raw_or_deep(content)) is not None:
         raise UnreadableImage(reason)
+    content, exif, xmp = strip(content)
     if (size := read_gif_size(content)) is not None:
         _check_pixel_count(*size)
     image = (is_heif(content) and _open_heif(io.BytesIO(content))) or _open_plugin(content)

@@ -115,7 +115,7 @@ def describe_content(content: bytes) -> str | None:
     """Say what a file is and what to do about it, or None where its bytes tell nothing."""
     if not content.strip(b"\0"):
         return f"it holds nothing but {len(content):,} zero bytes; copy or download it again"
-    if is_tiff(content):
+    if is_tiff(content) and content[128:132] != b"DICM":  # before which a TIFF header may stand
         return describe_tiff(content)
     found = _brand(content) or _container(content) or _marked_up(content)
     if found is None:
@@ -206,7 +206,7 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 25
 _DESCRIPTION, _SAMPLES, _SUB_IFDS, _FORMAT, _DEPTH, _DNG = 270, 277, 330, 339, 32997, 50706
 _READ = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _SAMPLES,
          _SUB_IFDS, _FORMAT, _DEPTH, _DNG}  # fmt: skip
-_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _KINDS = {1: "unsigned integers", 2: "signed integers", 3: "floating-point numbers",
           4: "values of no stated type", 5: "complex integers", 6: "complex numbers"}  # fmt: skip
 _COMPRESSIONS = {2: "CCITT", 3: "fax", 4: "fax", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "Deflate",
@@ -252,7 +252,8 @@ def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
             for _ in range(min(n_entries, 4096)):
                 tag, kind, number, field = struct.unpack_from(order + entry, content, place)
                 if tag in _READ and kind in _TYPES:
-                    page[tag] = _values(content, order, pointer, kind, min(number, 1024), field)
+                    with suppress(struct.error):  # of one that points out of the file
+                        page[tag] = _values(content, order, pointer, kind, min(number, 1024), field)
                 place += struct.calcsize(order + entry)
             (place,) = struct.unpack_from(order + pointer, content, place)
             yield page
@@ -299,6 +300,8 @@ def describe_raw_or_deep(content: bytes) -> str | None:
     is_preview = page.get(_SUBFILE, (0,))[0] & 1 and _SUB_IFDS in page
     if _DNG in page or is_preview or content[8:10] == b"CR":
         return f"it is a raw file of a camera; {RAW}"
+    if not page.get(_WIDTH):
+        return describe_content(content)
     is_odd = content[:4] == b"MM\0+" or page.get(_COMPRESSION, (1,))[0] in _RARE
     if is_odd or page.get(_SAMPLES, (1,))[0] > 6 or page.get(_DEPTH, (1,))[0] > 1:
         return describe_tiff(content)

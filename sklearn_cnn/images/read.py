@@ -155,8 +155,9 @@ class ImageBatch:
                 )
 
     def describe_remedy(self) -> str:
-        """Say what to do about files that cannot be read; nothing about images and arrays."""
-        if not any(isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems):
+        """Say what to do about files that Pillow cannot read; nothing about images and arrays."""
+        are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)
+        if self.reading.decoder is not None or not any(are_paths):
             return ""
         return "\nload_image_folder(..., on_error='skip') leaves out files that are damaged."
 

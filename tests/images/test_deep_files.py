@@ -164,6 +164,14 @@ def test_colour_and_alpha_of_16_bits_in_png_are_kept_exactly(colour_type, n_chan
     )
 
 
+def test_colour_of_16_bits_beside_a_damaged_chunk():
+    """Would catch a second decoding, of the low bytes, that trips over what the first left out."""
+    pixels = levels("u2", 65536, 3)
+    content = png(pixels, 2)
+    damaged = content[:33] + struct.pack(">I4s", 3, b"tEXt") + b"a\0b" + bytes(4) + content[33:]
+    np.testing.assert_array_equal(read(damaged, "RGB"), pixels)
+
+
 def test_a_transparent_colour_of_16_bits():
     """Would catch a colour compared with eight of its bits, of which many pixels have the same."""
     pixels = np.full((HEIGHT, WIDTH, 3), 1000, dtype=np.uint16)

@@ -77,6 +77,10 @@ OTHERS = {
         bytes(128) + b"DICM" + bytes(20),
         r"a DICOM file; .*decoder=\.\.\.\) that calls pydicom",
     ),
+    "DICOM after a TIFF header": (
+        (b"II*\0\x54\0\0\0" + bytes(120)) + b"DICM" + bytes(range(200)),
+        "a DICOM file",
+    ),
     "ICO": (b"\0\0\1\0\1\0" + bytes(16), r"a Windows icon \(ICO\)"),
     "RAF": (b"FUJIFILMCCD-RAW 0201", "a raw file of a Fujifilm camera .* that calls rawpy"),
     "CR3": (ftyp(b"crx "), "a raw file of a Canon camera"),

@@ -395,8 +395,11 @@ def test_what_goes_wrong_in_a_decoder_is_the_reason_of_that_file(made, reason):
             raise made
         return made
 
-    with pytest.raises(ValueError, match=rf"(?s)1 of 2 images cannot be read:\n  'bad': {reason}"):
+    with pytest.raises(
+        ValueError, match=rf"(?s)1 of 2 images cannot be read:\n  'bad': {reason}"
+    ) as caught:
         ImageReader(2, decoder=decoder).transform(["good", "bad"])
+    assert "load_image_folder" not in str(caught.value)  # which does not know the decoder
     with pytest.warns(UserWarning, match="1 of 2 images cannot be read, and are nothing but"):
         pixels = ImageReader(2, mode="L", decoder=decoder, on_error="skip").transform(
             ["good", "bad"]
