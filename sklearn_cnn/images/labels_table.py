@@ -236,7 +236,7 @@ def _find_separator(text: str, columns: Sequence[Any] | None) -> str:
     """Return what stands between the fields: what tells the columns apart best."""
 
     def quality(separator: str) -> tuple[bool, int, bool, bool]:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        reader = csv.reader(io.StringIO(text[: 1 << 18], newline=""), delimiter=separator)
         lines = []
         with suppress(csv.Error):  # a field as long as that is cut by another separator
             lines = list(islice((line for line in reader if any(map(str.strip, line))), 20))

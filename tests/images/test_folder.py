@@ -574,6 +574,17 @@ def test_many_different_endings_are_counted_together(pets):
     assert len(text) < 500
 
 
+def test_images_of_other_endings_beside_the_class_folders_are_counted(pets):
+    """Would catch photographs that nobody sorted; both sides: beside class folders, anything may
+    lie that is no image."""
+    touch(pets, "a.heic", "b.jpg_large", "model", "model.xyz", "c.dng")
+    text = said(pets)[1]
+    assert ": 1 .dng, 1 .heic. Convert" in text
+    assert "by their endings: 1 .jpg_large. " in text
+    assert "xyz" not in text
+    assert "most of" not in text
+
+
 def test_files_that_are_no_images_are_left_out_silently(pets):
     """Would catch a warning that everybody learns to ignore: the suite makes errors of warnings."""
     names = [
