@@ -4,7 +4,6 @@ import inspect
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -99,11 +98,16 @@ def build_network(
     normalize = Normalize(mean, std, dtype)
     modules: OrderedDict[str, nn.Module] = OrderedDict(normalize=normalize)
     if callable(layers):
-        modules["network"] = _made_module(layers, image_shape, n_outputs)
-        network = nn.Sequential(modules).to(dtype=dtype)
-        # gives lazy modules their shapes, too
+        module = modules["network"] = _made_module(layers, image_shape, n_outputs)
+        network = nn.Sequential(modules)
+        # not to(dtype), which makes complex weights real
+        network = network.double() if dtype == torch.float64 else network.float()
         _lay_out(network, torch.contiguous_format)
-        watch = _check_outputs(network, image_shape, n_outputs)
+        for layer in module.modules():
+            if isinstance(layer, Normalize) and not layer.is_left_to_another:
+                normalize.leave_to(layer)  # a fitted network, or a part of one
+                break
+        watch = _check_outputs(network, image_shape, n_outputs)  # gives lazy layers their shapes
         if device is None or device.type == "cpu":
             watch.check()
         normalize.is_contiguous_on_cpus = watch.has_seen_one
@@ -192,13 +196,23 @@ def _made_module(
         ) from error
     except ValueError:
         pass  # a callable written in C may not tell its signature
-    module = deepcopy(layers(image_shape, n_outputs))  # it may be one that earlier fits have used
+    module: Any = layers(image_shape, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
             "layers must be a sequence of layer descriptions, or a callable that returns a "
             f"torch.nn.Module. The callable returned {type(module).__name__}."
         )
-    return module
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            "layers must return a module that can be copied and pickled, and the callable returned "
+            "a TorchScript module. Return the module that it was made of."
+        )
+    if any(values.is_meta for values in (*module.parameters(), *module.buffers())):
+        raise ValueError(
+            "The module that layers returned has weights on the 'meta' device, which holds no "
+            "values. Make it on the CPU; fit moves it to the device parameter's."
+        )
+    return copy_network(module).cpu()  # it may be one that earlier fits have used
 
 
 def _check_outputs(
@@ -216,8 +230,15 @@ def _check_outputs(
             stacklevel=2,
         )
     # statistics, and whatever else a training step leaves in a module, stay in a copy
-    with watch, torch.no_grad(), torch.random.fork_rng(devices=[]):
-        _outputs_of_blank_images(copy_network(network).train(), image_shape, 2, n_outputs)
+    with watch, torch.random.fork_rng(devices=[]):
+        copy = copy_network(network).train()
+        outputs = _outputs_of_blank_images(copy, image_shape, 2, n_outputs)
+    if not outputs.requires_grad and any(weight.requires_grad for weight in network.parameters()):
+        raise ValueError(
+            "The module that layers returned gives outputs without a gradient, so nothing can be "
+            "learnt. Leave out what cuts it off: detach(), torch.no_grad(), a round trip through "
+            "NumPy, or argmax."
+        )
     return watch
 
 
@@ -234,11 +255,21 @@ def _outputs_of_blank_images(
             f"The module that layers returned cannot {use} images of shape {shape} (n, channels, "
             f"height, width): {error}"
         ) from error
-    got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    is_tensor = isinstance(outputs, torch.Tensor)
+    got = tuple(outputs.shape) if is_tensor else type(outputs).__name__
     if got != (n_images, n_outputs):
         images = "one image" if n_images == 1 else f"{n_images} images in training"
+        remedy = "" if is_tensor else (
+            " Have it return the logits alone, in training too: leave auxiliary outputs out "
+            "(aux_logits=False), or pick the logits in the forward of a module around it."
+        )  # fmt: skip
         raise ValueError(
             f"The module that layers returned must give {n_outputs} outputs an image, one for "
-            f"each class: expected shape {(n_images, n_outputs)} for {images}, got {got}."
+            f"each class: expected shape {(n_images, n_outputs)} for {images}, got {got}.{remedy}"
+        )
+    if outputs.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"The module that layers returned must give logits of torch.float32, got "
+            f"{outputs.dtype}. Convert them at its end, by .float(), or leave out what rounds them."
         )
     return outputs

@@ -1,8 +1,13 @@
 """The network's first layer: raw pixels of any dtype become standardised floats."""
 
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
+
+OTHER_RANGE = 10
+"""Times by which means and deviations of pixels differ where they are on another scale."""
 
 
 class Normalize(nn.Module):
@@ -24,6 +29,9 @@ class Normalize(nn.Module):
     is_contiguous_on_cpus = False
     """Whether the output is to lie channel by channel, where it would lie pixel by pixel."""
 
+    is_left_to_another = False
+    """Whether a layer further on standardises, so that this one hands the pixels on."""
+
     def __init__(self, mean: np.ndarray, std: np.ndarray, dtype: torch.dtype) -> None:
         super().__init__()
         shape = (1, -1, 1, 1)
@@ -41,11 +49,44 @@ class Normalize(nn.Module):
         -------
         tensor of shape (n, channels, height, width), in the dtype of the network
         """
-        standardised = (pixels.to(self.mean.dtype) - self.mean) * self.scale
+        if self.is_left_to_another:
+            standardised = pixels.to(self.mean.dtype, copy=True)  # a module may write into it
+        else:
+            standardised = (pixels.to(self.mean.dtype) - self.mean) * self.scale
         if self.is_contiguous_on_cpus and standardised.device.type == "cpu":
             # not contiguous(), which leaves the strides of images of one channel as they are
             return standardised.clone(memory_format=torch.contiguous_format)
         return standardised
+
+    def leave_to(self, other: "Normalize") -> None:
+        """Hand pixels on as they are, to another layer that standardises; take its statistics.
+
+        Raises
+        ------
+        ValueError
+            If that layer is for another number of channels.
+        """
+        if other.mean.numel() != self.mean.numel():
+            raise ValueError(
+                f"The module that layers returned holds the normalisation of a fitted network, for "
+                f"images of {other.mean.numel()} channels, and these have {self.mean.numel()}. "
+                "Leave its layer 'normalize' out, or give it images of as many channels."
+            )
+        near, far = 1 / OTHER_RANGE, OTHER_RANGE
+        ratio = other.scale / self.scale
+        apart = (self.mean - other.mean).abs() * other.scale
+        if (ratio < near).any() or (ratio > far).any() or (apart > far).any():
+            warnings.warn(
+                "The module that layers returned holds the normalisation of a fitted network, "
+                f"whose pixels had a mean of {other.mean.mean():.3g} and a standard deviation of "
+                f"{(1 / other.scale).mean():.3g}; these have {self.mean.mean():.3g} and "
+                f"{(1 / self.scale).mean():.3g}. Scale X as that network's images were, or leave "
+                "the layer 'normalize' of the module out.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.is_left_to_another = True
+        self.mean, self.scale = other.mean.clone(), other.scale.clone()
 
     def extra_repr(self) -> str:
         """Say how many channels there are, in the printed module."""

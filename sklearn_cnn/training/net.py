@@ -6,6 +6,7 @@ This is the only file that imports skorch.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from pickle import PicklingError
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from sklearn_cnn.network.batch_norm import keep_frozen_statistics
 from sklearn_cnn.network.copying import copy_together
@@ -357,7 +359,17 @@ class ConvNet(ClassifierMixin, NeuralNet):
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.in_bfloat16, cache_enabled=False
             ):
-                y_pred = network(images)
+                try:
+                    y_pred = network(images)
+                except ValueError as error:
+                    if "more than 1 value per channel" not in str(error):
+                        raise
+                    raise ValueError(
+                        f"Batch normalisation of the module that layers returned cannot learn from "
+                        f"a single image at a time: {error}. Give more images at once, a "
+                        "batch_size above 1, or use a norm that needs no batch, such as "
+                        "torch.nn.GroupNorm."
+                    ) from error
             if self.in_bfloat16:
                 y_pred = y_pred.float()
             share = len(y_pred) / len(targets)
@@ -386,9 +398,11 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def _in_turn(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Compute as many images at once as fit in memory; the gradients add up in the weights."""
-        results = []
-        for start in range(0, n_images, self.images_per_pass):
-            loss, y_pred = compute(self.module_, slice(start, start + self.images_per_pass))
+        results, size = [], self.images_per_pass
+        if n_images % size == 1 and size > 1:  # no pass of a single image, which has no variance
+            size = -(-n_images // -(-n_images // size))
+        for start in range(0, n_images, size):
+            loss, y_pred = compute(self.module_, slice(start, start + size))
             torch.autograd.backward(loss)
             results.append((loss.detach(), y_pred.detach()))
         return results
@@ -447,6 +461,13 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what lives for one training only, and callbacks: they may hold anything."""
+        parametrized = [n for n, m in self.module_.named_modules() if is_parametrized(m)]
+        if parametrized:
+            raise PicklingError(
+                "torch cannot pickle parametrized layers (torch.nn.utils.parametrize), and the "
+                f"module that layers returned has one, {parametrized[0]!r}. Save the values of "
+                "net_.module_.state_dict() instead, or return layers without parametrizations."
+            )
         without: dict[str, Any] = {**OF_ONE_TRAINING, "callbacks": [], "callbacks_": []}
         state: dict[str, Any] = {**super().__getstate__(), **without}
         return state

@@ -125,6 +125,8 @@ def make_optimizer(
             "The network has nothing to learn: no parameter of the module that layers returned "
             "requires a gradient. Leave its last layer, at least, unfrozen."
         )
+    if options.get("fused") and any(weight.is_complex() for weight in weights):
+        options = {**options, "fused": False}
     try:
         made: optim.Optimizer = cls(groups, lr=learning_rate, **options)
     except (TypeError, ValueError) as error:

@@ -227,7 +227,6 @@ def test_lazy_modules_take_their_size_from_the_image():
         (lambda n: nn.Linear(4, n + 1), "(1, 4)"),
         (lambda n: nn.Unflatten(1, (1, 4)), "(1, 1, 4)"),
         (lambda n: nn.Flatten(0), "(4,)"),
-        (lambda n: nn.GRU(4, n), "tuple"),
     ],
 )
 def test_a_module_with_another_number_of_outputs(outputs, got):
