@@ -50,6 +50,12 @@ torch.set_num_threads(
 )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave tests/clients to scripts/test-clients, whose environment has those libraries."""
+    is_asked_for = any("clients" in argument for argument in config.args)
+    return True if collection_path.name == "clients" and not is_asked_for else None
+
+
 @pytest.fixture(scope="session")
 def digits():
     """The 1,797 handwritten digits: ``images`` (n, 8, 8) from 0 to 16, ``data`` (n, 64)."""
