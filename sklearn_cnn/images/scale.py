@@ -210,8 +210,15 @@ def _judge(
     first = n_plain = 0
     for block in _blocks(images, rows):
         values = block.reshape(len(block), -1)
-        for row, (low, high) in enumerate(zip(values.min(axis=1), values.max(axis=1), strict=True)):
-            own, doubt = PixelScale(float(low), float(high), False), 0
+        lows = values.min(axis=1).astype(np.float64)
+        highs = values.max(axis=1).astype(np.float64)
+        magnitudes, largest = np.maximum(-lows, highs), fitted.magnitude
+        is_plain = (largest / 10 <= magnitudes) & (magnitudes <= 10 * largest) & (magnitudes > 1)
+        is_plain &= (lows >= 0) | (fitted.low < 0)
+        n_plain += int((is_plain & (lows < highs)).sum())
+        for row in map(int, np.flatnonzero(~is_plain)):
+            low, high = float(lows[row]), float(highs[row])
+            own, doubt = PixelScale(low, high, False), 0
             if may_be_large and (_is_far(own, fitted) or _is_below(own, fitted)):
                 own = replace(own, whole=_are_whole(values[row]))
                 doubt = _doubt_of_large(values[row], own, fitted)
