@@ -248,21 +248,28 @@ def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
             seen.add(place)
             (n_entries,) = struct.unpack_from(order + count, content, place)
             place += struct.calcsize(order + count)
-            page = {}
-            for _ in range(min(n_entries, 4096)):
-                tag, kind, number, field = struct.unpack_from(order + entry, content, place)
-                if tag in _READ and kind in _TYPES:
-                    with suppress(struct.error):  # of one that points out of the file
-                        page[tag] = _values(content, order, pointer, kind, min(number, 1024), field)
-                place += struct.calcsize(order + entry)
-            (place,) = struct.unpack_from(order + pointer, content, place)
+            page: dict[int, tuple] = {}
+            is_whole = False
+            with suppress(struct.error):  # of a list that is cut
+                for _ in range(min(n_entries, 4096)):
+                    tag, kind, number, field = struct.unpack_from(order + entry, content, place)
+                    is_text = kind == 2
+                    if tag in _READ and kind in _TYPES and is_text == (tag == _DESCRIPTION):
+                        with suppress(struct.error):  # of one that points out of the file
+                            values = _values(content, order, pointer, kind, number, field)
+                            page |= {tag: values} if values else {}
+                    place += struct.calcsize(order + entry)
+                is_whole = True
             yield page
+            if not is_whole:
+                return
+            (place,) = struct.unpack_from(order + pointer, content, place)
 
 
 def _values(
     content: bytes, order: str, pointer: str, kind: int, number: int, field: bytes
 ) -> tuple:
-    form = f"{order}{number}{_TYPES[kind]}"
+    form = f"{order}{min(number, 1024)}{_TYPES[kind]}"
     if struct.calcsize(form) <= len(field):
         return struct.unpack_from(form, field)
     (place,) = struct.unpack(order + pointer, field)
