@@ -198,8 +198,9 @@ class CNNClassifier(
 
     On a CPU, a batch of a network of some size is trained in parts of up to 32 images, side by side
     in up to 8 threads; its result does not depend on how many there are, nor on ``n_jobs``. Batch
-    normalisation takes the statistics of each part. Small networks, and modules of your own, train
-    in one thread. Prediction computes chunks of images side by side, each in one thread.
+    normalisation takes the statistics of each part. Small networks train in one thread, and so do
+    user-defined modules without an attribute ``trains_in_parts = True``. Prediction computes chunks
+    of images side by side, each in one thread.
 
     A network knows its training images by heart: their features separate the classes almost
     perfectly. What learns from features of the same images is too sure of itself, and ignores other

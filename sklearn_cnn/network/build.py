@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
 from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.network.dropout import Dropout as DropoutModule
+from sklearn_cnn.network.dropout import seed_dropout
 from sklearn_cnn.network.flatten import Flatten as FlattenModule
 from sklearn_cnn.network.layers import (
     Activation,
@@ -108,6 +109,12 @@ def build_network(
                 normalize.leave_to(layer)  # a fitted network, or a part of one
                 break
         watch = _check_outputs(network, image_shape, n_outputs)  # gives lazy layers their shapes
+        if watch.draws and may_train_in_parts(module):
+            raise ValueError(
+                "The module that layers returned says trains_in_parts = True, and draws random "
+                f"numbers in training ({watch.draws}), which threads would share. Draw them by "
+                "torch.nn.Dropout alone, or leave trains_in_parts out."
+            )
         if device is None or device.type == "cpu":
             watch.check()
         normalize.is_contiguous_on_cpus = watch.has_seen_one
@@ -117,6 +124,11 @@ def build_network(
     if not normalize.is_contiguous_on_cpus:
         _lay_out(network, torch.channels_last)
     return network.train()
+
+
+def may_train_in_parts(module: nn.Module) -> bool:
+    """Tell whether a user-defined module says that replicas of it may share a batch."""
+    return getattr(module, "trains_in_parts", False) is True
 
 
 def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
@@ -232,6 +244,8 @@ def _check_outputs(
     # statistics, and whatever else a training step leaves in a module, stay in a copy
     with watch, torch.random.fork_rng(devices=[]):
         copy = copy_network(network).train()
+        seed_dropout(copy, 0)
+        watch.draws = ""  # the first weights of lazy layers count for nothing
         outputs = _outputs_of_blank_images(copy, image_shape, 2, n_outputs)
     if not outputs.requires_grad and any(weight.requires_grad for weight in network.parameters()):
         raise ValueError(

@@ -22,3 +22,13 @@ class Dropout(nn.Dropout):
         share = 1 - self.p
         kept = torch.empty_like(input).bernoulli_(share, generator=self.generator)
         return input * kept.div_(share)
+
+
+def seed_dropout(network: nn.Module, seed: int) -> None:
+    """Have all dropout of a network, torch's own layer included, draw from one new generator."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = Dropout
+        if isinstance(module, Dropout):
+            module.generator = generator

@@ -27,7 +27,7 @@ class StridedPointwise(nn.Conv2d):
 
 
 class WatchPointwise(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context that notes strided pointwise convolutions, however they are called.
+    """A context that notes strided pointwise convolutions and random draws, however called.
 
     Attributes
     ----------
@@ -35,11 +35,14 @@ class WatchPointwise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Whether one ran.
     is_unsound : bool
         Whether one ran with its input or weight in channels_last memory.
+    draws : str
+        An operation that drew random numbers from torch's own generator, or "".
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.has_seen_one = self.is_unsound = False
+        self.draws = ""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -50,7 +53,10 @@ class WatchPointwise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if tuple(weight.shape[2:]) == (1, 1) and max(stride) > 1 and not is_transposed:
                 self.has_seen_one = True
                 self.is_unsound |= any(map(_is_pixel_by_pixel, (images, weight)))
-        return func(*args, **(kwargs or {}))
+        options = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and options.get("generator") is None:
+            self.draws = str(func)
+        return func(*args, **options)
 
     def check(self) -> None:
         """Refuse a module that puts images in channels_last memory by itself."""

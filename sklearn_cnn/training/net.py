@@ -413,11 +413,17 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
         def differentiate(network: nn.Module, rows: slice) -> tuple[Any, tuple[Any, ...]]:
             loss, y_pred = compute(network, rows)
-            return (loss.detach(), y_pred.detach()), torch.autograd.grad(loss, weights)
+            # a user-defined module may hold a weight that it does not use
+            gradients = torch.autograd.grad(
+                loss, weights, allow_unused=True, materialize_grads=True
+            )
+            return (loss.detach(), y_pred.detach()), gradients
 
         assert self.lanes_ is not None
         results, gradients = self.lanes_.run(differentiate, n_images)
         for weight, gradient in zip(weights, gradients, strict=True):
+            if gradient.stride() != weight.stride():  # torch's fused optimizers do not look
+                gradient = torch.empty_like(weight).copy_(gradient)
             weight.grad = gradient
         return results
 

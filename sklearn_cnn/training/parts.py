@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from sklearn_cnn.network.batch_norm import keep_frozen_statistics
-from sklearn_cnn.network.dropout import Dropout
+from sklearn_cnn.network.dropout import seed_dropout
 from sklearn_cnn.training.seeding import derive_seed
 
 PART = 32
@@ -68,7 +68,7 @@ class Lanes:
         weights = {id(weight): weight for weight in network.parameters()}
         self.replicas = [deepcopy(network, dict(weights)) for _ in range(n_lanes)]
         for lane, replica in enumerate(self.replicas):
-            _seed_dropout(replica, derive_seed(seed, lane))
+            seed_dropout(replica, derive_seed(seed, lane))
         self.has_seen = [False] * n_lanes
         self.set_training()
         self.n_threads = max(1, min(n_threads, n_lanes, images_per_pass // size))
@@ -173,11 +173,4 @@ def _added(total: Gradients, more: Gradients) -> Gradients:
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:
-    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
-
-
-def _seed_dropout(network: nn.Module, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, Dropout):
-            module.generator = generator
+    return [module for module in network.modules() if isinstance(module, _NormBase)]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sklearn_cnn.images.statistics import channel_statistics
-from sklearn_cnn.network.build import build_network
+from sklearn_cnn.network.build import build_network, may_train_in_parts
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.examples import Examples
 from sklearn_cnn.training.hardware.device import resolve_device
@@ -109,7 +109,8 @@ def fit_to_machine(
     multiplications = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
     net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications, layers)
     net.is_described = is_described
-    net.is_cut = device.type == "cpu" and is_described and multiplications >= WORTH_IT
+    may_be_cut = is_described or may_train_in_parts(network.get_submodule("network"))
+    net.is_cut = device.type == "cpu" and may_be_cut and multiplications >= WORTH_IT
     return images_per_chunk(values_of_maps, dtype, device)
 
 

@@ -277,3 +277,48 @@ def test_a_fitted_body_that_knows_other_pixels(small, bars):
         model.fit(colour, target)
     without = small(layers=lambda s, n: nn.Sequential(body[1:], nn.LazyLinear(n)), max_epochs=1)
     assert not without.fit(images, target).net_.module_.normalize.is_left_to_another
+
+
+class InParts(nn.Sequential):
+    """A network of some size that may be trained in parts."""
+
+    trains_in_parts = True
+
+    def __init__(self, n_outputs, drops):
+        super().__init__(
+            nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3), drops,
+            nn.InstanceNorm2d(64, track_running_stats=True), nn.Flatten(), nn.LazyLinear(n_outputs),
+        )  # fmt: skip
+        self.unused = nn.Parameter(torch.ones(3, 3))
+
+
+def test_a_module_trains_in_parts_if_it_says_so(small, bars):
+    """The result is equal for any number of threads, dropout and statistics included.
+
+    Catches a module that has no way out of one thread.
+    """
+    images, target = bars
+    images = images.repeat(2, axis=1).repeat(3, axis=2)
+    found, cut = [], []
+    before = torch.get_num_threads()
+    for n_threads, drops in ((1, nn.Dropout(0.3)), (2, nn.Dropout(0.3)), (2, nn.Dropout2d(0.3))):
+        torch.set_num_threads(n_threads)
+        try:
+            model = small(layers=lambda s, n, d=drops: InParts(n, d), max_epochs=2)
+            if isinstance(drops, nn.Dropout2d):
+                with pytest.raises(
+                    ValueError, match=r"random numbers in training \(aten\.\w.*alone"
+                ):
+                    model.fit(images, target)
+                continue
+            model.fit(images, target)
+        finally:
+            torch.set_num_threads(before)
+        cut.append(model.net_.is_cut)
+        found.append(model.predict_proba(images))
+        assert model.net_.module_.network[5].running_mean.abs().max() > 0
+        assert type(model.net_.module_.network[4]) is nn.Dropout
+    assert cut == [True, True]
+    assert_array_equal(*found)
+    silent = small(layers=lambda s, n: nn.Sequential(*InParts(n, nn.Dropout2d())), max_epochs=1)
+    assert not silent.fit(images, target).net_.is_cut

@@ -445,8 +445,8 @@ def test_gradients_of_many_parts_are_not_all_held_at_once(monkeypatch):
     class Gradient:
         """What a part's gradients are held by: as long as the first of them is there."""
 
-    def counting(*args):
-        gradients = grad(*args)
+    def counting(*args, **options):
+        gradients = grad(*args, **options)
         mark = gradients[0].mark = Gradient()
         alive.add(mark)
         counts.append(len(alive))
