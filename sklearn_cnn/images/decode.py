@@ -524,7 +524,9 @@ def _load(image: Image.Image, content: bytes | None) -> None:
         if content is None or not is_ours:
             raise
         reason = describe_jpeg_frame(content)
-        if reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
+        if "raw mode" in str(error):  # a kind that Pillow opens, and has no way to decode
+            reason = describe_content(content)
+        elif reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
             reason = "it ends before its pixels do; copy or download it again"
         raise UnreadableImage(
             reason or "its pixels are damaged; copy or download it again"
@@ -559,9 +561,11 @@ def _load_planes(image: Any, content: bytes) -> np.ndarray:
     height, width = image.size[::-1]
     planes: list[np.ndarray] = []
     for _, (left, upper, right, lower), offset, (_, stride, _) in image.tile:
-        if (left, upper) == (0, 0):
+        if (left, upper) == (0, 0) or not planes:
             planes.append(np.zeros((height, width), dtype=np.uint16))
         n_rows, n_columns = lower - upper, stride // 2 or right - left
+        if offset + n_rows * n_columns * 2 > len(content):
+            raise UnreadableImage("it ends before its pixels do; copy or download it again")
         rows = np.frombuffer(content, order, n_rows * n_columns, offset)
         planes[-1][upper:lower, left:right] = rows.reshape(n_rows, -1)[:, : right - left]
     return np.stack(planes, axis=-1)

@@ -115,6 +115,14 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     warning also tells of images of 16 bits or fractions that use less than an eighth of their range
     while ``dtype="uint8"``. Images that come from the cache are not warned of again.
 
+    What else than pixels a file carries (texts, profiles, thumbnails, EXIF but for the orientation)
+    is left aside, and may be damaged. A file whose pixels are cut off is refused, and so is a JPEG
+    file that lacks its end marker alone, since nothing tells whether pixels are missing, too. Of
+    compressed TIFF data that are damaged, libtiff itself writes a line to the standard error.
+
+    Each decoding thread holds one image whole: near the limit of pixels that takes 0.3 GB for
+    colour, up to 1.4 GB for a CMYK TIFF file, and 1.7 GB for WebP with alpha.
+
     A ``decoder`` reads what Pillow does not, such as (``pip install`` what is imported)::
 
         def read_dicom(path):  # with mode="L", value_range=(-1000, 3000), dtype="uint16"

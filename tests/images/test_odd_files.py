@@ -366,6 +366,53 @@ def test_nothing_is_written_to_standard_error_of_kinds_that_cannot_be_read(capfd
     assert caplog.records == []
 
 
+def planar(pixels, order, *, strips=1, tile=None, photometric=2):
+    """A TIFF file whose channels lie one after the other, in strips or in tiles."""
+    height, width, n = pixels.shape
+    bits = pixels.dtype.itemsize * 8
+    pieces = []
+    for plane in np.moveaxis(pixels.astype(pixels.dtype.newbyteorder(order)), -1, 0):
+        if tile is None:
+            pieces += [rows.tobytes() for rows in np.split(plane, strips)]
+            continue
+        padded = np.pad(plane, [(0, -side % tile) for side in plane.shape])
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                pieces.append(padded[top : top + tile, left : left + tile].tobytes())
+    offsets = tuple(8 + sum(map(len, pieces[:i])) for i in range(len(pieces)))
+    counts = tuple(map(len, pieces))
+    tags = [(256, 3, width), (257, 3, height), (258, 3, (bits,) * n), (259, 3, 1)]
+    tags += [(262, 3, photometric), (277, 3, n), (284, 3, 2)]
+    if tile is None:
+        tags += [(273, 4, offsets), (278, 3, height // strips), (279, 4, counts)]
+    else:
+        tags += [(322, 3, tile), (323, 3, tile), (324, 4, offsets), (325, 4, counts)]
+    if n in (2, 4):
+        tags.append((338, 3, 2))
+    return tiff(sorted(tags), b"".join(pieces), order=order)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("layout", [{}, {"strips": 4}, {"tile": 16}])
+@pytest.mark.parametrize("n_channels", [2, 3, 4])
+def test_channels_one_after_the_other(order, dtype, layout, n_channels):
+    """Would catch planes of 16 bits read as 8, or strips of one plane taken for another."""
+    largest = np.iinfo(dtype).max
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, largest + 1, (24, 40, n_channels), dtype=dtype)
+    content = planar(pixels, order, photometric=1 if n_channels == 2 else 2, **layout)
+    colours = pixels[..., [0, 0, 0, 1]] if n_channels == 2 else pixels
+    mode = "RGB" if n_channels == 3 else "RGBA"
+    reading = Reading(24, 40, mode, "stretch", (0, 0, 0))
+    if n_channels == 2:
+        with pytest.raises(UnreadableImage, match="a TIFF image that Pillow cannot read: 40 x 24"):
+            decode(content, reading)
+        return
+    expected = np.rint(colours / (largest / 255))
+    assert np.abs(decode(content, reading) - expected).max() <= 1
+
+
 def test_the_cap_lies_where_pillow_begins_to_warn():
     assert Image.MAX_IMAGE_PIXELS == decoder.MAX_PIXELS
     assert 9_459**2 <= decoder.MAX_PIXELS < 9_460**2
