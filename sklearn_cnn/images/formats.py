@@ -242,7 +242,7 @@ def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
     order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
     entry, count, pointer = ("HHQ8s", "Q", "Q") if is_big else ("HHI4s", "H", "I")
     seen: set[int] = set()
-    with suppress(struct.error):
+    with suppress(struct.error, OverflowError):
         (place,) = struct.unpack_from(order + pointer, content, 8 if is_big else 4)
         while place and place not in seen and len(seen) < _MOST_PAGES:
             seen.add(place)

@@ -139,7 +139,7 @@ def strip(content: bytes) -> Stripped:
         return _strip_png(content)
     if content.startswith(b"RIFF") and content[8:16] == b"WEBPVP8X":
         return _strip_webp(content)
-    with suppress(struct.error, IndexError):
+    with suppress(struct.error, IndexError, OverflowError):
         if content.startswith(_GIF_STARTS):
             return Stripped(_strip_gif(content))
         if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
