@@ -193,3 +193,17 @@ def test_the_learning_rate_has_a_lower_panel():
     figure.canvas.draw()
     heights = [panel.get_position().height for panel in display.axes_]
     assert_allclose(np.divide(heights, heights[0]), [1, 1, 0.6])
+
+
+def test_a_warm_start_with_early_stopping_after_a_fit_without(small, numbers):
+    """Scores begin in epoch 3, and the best is named by its number among all epochs.
+
+    Catches a best epoch counted from the second fit, or looked for in epochs that have no score.
+    """
+    model = small(max_epochs=2, warm_start=True).fit(*numbers)
+    model.set_params(early_stopping=True, max_epochs=4).fit(*numbers)
+    display = TrainingCurveDisplay.from_estimator(model)
+    assert curves(display)["validation score"] == ([3, 4, 5, 6], model.validation_scores_)
+    best = max(model.history_[2:], key=lambda e: (e["validation_score"], -e["valid_loss"]))
+    assert display.best_epoch == best["epoch"] >= 3
+    assert model.validation_scores_[display.best_epoch - 3] == model.best_validation_score_

@@ -230,3 +230,16 @@ def test_weights_outside_of_layers_and_half_precision_inside(small, bars):
     assert model.summary().n_parameters == 7 + 2 * 10 + 2 * 49
     assert model.feature_maps(bars[0], "network.conv").dtype == np.float32
     assert model.transform(bars[0]).shape == (200, 48)
+
+
+def half_frozen(image_shape, n_outputs):
+    """A frozen convolution, and a norm and a dense layer that learn."""
+    frozen = nn.Conv2d(1, 4, 3, padding=1).requires_grad_(False)
+    return nn.Sequential(frozen, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(192, n_outputs))
+
+
+def test_a_summary_counts_what_is_learnt(small, bars):
+    """Catches the 40 parameters of a frozen convolution in the row or in the total."""
+    summary = small(layers=half_frozen).fit(*bars).summary()
+    assert summary.n_parameters == 2 * 4 + 2 * (192 + 1)
+    assert sum(row.n_parameters for row in summary.rows) == summary.n_parameters

@@ -21,7 +21,9 @@ from sklearn_cnn import (
     RandomShift,
     RandomZoom,
 )
-from sklearn_cnn.training.augmentation import BatchAugmentation, Boxes
+from sklearn_cnn.training.affine import draw_maps
+from sklearn_cnn.training.augmentation import STREAM, BatchAugmentation, Boxes
+from sklearn_cnn.training.seeding import derive_seed
 
 CPU = torch.device("cpu")
 ALL = (
@@ -207,6 +209,26 @@ def test_geometric_steps_in_a_row_are_resampled_once():
     assert left([RandomFlip(), RandomErasing(), RandomShift()]) == 3
     assert left([RandomFlip(), abs, RandomShift()]) == 1
     assert left([RandomFlip(), RandomShift(), abs]) == left([]) == 0
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_two_resamplings_come_in_their_order(seed):
+    """A new pixel at x is that of the zoom, x / z, and then of the shift, x / z + s, by hand.
+
+    Catches maps composed the other way round, (x + s) / z, which only a shift shows.
+    """
+    pixels = numbers(30, 1, 12, 9)
+    generator = torch.Generator().manual_seed(derive_seed(seed, STREAM))
+    shift = draw_maps(RandomShift(0.25), pixels.shape, generator)
+    zoom = draw_maps(RandomZoom(0.5), pixels.shape, generator)
+    steps = [RandomShift(0.25), RandomZoom(0.5)]
+    (maps,) = BatchAugmentation(steps, seed, CPU).start(pixels)[1]
+    assert torch.equal(maps.offset, shift.offset)
+    assert torch.equal(maps.matrix, zoom.matrix)
+    (turned,) = BatchAugmentation(steps[::-1], seed, CPU).start(pixels)[1]
+    z, s = turned.matrix[:, 0, 0], turned.offset
+    assert not torch.equal(s, s.round())
+    torch.testing.assert_close(s / z[:, None], (s / z[:, None]).round())
 
 
 def test_there_and_back_is_the_image_itself():

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, LRScheduler
 from torch import nn, optim
 
+from sklearn_cnn import RandomFlip
 from sklearn_cnn.training.recipe import (
     OPTIMIZERS,
     SCHEDULES,
@@ -289,3 +290,51 @@ def test_a_scheduler_of_skorch_works_or_is_refused(small, bars):
         assert "schedule" in str(error)  # noqa: PT017
     else:
         assert_allclose(rates, [1e-2, 1e-3, 1e-4])
+
+
+@pytest.fixture
+def epochs_of(monkeypatch, small):
+    """A function that fits a classifier as far as its training, and returns how many epochs."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(net, data, plan, seed):
+        raise Stop(plan.epochs)
+
+    monkeypatch.setattr("sklearn_cnn.fitting.train_network", stop)
+
+    def fit(images, target, sample_weight=None, **parameters):
+        with pytest.raises(Stop) as caught:
+            small(max_epochs="auto", **parameters).fit(images, target, sample_weight)
+        return caught.value.args[0]
+
+    return fit
+
+
+@pytest.mark.parametrize(
+    ("parameters", "weight", "epochs"),
+    [
+        ({}, 1, 71),
+        ({"early_stopping": True, "validation_fraction": 0.25}, 1, 100),
+        ({"class_weight": {0: 0}}, 1, 100),
+        ({}, 0, 100),
+        ({"batch_size": 64}, 1, 58),
+        ({"batch_size": 64, "early_stopping": True, "validation_fraction": 0.25}, 1, 71),
+    ],
+)
+def test_auto_epochs_count_the_images_that_are_learnt_from(
+    epochs_of, bars, parameters, weight, epochs
+):
+    """130 images are two batches; those held out, or of weight zero, are in none of them."""
+    images, target = bars[0][:130], bars[1][:130]
+    weights = np.where(np.arange(130) < 10, weight, 1)
+    assert epochs_of(images, target, weights, **parameters) == epochs
+
+
+@pytest.mark.parametrize(
+    ("augment", "epochs"), [(None, 71), ([], 71), ((), 71), (RandomFlip(), 142), ([abs], 142)]
+)
+def test_no_augmentation_does_not_double_the_epochs(epochs_of, bars, augment, epochs):
+    """Catches an empty list taken for an augmentation."""
+    assert epochs_of(*bars, augment=augment) == epochs

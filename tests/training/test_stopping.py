@@ -265,3 +265,17 @@ def test_a_diverged_refit_keeps_the_first_fit(small, bars):
         classifier.set_params(learning_rate=1e30).fit(images, target)
     assert classifier.n_iter_ == len(classifier.history_) == 3
     assert_array_equal(classifier.predict_proba(images), expected)
+
+
+def test_a_finite_loss_with_broken_statistics_is_a_divergence():
+    """The running variance is a buffer, no parameter. Catches a guard of the parameters alone."""
+    module, history = nn.BatchNorm2d(1), History()
+    history.new_epoch()
+    history.record("epoch", 2)
+    history.record("train_loss", 0.5)
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.125}])
+    net = SimpleNamespace(history=history, module_=module, optimizer_=optimizer)
+    FiniteGuard().on_epoch_end(net)
+    module.running_var.fill_(float("inf"))
+    with pytest.raises(ValueError, match="some weights became infinite or NaN in epoch 2"):
+        FiniteGuard().on_epoch_end(net)

@@ -204,3 +204,61 @@ def test_every_warm_start_has_a_new_optimizer(small, images, target, schedule):
     assert noted.steps == [{2}, {4}, {6}] * 3
     rates = classifier.history_[:, "learning_rate"]
     assert rates[:3] == rates[3:6] == rates[6:]
+
+
+def test_a_warm_start_begins_a_new_optimizer_after_partial_fit(small, images, target):
+    """Catches moments of partial_fit, at its constant rate, carried into the schedule of a fit."""
+    one, other = (small(warm_start=True, precision="float64") for _ in range(2))
+    for model in (one, other):
+        for _ in range(3):
+            model.partial_fit(images, target, classes=np.arange(10))
+    assert len(one.net_.optimizer_.state) > 0
+    other.net_.optimizer_.state.clear()
+    for model in (one, other):
+        model.fit(images, target)
+    assert_array_equal(one.predict_proba(images), other.predict_proba(images))
+
+
+def test_another_optimizer_between_partial_fits_counts(small, images, target):
+    """By hand: a step of plain SGD is minus rate times gradient. Catches the first one kept."""
+    options = {"batch_size": 200, "precision": "float64", "weight_decay": 0.0}
+    model = small(**options).partial_fit(images, target, classes=np.arange(10))
+    model.set_params(optimizer=optim.SGD, learning_rate=0.125)
+    weight = model.net_.module_.output.weight
+    before = weight.detach().clone()
+    model.partial_fit(images, target)
+    assert type(model.net_.optimizer_) is optim.SGD
+    np.testing.assert_allclose(
+        weight.detach().numpy(), (before - 0.125 * weight.grad).numpy(), rtol=1e-12
+    )
+
+
+def test_partial_fits_after_a_fit_begin_a_new_optimizer(small, images, target):
+    """Catches the moments of the last epoch, where early stopping went back to the best one."""
+    model = small(early_stopping=True, max_epochs=4).fit(images, target)
+    assert len(model.net_.optimizer_.state) == 0
+    model.set_params(early_stopping=False).partial_fit(images, target)
+    assert len(model.net_.optimizer_.state) > 0
+    assert model.validation_scores_ is None
+
+
+def test_the_unit_of_sample_weights_is_that_of_each_fit(small, images, target):
+    """Catches the unit of the first fit kept by a warm start, which would hardly move."""
+    one, other = (small(warm_start=True, precision="float64") for _ in range(2))
+    for model, unit in ((one, 1.0), (other, 1e-6)):
+        model.fit(images, target, sample_weight=np.ones(200))
+        model.fit(images, target, sample_weight=np.full(200, unit))
+    np.testing.assert_allclose(one.predict_proba(images), other.predict_proba(images), rtol=1e-9)
+    for model, unit in ((one, 1.0), (other, 1e-6)):
+        model.partial_fit(images, target, sample_weight=np.full(200, unit))
+    np.testing.assert_allclose(one.predict_proba(images), other.predict_proba(images), rtol=1e-9)
+
+
+def test_class_weights_may_change_between_warm_starts(small, images, target):
+    """Catches the weights of the first fit kept."""
+    model = small(warm_start=True).fit(images, target)
+    share = (model.predict(images) == 0).mean()
+    model.set_params(class_weight={0: 1000.0}, learning_rate=0.02).fit(images, target)
+    assert share < 0.5 < (model.predict(images) == 0).mean()
+    model.set_params(class_weight="balanced").fit(images, target)
+    assert (model.predict(images) == 0).mean() < 0.5
