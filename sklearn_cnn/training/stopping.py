@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _NormBase
 
 from sklearn_cnn.training.net import Callback, StopTraining
 from sklearn_cnn.training.recipe import LearningRateSchedule
@@ -99,7 +100,10 @@ class FiniteGuard(Callback):
             Naming the epoch and the likely remedy.
         """
         epoch = net.history[-1]
-        values = [v for v in net.module_.state_dict().values() if v.is_floating_point()]
+        values = [*net.module_.parameters()]
+        for module in net.module_.modules():
+            if isinstance(module, _NormBase):  # a mask, such as a transformer's, may be infinite
+                values += [value for value in module.buffers() if value.is_floating_point()]
         if not np.isfinite(epoch["train_loss"]):
             broken = f"the training loss became {epoch['train_loss']}"
         elif not np.isfinite(epoch.get("valid_loss", 0.0)):

@@ -337,6 +337,28 @@ def test_running_statistics_are_the_means_over_the_parts_by_hand():
         assert int(norm.num_batches_tracked) == 2
 
 
+def test_nine_parts_in_eight_replicas():
+    """One batch: the first replica has two parts, which weigh as much as one of another.
+
+    Catches a replica for each part, or one that keeps the statistics of its first part alone.
+    """
+    network = described([Conv(1, 1), BatchNorm(), Flatten()], (1, 2, 1))
+    set_weights(network)
+    made = lanes(network, 18, 4, n_threads=2)
+    assert (made.n_parts, len(made.replicas)) == (9, 8)
+    batch = torch.from_numpy(np.random.default_rng(1).uniform(0, 9, (18, 1, 1, 2)))
+    try:
+        found = rows_of(made, 18)
+        results_of(made, lambda replica, rows: replica(batch[rows]), 18)
+        made.merge_statistics()
+    finally:
+        made.close()
+    assert [lane for _, _, lane in found] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+    means = batch.reshape(9, 4).numpy().mean(axis=1)
+    expected = np.mean([(means[0] + means[8]) / 2, *means[1:8]])
+    assert_allclose(network.norm1.running_mean, [expected])
+
+
 def test_running_statistics_where_some_parts_are_empty():
     """Parts of one image, 8 of them; batches of 4 images fill every other part.
 
@@ -646,6 +668,36 @@ def own_module(image_shape, n_outputs):
         nn.Dropout(0.5),
         nn.Linear(64 * height * width, n_outputs),
     )
+
+
+def test_a_convolution_before_a_dense_layer_is_too_small_to_be_cut():
+    """320 x 28 x 28 + 32 x 28 x 28 x 10 multiplications: half a million.
+
+    Catches a dense layer that is counted once for each pixel.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    model = large(layers=[Conv(32), Flatten()], max_epochs=1)
+    assert not model.fit(images, np.arange(20) % 10).net_.is_cut
+
+
+def test_a_gradient_lies_in_memory_as_its_weight_does(monkeypatch):
+    """torch's fused optimizers go through memory, not along axes. Catches weights mixed up."""
+    differentiate = torch.autograd.grad
+    trained = []
+    for twist in (False, True):
+
+        def turned(loss, weights, twist=twist, **options):
+            gradients = differentiate(loss, weights, **options)
+            turn = torch.contiguous_format if twist else torch.preserve_format
+            return tuple(gradient.clone(memory_format=turn) for gradient in gradients)
+
+        monkeypatch.setattr(torch.autograd, "grad", turned)
+        model = large(max_epochs=1).fit(IMAGES, TARGET)
+        assert model.net_.is_cut
+        trained.append(model.predict_proba(IMAGES))
+        for weight in model.net_.module_.parameters():
+            assert weight.grad.stride() == weight.stride()
+    assert_array_equal(*trained)
 
 
 @pytest.mark.parametrize("parameters", [{"conv_channels": 4}, {"layers": own_module}])

@@ -256,6 +256,43 @@ def test_guard_by_hand(loss):
     FiniteGuard().on_epoch_end(net)
 
 
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(3), nn.SyncBatchNorm(3)])
+def test_an_infinite_running_statistic_is_a_divergence(name, norm):
+    """With a finite loss. Catches a model whose every prediction is NaN."""
+    history = History()
+    history.new_epoch()
+    history.record("epoch", 1)
+    history.record("train_loss", 0.5)
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.125}])
+    net = SimpleNamespace(history=history, module_=nn.Sequential(norm), optimizer_=optimizer)
+    FiniteGuard().on_epoch_end(net)
+    norm.get_buffer(name)[1] = float("inf")
+    with pytest.raises(
+        ValueError, match="diverged: some weights became infinite or NaN in epoch 1"
+    ):
+        FiniteGuard().on_epoch_end(net)
+    norm.reset_running_stats()
+
+
+def test_an_infinite_mask_is_no_divergence(small, bars):
+    """Catches a refusal of a transformer's mask, whose buffer is minus infinity on purpose."""
+
+    class Masked(nn.Module):
+        def __init__(self, image_shape, n_outputs):
+            super().__init__()
+            self.register_buffer("mask", torch.full((48,), float("-inf")).index_fill(0, PART, 0))
+            self.dense = nn.Linear(48, n_outputs)
+
+        def forward(self, x):
+            return self.dense(torch.softmax(x.flatten(1) + self.mask, dim=1))
+
+    small(layers=Masked, max_epochs=1).fit(*bars)
+
+
+PART = torch.arange(24)
+
+
 def test_a_diverged_refit_keeps_the_first_fit(small, bars):
     """Catches weights of NaN left in an estimator that was fitted well before."""
     images, target = bars
