@@ -10,6 +10,8 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
+from sklearn_cnn.images.scale import SURELY, PixelScale
+
 
 class Boom(Callback):
     """Fails in the middle of training."""
@@ -52,6 +54,7 @@ def test_looking_inside_leaves_the_process_as_it_was(small, bars):
     images, y = bars
     model = small(precision="float32").fit(images / 25_000 - 0.005, y)
     broken = np.full((3, 8, 6), -3e37)
+    model._pixel_scale = PixelScale(-1e38, 1e38, False, SURELY)  # as if such had been seen at fit
     before = state_of_the_process()
     model.transform(images / 25_000 - 0.005)
     model.feature_maps(images / 25_000 - 0.005)

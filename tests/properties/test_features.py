@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from sklearn_cnn import Activation, CNNClassifier, Conv, Flatten, Pool
+from sklearn_cnn.images.scale import SURELY, PixelScale
 
 SETTINGS = settings(max_examples=10, deadline=None, derandomize=True)
 LAYERS = ("dense", "flatten", "conv1", "activation2", "output")
@@ -249,6 +250,7 @@ def test_values_that_overflow_are_an_error(small, digits):
     """Catches infinite features, which the next step of a pipeline refuses in words of its own."""
     images = (digits.images[:100] - 8) / 800
     model = small(max_epochs=1).fit(images, digits.target[:100])
+    model._pixel_scale = PixelScale(-1e38, 1e38, False, SURELY)  # as if such had been seen at fit
     images[3, 4, 4] = -3e37  # a float32, and no longer one when divided by the deviation
     for feature_layer in ("dense", "conv1"):
         model.set_params(feature_layer=feature_layer)
@@ -278,7 +280,7 @@ def test_images_unlike_those_of_fit_are_refused(trained, digits, method):
     """In the words of predict. Catches a layer's own error on images of another size."""
     for images, text in (
         (digits.images[:3, :7], r"expected \(8, 8, 1\) .* got X.shape=\(3, 7, 8\)"),
-        (digits.data[:3, :60], "60 features"),
+        (digits.data[:3, :60], r"expected \(8, 8, 1\) .* got X.shape=\(3, 60\)"),
         (digits.images[:3] / 16, "range of the pixels changed"),
         (digits.images[:0], "0 sample"),
     ):
