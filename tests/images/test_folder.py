@@ -599,6 +599,8 @@ def test_files_that_are_no_images_are_left_out_silently(pets):
     touch(pets, *names, *(f"cat/{name}" for name in names), *(f"dog/{i}.txt" for i in range(9)))
     touch(pets, "cat/1.txt", "cat/1.json", "cat/1.xml", "model.pth", "script", "@eaDir/1.heic")
     assert names_of(load_image_folder(pets).data, pets) == IN_ORDER
+    touch(pets, *(f"ape/{i}.{ending}" for i in range(12) for ending in ("png", "txt")))
+    assert len(load_image_folder(pets).data) == 16
     touch(pets, *(f"dog/{i}.txt" for i in range(34)))
     assert said(pets)[1].endswith("That is most of the files of 'dog' (34 of 35).")
 

@@ -140,6 +140,25 @@ def test_separators_in_labels_are_no_separators(separator, csv_file, tmp_path):
     assert read(csv_file(lines), str(tmp_path)) == (["1.png", "2.png"], [label, label])
 
 
+def test_columns_decide_between_two_separators(csv_file, tmp_path):
+    """Would catch columns that are said, and then not found since the file is cut elsewhere."""
+    table = csv_file("size, cm;kind;where\n1,5;cat;1.png\n2,5;dog;2.png\n")
+    expected = ["1.png", "2.png"], ["cat", "dog"]
+    assert read(table, str(tmp_path), ("where", "kind")) == expected
+
+
+def test_lines_are_counted_from_the_first_of_the_file(csv_file, tmp_path):
+    """Would catch a number that is one too small below Excel's "sep=;"."""
+    with pytest.raises(ValueError, match="line 4 has 1 fields, and the first has 2"):
+        read(csv_file("sep=;\npath;label\n1.png;cat\n2.png\n"), str(tmp_path))
+
+
+def test_known_names_of_columns_are_names_whatever_files_there_are(csv_file, tmp_path):
+    """Would catch a file "id.png" that makes a row of the line of names."""
+    (tmp_path / "id.png").touch()
+    assert read(csv_file("id,class\n1,cat\n"), str(tmp_path)) == (["1"], ["cat"])
+
+
 def test_ids_and_labels_of_a_file_stay_text(csv_file, tmp_path):
     """Would catch 007 that becomes 7, and "NA" that becomes a missing value."""
     table = csv_file("id,label\n007,010\n7,NA\n1e3,None\n")
@@ -206,6 +225,8 @@ def test_columns_of_several_ones_in_a_row_are_no_labels(csv_file, tmp_path):
     text = "The columns ['a', 'b', 'c'] hold 0 and 1. 2 rows have none or several 1, and an image "
     with pytest.raises(ValueError, match=re.escape(text)):
         read(csv_file("image,a,b,c\n1,1,1,0\n2,0,0,0\n3,0,1,0\n"), str(tmp_path))
+    with pytest.raises(ValueError, match="1 rows have none or several 1"):
+        read(csv_file("image,a,b\n1,0,0\n2,1,0\n"), str(tmp_path))
     ones = pd.DataFrame(np.eye(300, dtype=int), columns=[f"class {i}" for i in range(300)])
     ones.insert(0, "image", range(300))
     for table in (ones, ones.assign(age=7)):
