@@ -33,16 +33,15 @@ class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, n_images: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.n_images = n_images
-        self.is_once = False
-        self.is_permutation = False
+        self.is_any = self.is_once = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation of torch, and look at the shape of what it drew."""
         result = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags:
             drawn = result[0] if isinstance(result, tuple) else result
+            self.is_any = True
             self.is_once |= not self._is_for_each(tuple(drawn.shape))
-            self.is_permutation |= "randperm" in str(func)
         return result
 
     def _is_for_each(self, shape: tuple[int, ...]) -> bool:
@@ -123,7 +122,7 @@ class BatchFunction:
             results = [self.function(pixels)]
         is_other = generators != (random.getstate(), str(np.random.get_state()))  # noqa: NPY002
         self.is_one_by_one = draws.is_once or is_other
-        self.may_mix = self.is_one_by_one or draws.is_permutation
+        self.may_mix = self.is_one_by_one or draws.is_any
         return results
 
     def _check_kind(self, result: Any, shape: torch.Size) -> torch.Tensor:
