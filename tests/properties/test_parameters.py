@@ -113,7 +113,7 @@ def test_any_allowed_value_fits(parameters):
         ("image_shape", (8,)),
         ("image_shape", (8, 0)),
         ("data_format", "NHWC"),
-        ("optimizer", "adam"),
+        ("optimizer", "Adam"),
         ("optimizer", dict),
         ("learning_rate", 0.0),
         ("learning_rate", -0.1),
