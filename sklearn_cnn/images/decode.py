@@ -108,12 +108,8 @@ _TURNED = (5, 6, 7, 8)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ARRANGEMENT, _SAMPLE_FORMAT = 258, 262, 284, 339
 _WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
 
-_SWAPPED = (
-    {"F;32BF": "F;32F", "I;16BS": "I;16S", "I;32BS": "I;32S"}
-    if sys.byteorder == "little"
-    else {"F;32F": "F;32BF", "I;16S": "I;16BS", "I;32S": "I;32BS"}
-)
-"""Raw modes of the other order of bytes, which Pillow takes for that of compressed pixels, too."""
+_SWAPPED = ("BF", "BS") if sys.byteorder == "little" else (";32F", "S")
+"""How raw modes end of the other order of bytes, which Pillow undoes twice in compressed pixels."""
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue, as Pillow has it."""
@@ -164,6 +160,8 @@ class Depth(NamedTuple):
         What white is, where the file says it.
     is_negative : bool
         Whether white is zero.
+    is_swapped : bool
+        Whether Pillow gives their bytes in the wrong order.
     low_bytes : str
         Of colour of 16 bits, which Pillow decodes to eight, the raw mode that gives the others;
         "planes" where its channels lie one after the other, "none" where nothing gives them.
@@ -172,6 +170,7 @@ class Depth(NamedTuple):
     dtype: str
     white: int | None = None
     is_negative: bool = False
+    is_swapped: bool = False
     low_bytes: str = ""
 
 
@@ -418,14 +417,16 @@ def _depth(image: Image.Image) -> Depth | None:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # Pillow turns negatives of up to eight bits into positives, but not those of 16.
         return Depth("uint16", 2 ** min(16, max(8, bits or 16)) - 1, is_negative)
-    if image.mode == "I":
+    rawmode, compression = _rawmode(image), image.info.get("compression")
+    if image.mode in ("I", "F"):
+        is_swapped = rawmode.endswith(_SWAPPED) and compression != "raw"
+        if image.mode == "F":
+            return Depth("float32", None, is_negative, is_swapped)
         signed = "int16" if bits == 16 else "int32"
-        return Depth("uint32" if kind == _UNSIGNED and bits == 32 else signed)
-    if image.mode == "F":
-        return Depth("float32", None, is_negative)
+        dtype = "uint32" if kind == _UNSIGNED and bits == 32 else signed
+        return Depth(dtype, is_swapped=is_swapped)
     if image.mode == "L" and kind == _SIGNED:
         return Depth("int8")
-    rawmode, compression = _rawmode(image), image.info.get("compression")
     if bits == 16 and tags.get(_ARRANGEMENT) == _PLANE_BY_PLANE:
         return Depth("uint16", low_bytes="planes" if compression == "raw" else "none")
     if ";16" not in rawmode:
@@ -497,14 +498,13 @@ def _finish(
                 "ImageReader(decoder=tifffile.imread), or convert it"
             )
         depth = None
-    elif _rawmode(image) in _SWAPPED and image.info.get("compression") != "raw":
-        _reset_rawmode(image, _SWAPPED[_rawmode(image)])  # libtiff has turned the bytes already
     _load(image, content)
     upright = _UPRIGHT.get(_orientation(image))
     if depth is not None:
         values = np.asarray(image)
         values = values.view(depth.dtype) if depth.dtype in ("int8", "uint32") else values
         values = values.astype(depth.dtype, copy=False)[:, :, np.newaxis]
+        values = values.byteswap() if depth.is_swapped else values
         return _fill_deep_frame(
             values, reading, notes, depth, _transparency(image, values), upright
         )

@@ -172,6 +172,16 @@ def test_colour_of_16_bits_beside_a_damaged_chunk():
     np.testing.assert_array_equal(read(damaged, "RGB"), pixels)
 
 
+def test_planes_beyond_the_end_of_a_file():
+    """Would catch rows of zeros, or NumPy's words, where a file of planes ends too early."""
+    pixels = levels("u2", 65536, 3).transpose(2, 0, 1)
+    content = tiff(pixels, planar=True)
+    place = content.index(struct.pack("<III", *(8 + 2 * HEIGHT * WIDTH * i for i in range(3))))
+    cut = content[:place] + struct.pack("<III", 8, 8, 10**6) + content[place + 12 :]
+    with pytest.raises(UnreadableImage, match="it ends before its pixels do; copy or download"):
+        read(cut, "RGB")
+
+
 def test_a_transparent_colour_of_16_bits():
     """Would catch a colour compared with eight of its bits, of which many pixels have the same."""
     pixels = np.full((HEIGHT, WIDTH, 3), 1000, dtype=np.uint16)
@@ -219,6 +229,8 @@ def test_files_of_other_types_follow_the_rules_of_arrays(dtype, order, deflate):
     content = tiff(pixels, order=order, deflate=deflate)
     for asked in ({}, {"dtype": "uint8"}, {"dtype": "float32"}, {"value_range": (0, 77)}):
         np.testing.assert_array_equal(read(content, **asked), read(pixels, **asked))
+        with Image.open(io.BytesIO(content)) as image:
+            np.testing.assert_array_equal(read(image, **asked), read(pixels, **asked))
     low = -50 if dtype != "u4" else 0
     pixels = levels(dtype, 100) + np.asarray(low).astype(dtype)
     pixels[0, 0], pixels[0, 1] = low, 100 + low
