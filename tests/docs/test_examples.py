@@ -112,7 +112,7 @@ def test_the_pictures_of_the_folder_are_drawn(image_folder, name):
 GALLERY = {
     "plot_feature_maps.py": ["feature_maps_digit.png", "feature_maps_photograph.png"],
     "plot_features.py": ["features.png"],
-    "plot_filters.py": ["filters.png"],
+    "plot_filters.py": ["filters.png", "filters_patches.png"],
     "plot_mistakes.py": ["mistakes.png"],
     "plot_saliency.py": ["saliency.png", "saliency_photograph.png"],
     "plot_summary.py": ["summary.png"],

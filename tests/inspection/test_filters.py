@@ -242,10 +242,21 @@ def by_name(image_shape, n_outputs):
         [Conv(3, 4, stride=(1, 3)), Flatten()],
         [Conv(3, (3, 2), padding="valid"), Flatten()],
         [Conv(3, 1), Flatten()],
+        [Conv(3, 1, stride=(2, 3)), Flatten()],
         spread,
         by_name,
     ],
-    ids=["same", "even", "stride", "even, stride", "valid", "1 x 1", "dilation", "own same"],
+    ids=[
+        "same",
+        "even",
+        "stride",
+        "even, stride",
+        "valid",
+        "1 x 1",
+        "1 x 1, stride",
+        "dilation",
+        "own same",
+    ],
 )
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 def test_a_patch_times_its_kernel_is_the_highest_of_the_map(layers, n_channels):
