@@ -558,7 +558,7 @@ def _load_sixteen_bits(image: Image.Image, low_bytes: str, content: bytes) -> np
 def _load_planes(image: Any, content: bytes) -> np.ndarray:
     """Read uncompressed channels of 16 bits that lie one after the other in a TIFF file."""
     order = "<u2" if content[:2] == b"II" else ">u2"
-    height, width = image.size[::-1]
+    width, height = (max(tile.extents[side] for tile in image.tile) for side in (2, 3))
     planes: list[np.ndarray] = []
     for _, (left, upper, right, lower), offset, (_, stride, _) in image.tile:
         if (left, upper) == (0, 0) or not planes:
@@ -597,6 +597,9 @@ def _unfold(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> Any:
     """Return the EXIF orientation, 1 where there is none, or none that can be read."""
+    exif, xmp = image.info.get("exif"), image.info.get("xmp", b"")
+    if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
+        return read_orientation(exif, xmp)
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a damaged EXIF block does not make the pixels unreadable

@@ -341,6 +341,8 @@ def test_damaged_exif_leaves_the_pixels(colours):
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"
     content = save(Image.fromarray(colours), "WEBP", lossless=True, exif=exif)
     np.testing.assert_array_equal(read(content, (9, 14)), colours)
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(read(image), colours)
 
 
 @pytest.mark.parametrize("tag", ['tiff:Orientation="6"', "<tiff:Orientation>6</tiff:Orientation>"])

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -366,7 +367,7 @@ def test_nothing_is_written_to_standard_error_of_kinds_that_cannot_be_read(capfd
     assert caplog.records == []
 
 
-def planar(pixels, order, *, strips=1, tile=None, photometric=2):
+def planar(pixels, order, *, strips=1, tile=None, photometric=2, orientation=1):
     """A TIFF file whose channels lie one after the other, in strips or in tiles."""
     height, width, n = pixels.shape
     bits = pixels.dtype.itemsize * 8
@@ -382,7 +383,7 @@ def planar(pixels, order, *, strips=1, tile=None, photometric=2):
     offsets = tuple(8 + sum(map(len, pieces[:i])) for i in range(len(pieces)))
     counts = tuple(map(len, pieces))
     tags = [(256, 3, width), (257, 3, height), (258, 3, (bits,) * n), (259, 3, 1)]
-    tags += [(262, 3, photometric), (277, 3, n), (284, 3, 2)]
+    tags += [(262, 3, photometric), (274, 3, orientation), (277, 3, n), (284, 3, 2)]
     if tile is None:
         tags += [(273, 4, offsets), (278, 3, height // strips), (279, 4, counts)]
     else:
@@ -411,6 +412,9 @@ def test_channels_one_after_the_other(order, dtype, layout, n_channels):
         return
     expected = np.rint(colours / (largest / 255))
     assert np.abs(decode(content, reading) - expected).max() <= 1
+    lying = planar(pixels, order, orientation=6, **layout)
+    turned = decode(lying, replace(reading, height=40, width=24))
+    assert np.abs(turned - np.rot90(expected, -1)).max() <= 1
 
 
 def test_the_cap_lies_where_pillow_begins_to_warn():
