@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer
 
 
 def copy_network(network: nn.Module) -> nn.Module:
@@ -53,7 +54,12 @@ def copy_together(network: nn.Module, *others: Any) -> tuple[Any, ...]:
         The network's copy, and those of the others.
     """
     kept = (value for module in network.modules() for value in _with_gradient(vars(module)))
-    return deepcopy((network, *others), {id(value): value for value in kept})
+    memo = {id(value): value for value in kept}
+    make: Any = UninitializedBuffer  # its annotations do not know its arguments
+    for buffer in network.buffers():
+        if isinstance(buffer, UninitializedBuffer):  # of a lazy norm, which torch does not copy
+            memo[id(buffer)] = make(device=buffer.device, dtype=buffer.dtype)
+    return deepcopy((network, *others), memo)
 
 
 def _with_gradient(attributes: Any) -> Iterator[torch.Tensor]:

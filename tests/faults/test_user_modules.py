@@ -158,7 +158,9 @@ TRAINED = {
     "complex weights": Spectrum,
     "writes into its input": WritesIntoItsInput,
     "weight norm by a hook": hooked_norm,
-    "lazy": lambda s, n: nn.Sequential(nn.LazyConv2d(2, 3), nn.Flatten(), nn.LazyLinear(n)),
+    "lazy": lambda s, n: nn.Sequential(
+        nn.LazyConv2d(2, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(n)
+    ),
 }
 
 
