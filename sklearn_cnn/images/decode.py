@@ -466,6 +466,10 @@ def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Readi
 def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> None:
     """Bring what is transparent in a PNG file to the eight bits that Pillow makes of its pixels."""
     wanted = image.info.get("transparency")
+    if image.mode == "P" and isinstance(wanted, bytes):  # entries beyond all palettes do not count
+        image.info["transparency"] = wanted[:256]
+    elif image.mode == "P" and isinstance(wanted, int) and wanted > 255:
+        del image.info["transparency"]
     if image.mode not in ("1", "L", "RGB") or wanted is None:
         return
     bits = content[24]

@@ -238,6 +238,11 @@ def test_transparent_entries_of_a_palette(bits):
     palette = chunk(b"PLTE", bytes([255, 0, 0, 0, 255, 0])) + chunk(b"tRNS", bytes([100]))
     content = png(2, 1, bits, 3, b"\0" + (1 << 16 - 2 * bits).to_bytes(2), before=palette)
     assert read(content, (1, 2), "RGBA")[0].tolist() == [[255, 0, 0, 100], [0, 255, 0, 255]]
+    for level, more in ((255, b"\xff" * 257 + b"\0"), (7, b"\7" + b"\xff" * 260)):
+        beyond = palette[:18] + chunk(b"tRNS", more)  # of more entries than a palette has
+        content = png(2, 1, bits, 3, b"\0" + (1 << 16 - 2 * bits).to_bytes(2), before=beyond)
+        expected = [[255, 0, 0, level], [0, 255, 0, 255]]
+        assert read(content, (1, 2), "RGBA")[0].tolist() == expected
 
 
 def test_sixteen_bits_of_a_file_are_scaled():
