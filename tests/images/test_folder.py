@@ -668,7 +668,6 @@ def test_a_class_that_is_missing(pets):
         {"cat", "dog"},
         {"cat": 0, "dog": 1},
     ],
-    ids=str,
 )
 def test_classes_that_are_no_list_of_different_names(classes, pets):
     """Would catch two numbers for one class, and a raw "unhashable type"."""
