@@ -264,7 +264,8 @@ def decode(source: Any, reading: Reading, notes: Notes | None = None) -> np.ndar
             raise
         raise UnreadableImage(error.strerror or str(error)) from error
     except Exception as error:  # what decoders raise on damaged files is not documented
-        raise UnreadableImage(str(error) or type(error).__name__) from error
+        reason = str(error) or "it is damaged; copy or download it again"
+        raise UnreadableImage(reason) from error
 
 
 def _call_decoder(decoder: Callable[[Any], Any], source: Any) -> Any:
