@@ -73,10 +73,13 @@ def test_parameters_of_the_reader():
         "background",
         "cache",
         "cache_limit",
+        "decoder",
+        "dtype",
         "mode",
         "n_jobs",
         "on_error",
         "resize",
         "size",
+        "value_range",
         "verbose",
     ]

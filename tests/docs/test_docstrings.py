@@ -33,8 +33,13 @@ def test_every_parameter_is_documented_with_its_default():
 def test_every_fitted_attribute_is_documented(small, bars):
     documented = {name for name, _ in ENTRY.findall(section("Attributes"))}
     images, y = bars
-    fitted = {name for name in vars(small().fit(images, y)) if re.fullmatch(r"[a-z]\w*_", name)}
-    assert fitted == documented - {"feature_names_in_"}
+    rows = images.reshape(len(images), -1)
+    for X, absent in (
+        (images, {"n_features_in_", "feature_names_in_"}),
+        (rows, {"feature_names_in_"}),
+    ):
+        fitted = {name for name in vars(small().fit(X, y)) if re.fullmatch(r"[a-z]\w*_", name)}
+        assert fitted == documented - absent
 
 
 @pytest.mark.parametrize("name", sorted(set(sklearn_cnn.__all__) - {"__version__"}))

@@ -393,13 +393,14 @@ def test_two_progress_bars_are_one(small, bars, monkeypatch):
     monkeypatch.setattr("rich.progress.get_console", lambda: rich.console.Console(file=screen))
     bars_shown = [ProgressBar(), WithoutModels(), ProgressBar(), ProgressBar()]
     model = small(max_epochs=1).set_callbacks(*bars_shown)
+    before = set(threading.enumerate())
     with pytest.warns(UserWarning, match=r"given 3 ProgressBars\. .* the first is") as caught:
         model.fit(*bars)
     assert caught[0].filename == __file__
     assert model.n_iter_ == 1
     assert model._skl_callbacks == bars_shown
     assert bars_shown[1].events[-1] == ("teardown", "fit", 0)
-    assert not [t for t in threading.enumerate() if not t.daemon and t.name != "MainThread"]
+    assert not [t for t in set(threading.enumerate()) - before if not t.daemon]
 
 
 class Stages(Recorder):

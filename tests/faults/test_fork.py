@@ -206,10 +206,10 @@ def test_a_child_forked_while_a_thread_fills_the_cache_reads(images, files, tmp_
     cache, inside, leave = tmp_path / "cache", threading.Event(), threading.Event()
     whole = reading.decode
 
-    def decode(source, how):
+    def decode(*arguments):
         inside.set()
         leave.wait(SECONDS)
-        return whole(source, how)
+        return whole(*arguments)
 
     monkeypatch.setattr(reading, "decode", decode)
     thread = threading.Thread(target=read, args=(files[0],), kwargs={"cache": cache})

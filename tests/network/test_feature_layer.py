@@ -109,10 +109,21 @@ def test_names_that_there_are(name):
     assert check_feature_layer(name, ROWS) is None
 
 
-@pytest.mark.parametrize("name", ["dense2", "Dense", "first ", "", "ReLU", "0"])
-def test_names_that_there_are_not(name):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("dense2", "dense"),
+        ("Dense", "dense"),
+        ("first ", "first"),
+        ("", ""),
+        ("ReLU", ""),
+        ("0", ""),
+    ],
+)
+def test_names_that_there_are_not(name, meant):
     """Catches a name that is guessed at, and one that the message lists twice."""
-    text = MESSAGE.format("first, again", name)
+    question = f" Did you mean {meant!r}?" if meant else ""
+    text = MESSAGE.format("first, again", name) + question
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         check_feature_layer(name, ROWS)
 
@@ -194,7 +205,8 @@ def test_a_name_set_after_fit_counts_at_once(fitted, bars):
 
 def test_a_layer_whose_maps_are_asked_for_must_be_there(fitted, bars):
     """Catches "dense" and "flatten", which are names of features and not of layers."""
-    for layer in ("dense", "conv9", 1):
-        text = f"layer must be None, for all, or one of {NAMES}. Got layer={layer!r}."
+    for layer, meant in (("dense", "dense1"), ("conv9", "conv1"), (1, "")):
+        question = f" Did you mean {meant!r}?" if meant else ""
+        text = f"layer must be None, for all, or one of {NAMES}. Got layer={layer!r}.{question}"
         with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
             fitted.feature_maps(bars[0], layer)
