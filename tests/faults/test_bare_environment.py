@@ -1,4 +1,4 @@
-"""F20, and what an import loads: the package works where nothing may be written."""
+"""What an import loads, and that the package works where nothing may be written."""
 
 import os
 import subprocess

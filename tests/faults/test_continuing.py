@@ -23,7 +23,7 @@ class Fail(Callback):
     ],
 )
 def test_pixels_of_another_range(small, bars, method, change, text):
-    """F11, F12: silent nonsense at predict, and in a further fit."""
+    """Would catch silent nonsense at predict, and in a further fit."""
     images, y = bars
     model = small().fit(images, y)
     changed = change(images.astype(np.float64))

@@ -1,4 +1,4 @@
-"""F15: no hang in a forked process whose parent computed in several threads, and the same result.
+"""No hang in a forked process whose parent computed in several threads, and the same result.
 
 OpenMP's threads do not survive a fork; torch in the child would wait for them for ever. What runs
 in children has a time limit, which fails where it would hang.

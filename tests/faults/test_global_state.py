@@ -1,4 +1,4 @@
-"""F17: whatever belongs to the whole process is left as it was found, also after an exception."""
+"""Whatever belongs to the whole process is left as it was found, also after an exception."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""F7: a GPU out of memory. Prediction halves its chunk; every other error passes through."""
+"""A GPU out of memory. Prediction halves its chunk; every other error passes through."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""F1 and F2: Ctrl-C ends everything at once; early stopping is no interrupt."""
+"""Ctrl-C ends everything at once; early stopping is no interrupt."""
 
 import re
 import signal

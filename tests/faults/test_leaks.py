@@ -1,4 +1,4 @@
-"""F18: hundreds of fits leave nothing behind, and a pickle does not hold the training data."""
+"""Hundreds of fits leave nothing behind, and a pickle does not hold the training data."""
 
 import gc
 import os

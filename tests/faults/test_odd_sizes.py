@@ -1,4 +1,4 @@
-"""F9, F13: the smallest and the largest images, and classes with hardly a member."""
+"""The smallest and the largest images, and classes with hardly a member."""
 
 import resource
 

@@ -1,7 +1,4 @@
-"""ImageReader among threads, interrupts and hundreds of calls: nothing is left, nothing changed.
-
-The numbers are those of the list of faults: F1, F14, F17, F18 and F20.
-"""
+"""ImageReader among threads, interrupts and hundreds of calls: nothing is left, nothing changed."""
 
 import gc
 import os
@@ -52,7 +49,7 @@ def plain(paths):
     return np.stack([np.asarray(Image.open(path)) for path in paths])
 
 
-# F17: the state of the process
+# The state of the process
 
 
 def state_of_the_process():
@@ -94,7 +91,7 @@ def test_a_failing_transform_leaves_the_process_as_it_was(reader, files):
     assert state_of_the_process() == before
 
 
-# F18: what is left
+# What is left
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads Linux's /proc")
@@ -140,7 +137,7 @@ def test_a_pickled_pipeline_holds_neither_pixels_nor_paths(reader, files, small)
     np.testing.assert_array_equal(again.predict_proba(files), model.predict_proba(files))
 
 
-# F14: many threads
+# Many threads
 
 
 def test_sixteen_threads_read_as_one(reader, files):
@@ -164,7 +161,7 @@ def test_sixteen_threads_read_as_one(reader, files):
     assert wrong == []
 
 
-# F1 and F20: in a process of its own
+# In a process of its own
 
 
 def run(code, *arguments, **environment):

@@ -214,7 +214,7 @@ def test_float64_network_gives_float64(small, bars):
 
 
 def test_sixteen_threads_at_once_equal_one(trained, digits):
-    """F14. Catches threads that share what the layers gave."""
+    """Catches threads that share what the layers gave."""
     models = [with_layer(trained, layer) for layer in LAYERS[:4]]
     chunks = [digits.images[start : start + 150] for start in range(0, 1200, 300)]
     jobs = [(model, images) for model in models for images in chunks]
