@@ -27,11 +27,11 @@ OTHER_NAMES = {
     "gradient": ("saliency", "vanilla", "gradients"),
     "grad_cam": ("cam",),
 }
-"""What some names are called elsewhere, written in small letters and without signs."""
+"""What some names are called elsewhere, in lower case, letters and digits alone."""
 
 
 def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
-    """Return the end of an error: a question, or nothing where no choice is near.
+    """Return the end of an error message: "Did you mean ...?", or "" if no choice is near.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
 
 
 def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
-    """Refuse what is none of some names, with an error that names the parameter."""
+    """Raise an error that names the parameter, unless the value is one of the choices."""
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
         raise ValueError(

@@ -57,7 +57,7 @@ except ImportError:  # goes with scikit-learn 1.8, the last one without callback
 
 
 def check_parameters(constraints: Any, values: Mapping[str, Any], caller: str) -> None:
-    """Check parameters as scikit-learn does, and say which name may have been meant.
+    """Check parameters as scikit-learn does, and suggest the name that may have been meant.
 
     Parameters
     ----------

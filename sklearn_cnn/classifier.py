@@ -43,7 +43,7 @@ class CNNClassifier(
     The network is the classical one: blocks of convolution and pooling make feature maps and
     shrink them, flattening makes one vector of them, and dense layers learn from that vector. It
     is a PyTorch module, trained through skorch. As a transformer, it gives the vector that feeds
-    its last layer to whatever stands behind it in a pipeline.
+    its last layer to whatever follows it in a pipeline.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class CNNClassifier(
     augment : augmentation, callable, sequence of these or None, default=None
         How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
         A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
-        dtype of ``X`` (float32 behind a zoom, rotation or shear), and keeps the range of its
+        dtype of ``X`` (float32 after a zoom, rotation or shear), and keeps the range of its
         values; what it draws from torch's own generators is seeded. One that draws once for all
         that it gets, as transforms of torchvision do, is called on one image at a time. Images held
         out for validation, and images to predict, stay as they are.
@@ -196,8 +196,8 @@ class CNNClassifier(
     at fit and at prediction. An image that was clearly scaled otherwise is refused, whichever
     images come with it; dark images are not.
 
-    On a CPU, a batch of a network of some size is trained in parts of up to 32 images, side by side
-    in up to 8 threads; its result does not depend on how many there are, nor on ``n_jobs``. Batch
+    On a CPU, larger networks train each batch in parts of up to 32 images, in up to 8 parallel
+    threads; the result depends neither on their number nor on ``n_jobs``. Batch
     normalisation takes the statistics of each part. Small networks train in one thread, and so do
     user-defined modules without an attribute ``trains_in_parts = True``. Prediction computes chunks
     of images side by side, each in one thread.

@@ -95,7 +95,7 @@ def read_examples(
 
 
 def read_pixels(estimator: Any, X: Any) -> np.ndarray:
-    """Check images to predict, and view them channels last; sets nothing that was not set.
+    """Check images to predict, and view them channels last; add no fitted attribute.
 
     Parameters
     ----------
@@ -138,10 +138,10 @@ def start(estimator: Any, training: Examples, seed: int) -> None:
 
 
 def follow_parameters(estimator: Any) -> None:
-    """Move the net to the device, and to the precision, that were set after the fit.
+    """Move the net to the device and the precision that were set after the fit.
 
-    What was set before stays as it is: a model may be loaded where its device is absent. Threads
-    that compute meanwhile go on with the net of before.
+    Parameters that did not change move nothing: a model may be loaded where its device is absent.
+    Threads that are computing go on with the former net.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def _train_as_task(
     given: dict[str, Any],
     losses: list[float],
 ) -> list[Exception]:
-    """Train, and tell scikit-learn's callbacks; return what raised once training was done."""
+    """Train, and call scikit-learn's callbacks; return what they raised after training."""
     late: list[Exception] = []
     is_trained = False
 

@@ -176,7 +176,7 @@ def _as_array(X: Any) -> Any:
 
 
 def to_host(values: Any) -> Any:
-    """Return a tensor, or an array of the array API, as NumPy's from whichever device."""
+    """Return a tensor, or an array of the array API, as a NumPy array, from any device."""
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # torch's
         values = values.detach().cpu()
         is_short = str(values.dtype) == "torch.bfloat16"

@@ -37,7 +37,7 @@ def _check_pair(augmentation: Any, name: str, highest: float, what: str) -> None
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirror every other image, on average.
+    """Flip each image with probability 0.5.
 
     Parameters
     ----------

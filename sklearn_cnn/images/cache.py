@@ -97,7 +97,7 @@ class PixelCache:
     def fetch(
         self, keys: np.ndarray, decode: Decoder, stand_in: Callable[[], np.ndarray]
     ) -> np.ndarray:
-        """Return the pixels of images, decoding those that are not there yet.
+        """Return the pixels of images, decoding those that are missing.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What names of folders tell: whether they are classes, parts of a data set, or kinds of files."""
+"""Whether folders are classes, parts of a data set or kinds of files, judged by their names."""
 
 import re
 import unicodedata

@@ -109,10 +109,10 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _ARRANGEMENT, _SAMPLE_FORMAT = 258, 262, 284, 33
 _WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
 
 _SWAPPED = ("BF", "BS") if sys.byteorder == "little" else (";32F", "S")
-"""How raw modes end of the other order of bytes, which Pillow undoes twice in compressed pixels."""
+"""Endings of raw modes of the other byte order, which Pillow undoes twice in compressed pixels."""
 
 _LUMINANCE = (0.299, 0.587, 0.114)
-"""Of red, green and blue, as Pillow has it."""
+"""Weights of red, green and blue, as in Pillow."""
 
 _CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)
 """What Pillow says of a file that ends too early."""
@@ -135,7 +135,7 @@ OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EI
 
 @dataclass
 class Notes:
-    """What is worth a word about an image that was read.
+    """What to warn of in an image that was read.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class Notes:
 
 
 class Depth(NamedTuple):
-    """Of what type the values of an image are that has not eight bits.
+    """The type of the values of an image that does not have eight bits.
 
     Attributes
     ----------
@@ -347,7 +347,7 @@ def _open_image(content: bytes) -> Image.Image:
 
 
 def _open_plugin(content: bytes) -> Image.Image:
-    """Do as Image.open, which warns of sizes and of metadata without a name."""
+    """Open as Image.open does, but without its warnings, which name no file."""
     for name in FORMATS:
         plugin, accept = Image.OPEN[name]
         if accept is None or accept(content[:16]) is not True:
@@ -369,7 +369,7 @@ def _open_plugin(content: bytes) -> Image.Image:
 
 
 def _open_heif(file: BinaryIO) -> Image.Image | None:
-    """Open a HEIC image with pillow-heif, which is not made known to all of Pillow; None without.
+    """Open a HEIC image with pillow-heif, which stays unregistered; None where it is missing.
 
     The image stands upright, since pillow-heif turns it.
     """
@@ -411,7 +411,7 @@ def _has_more_pages(image: Image.Image, content: bytes) -> bool:
 
 
 def _depth(image: Image.Image) -> Depth | None:
-    """Tell of which type the values of an opened image are; None for eight bits or fewer."""
+    """Return the type of the values of an opened image; None for eight bits or fewer."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     bits, kind = (int(tags.get(tag, (0,))[0]) for tag in (_BITS_PER_SAMPLE, _SAMPLE_FORMAT))
     is_negative = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
@@ -442,7 +442,7 @@ def _depth(image: Image.Image) -> Depth | None:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Return how the pixels of an opened file lie in it, "" for an image without a file."""
+    """Return the raw mode of the pixels in an opened file, "" for an image without a file."""
     tiles: Any = getattr(image, "tile", None)
     args = tiles[0].args if tiles else ""
     return str(args[0]) if isinstance(args, tuple) and args else str(args)
@@ -521,7 +521,7 @@ def _finish(
 
 
 def _load(image: Image.Image, content: bytes | None) -> None:
-    """Decode an opened image; of one that was opened from a content, say in words what is wrong."""
+    """Decode an opened image; where the content is given, say in words what is wrong with it."""
     try:
         image.load()
     except Exception as error:
@@ -561,7 +561,7 @@ def _load_sixteen_bits(image: Image.Image, low_bytes: str, content: bytes) -> np
 
 
 def _load_planes(image: Any, content: bytes) -> np.ndarray:
-    """Read uncompressed channels of 16 bits that lie one after the other in a TIFF file."""
+    """Read the uncompressed 16-bit planes of a TIFF file."""
     order = "<u2" if content[:2] == b"II" else ">u2"
     width, height = (max(tile.extents[side] for tile in image.tile) for side in (2, 3))
     planes: list[np.ndarray] = []
@@ -577,7 +577,7 @@ def _load_planes(image: Any, content: bytes) -> np.ndarray:
 
 
 def _reset_rawmode(image: Any, rawmode: str) -> None:
-    """Have an opened file decoded as if its pixels lay in it in another way."""
+    """Have an opened file decoded by another raw mode."""
     image.tile = [
         tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
         for tile in image.tile

@@ -1,7 +1,7 @@
 """Plain JPEG files through simplejpeg, where it is installed: the same pixels as Pillow's, sooner.
 
 Both decode with libjpeg-turbo; for small images most of Pillow's time goes into looking at the file
-from Python. Whatever is not plain is left to Pillow, whose word counts.
+from Python. Everything else goes to Pillow, whose result is authoritative.
 """
 
 from collections.abc import Callable

@@ -84,9 +84,9 @@ def load_image_folder(
         "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
         says which files to load, and their labels; a path that is not found from the working
         folder is looked for in ``container_path``. Paths in it are relative to
-        ``container_path``, else to the table's folder, the working folder or the folder around
-        ``container_path``, and must lie in ``container_path``; they may lack the ending. None
-        loads all images without labels, to predict them.
+        ``container_path`` or, if there is no such file, to the table's folder, the working folder
+        or the folder around ``container_path``; they must lie in ``container_path``, and may lack
+        the ending. None loads all images without labels, to predict them.
     columns : (path column, label column) or None, default=None
         Columns of the table, by name or position. None takes "path" and "label", other usual names
         ("filename", "image_id", "class", "diagnosis", ...), or the two columns that there are.
@@ -401,7 +401,7 @@ def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool
 
 
 def _as_array(classes: list[Any]) -> np.ndarray:
-    """Return names of classes in one dimension, none of them changed to the type of another."""
+    """Return names of classes as a 1-D array, without converting one to the type of another."""
     if len(set(map(type, classes))) == 1 and isinstance(classes[0], (str, bool, int, float)):
         return np.array(classes)
     array = np.empty(len(classes), dtype=object)

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes: for one that cannot be read, in words with the way in.
+"""What a file that cannot be read is, told by its first bytes, and what to do about it.
 
 Nothing is decoded here but the tags of a TIFF file.
 """
@@ -103,7 +103,7 @@ SIGNATURES = (
     (0, b"/9j/", "an image encoded as Base64", "pass base64.b64decode(content)"),
     (0, b"data:image/", "an image encoded as a data URL", "decode what follows the comma"),
 )  # fmt: skip
-"""Where the bytes that tell a kind of file stand, what it is, and what to do."""
+"""Offset and bytes of each signature, the kind of file, and what to do."""
 
 AVIF_BRANDS, HEIF_BRANDS = (b"avif", b"avis"), (
     b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1",
@@ -298,7 +298,7 @@ def _count_listed(page: dict[int, tuple]) -> int:
 
 
 def describe_raw_or_deep(content: bytes) -> str | None:
-    """Say why the first page of a TIFF file is not what Pillow would make of it, or None.
+    """Say why Pillow would misread the first page of a TIFF file, or return None.
 
     It is the preview of a raw file of a camera, has more channels or planes than Pillow tells
     apart, or is of a form that Pillow takes for another.
@@ -316,7 +316,7 @@ def describe_raw_or_deep(content: bytes) -> str | None:
 
 
 def describe_tiff(content: bytes) -> str:
-    """Say what is in a TIFF file that Pillow cannot read, and the way in."""
+    """Say what is in a TIFF file that Pillow cannot read, and how to read it."""
     page = next(read_tiff_pages(content), {})
     if not page.get(_WIDTH) or not page.get(_HEIGHT):
         return "it is a TIFF image, but its header is damaged"

@@ -86,7 +86,7 @@ def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_wanted,), int
-        For each wanted key its row among the stored ones, -1 where it is not there.
+        For each wanted key its row among the stored ones, -1 where it is missing.
     """
     rows = np.full(len(wanted), -1)
     is_key = wanted.any(axis=1)
@@ -110,7 +110,7 @@ def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def decoder_key(decoder: Any) -> str:
-    """Compute a key of a callable: of its name, its code, and the values that it holds.
+    """Compute a key of a callable from its name, its code, and the values that it holds.
 
     What it calls is not part of it, nor are global variables.
 

@@ -53,7 +53,7 @@ def label_by_folder(
     options : WalkOptions
         Which files of theirs to take.
     found : Walk
-        What is come by is added here, but for the files.
+        Gets what is found, except the files.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def label_by_table(
     table : path or DataFrame
         Of names of files and labels.
     columns : sequence of two or None
-        Which columns hold them, if it is said.
+        Which columns hold them; None to find out.
     wanted : list or None
         Which labels to take, in this order; None for all, sorted.
     options : WalkOptions

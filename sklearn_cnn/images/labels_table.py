@@ -74,7 +74,7 @@ class _Columns(NamedTuple):
 
 
 def find_table(table: Any, folder: str) -> Any:
-    """Return a DataFrame as it is, and where a CSV file lies: here, or in the folder.
+    """Return a DataFrame as it is, or the path of a CSV file, looked for here and in the folder.
 
     Raises
     ------
@@ -112,14 +112,14 @@ def read_labels_table(
         With columns whose names are known ones; or two columns. A CSV file may lack the line of
         names. The names of files may be the index of a DataFrame.
     columns : sequence of two str or int, or None
-        The columns of the names and of the labels, if it is said.
+        The columns of the names and of the labels; None to find out.
     is_file : callable
         Whether there is a file of such a name.
 
     Returns
     -------
     LabelsTable
-        Labels are strings of a CSV file, else what the DataFrame holds.
+        Labels are strings from a CSV file, or what the DataFrame holds.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def _read_lines(
 
 
 def _find_separator(text: str, columns: Sequence[Any] | None) -> str:
-    """Return what stands between the fields: what tells the columns apart best."""
+    """Return the separator that tells the columns apart best."""
 
     def quality(separator: str) -> tuple[bool, int, bool, bool]:
         reader = csv.reader(io.StringIO(text[: 1 << 18], newline=""), delimiter=separator)

@@ -19,10 +19,10 @@ CHANNEL_COUNTS = range(1, 5)
 """The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
 
 PIXEL_NAME = re.compile(r"(.*__)?pixel_(\d+)_(\d+)(?:_([^_]+))?")
-"""How ImageReader names the value of a row, a column and a channel, behind a union's prefix."""
+"""How ImageReader names the value of a row, a column and a channel, after a union's prefix."""
 
 SMALLEST_SIDE_TO_DOUBT = 8
-"""From this side on, a number of features is no longer an image's by mere chance."""
+"""From this side on, a number of features is unlikely to fit an image by chance."""
 
 
 @dataclass(frozen=True)

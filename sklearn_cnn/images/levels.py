@@ -1,4 +1,4 @@
-"""Values of any type as shares of the way from black to white, and shares as what comes out.
+"""Values of any type to shares, 0 for black and 1 for white, and shares to the type that comes out.
 
 Shares are float32, which holds each level of 16 bits apart.
 """
@@ -20,7 +20,7 @@ SAMPLE = 1 << 16
 
 
 class Span(NamedTuple):
-    """Which values all but the outermost pixels of an image have, and what white is in them."""
+    """The range of all but the outermost pixels of an image, and the value of white."""
 
     low: float
     high: float
@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 def find_levels(pixels: np.ndarray, reading: Reading, white: int | None = None) -> Levels | None:
-    """Tell the values of black and white in the pixels of one image or several.
+    """Return the values of black and white in the pixels of one image or several.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def from_eight_bits(pixels: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def find_span(values: np.ndarray, white: float) -> Span | None:
-    """Tell which values an image has, but for the outermost 1 % of pixels; None if it has one.
+    """Return the range of an image without its outermost 1 % of pixels; None if it has one value.
 
     Parameters
     ----------

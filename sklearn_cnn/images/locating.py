@@ -1,4 +1,4 @@
-"""The file that a table means, whose path may lack the ending or begin at another folder."""
+"""The file that a row of a table means: its path may lack the ending or start at another folder."""
 
 import os
 from collections import defaultdict
@@ -19,7 +19,7 @@ Names = dict[tuple[str, str], list[str]]
 
 
 class Locator:
-    """Finds the files that a table names in one folder, and none outside of it.
+    """Find the files that a table names in one folder, and none outside of it.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Locator:
     def find(self, name: str) -> tuple[str, str | None]:
         """Return the path of a file, and what is wrong with it if anything.
 
-        A name is relative to the folder, else to that of the table, else to the working folder,
-        else to the folder around it, so that it begins with the folder's own name.
+        A name is relative to the folder; if there is no such file, to that of the table, then to
+        the working folder, then to the folder around it: it then begins with the folder's name.
 
         Raises
         ------

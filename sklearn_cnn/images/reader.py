@@ -110,15 +110,15 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     files are decoded at a half, a quarter or an eighth of their size, and others are reduced by
     whole numbers, as long as they stay twice as large as needed. Images of more than 89,478,485
     pixels are refused by their header; JPEG files that are shrunk while they are decoded may have
-    twice as many. Colour profiles are not applied. Of a file of several pages or frames, the first
-    is read, with a warning, but for previews, smaller copies and the second views of cameras. A
-    warning also tells of images of 16 bits or fractions that use less than an eighth of their range
-    while ``dtype="uint8"``. Images that come from the cache are not warned of again.
+    twice as many. Colour profiles are not applied. Only the first page or frame of a
+    file is read; a warning names files with more, previews, smaller copies and the second views of
+    cameras aside. A warning also names the range of images of 16 bits or fractions that use less
+    than an eighth of theirs while ``dtype="uint8"``. Images from the cache do not warn again.
 
-    What else than pixels a file carries (texts, profiles, thumbnails, EXIF but for the orientation)
-    is left aside, and may be damaged. A file whose pixels are cut off is refused, and so is a JPEG
-    file that lacks its end marker alone, since nothing tells whether pixels are missing, too. Of
-    compressed TIFF data that are damaged, libtiff itself writes a line to the standard error.
+    Everything in a file but its pixels (texts, profiles, thumbnails, EXIF except the orientation)
+    is ignored, and may be damaged. A file whose pixels are cut off is refused, and so is a JPEG
+    file that lacks its end marker alone, since nothing tells whether pixels are missing, too. For
+    damaged compressed TIFF data, libtiff itself writes a line to standard error.
 
     Each decoding thread holds one image whole: near the limit of pixels that takes 0.3 GB for
     colour, up to 1.4 GB for a CMYK TIFF file, and 1.7 GB for WebP with alpha.

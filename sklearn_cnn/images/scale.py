@@ -14,11 +14,11 @@ VALUES_AT_ONCE = 1 << 22
 """How many pixel values a scan holds in a temporary array."""
 
 NEARLY_ONE = 0.9
-"""A largest value that fractions from 0 to 1 have; dark images of a larger range rarely do."""
+"""Fractions from 0 to 1 reach this value; dark images of a larger range rarely do."""
 
 
 PERHAPS, SURELY = 1, 2
-"""How sure it is that the pixels of an image were scaled otherwise than those seen at fit."""
+"""How likely it is that an image was scaled differently from those seen at fit."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PixelScale:
     whole : bool
         Whether all are whole numbers, as in uint8 images.
     doubt : {0, PERHAPS, SURELY}, default=0
-        How much one of the images by itself looks as if it were scaled otherwise than all of them.
-        Others like it are then in the range.
+        How much one of the images by itself looks as if it were scaled differently. Others like it
+        then pass.
     """
 
     low: float
@@ -186,7 +186,7 @@ def check_scale(
 
 
 class _Verdict(NamedTuple):
-    """How much the most doubtful image is in doubt, which it is, and whether all others are too."""
+    """The doubt about the most doubtful image, its row and range, and whether all share it."""
 
     doubt: int
     row: int

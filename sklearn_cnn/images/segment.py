@@ -64,7 +64,7 @@ class Segment:
                 file.truncate(n_images * n_bytes)
 
     def append(self, keys: np.ndarray, pixels: np.ndarray) -> None:
-        """Add images behind the last one.
+        """Add images after the last one.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
-"""What the structure of a file says before a decoder sees it, and what of it are pixels.
+"""The structure of a file, read before a decoder sees it, and the file reduced to its pixels.
 
-Nothing but pixels and what tells them reaches a decoder: what else a file carries, such as texts,
-colour profiles and thumbnails, may be damaged or huge without any harm.
+Nothing but pixels, and what is needed to read them, reaches a decoder: texts, colour profiles and
+thumbnails may be damaged or huge without any harm.
 """
 
 import re
@@ -59,7 +59,7 @@ class JpegFrame(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """A file without what is no pixels.
+    """A file reduced to its pixels.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ def describe_jpeg_frame(content: bytes) -> str | None:
 
 
 def strip(content: bytes) -> Stripped:
-    """Take out of a JPEG, PNG, WebP, GIF or TIFF file what is no pixels.
+    """Reduce a JPEG, PNG, WebP, GIF or TIFF file to its pixels.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def _strip_tiff(content: bytes) -> bytes:
 
 
 def read_orientation(exif: bytes, xmp: bytes) -> int:
-    """Read how an image lies, from an EXIF block or, where that does not say it, from XMP.
+    """Read the orientation of an image from an EXIF block or, if that does not say it, from XMP.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ SYSTEM_FOLDERS = frozenset([
     "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "recycler",
     "system volume information", "lost+found", "__pycache__", "found.000",
 ])  # fmt: skip
-"""What systems make in folders for themselves, in lower case: thumbnails, trash and the like."""
+"""Folders that systems make for themselves, in lower case: thumbnails, trash and the like."""
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT
 
@@ -108,7 +108,7 @@ def walk_images(
     options : WalkOptions
         What to take.
     found : Walk
-        What is come by is added here.
+        Gets what is found.
     above : collection of str, default=()
         Folders that no link may lead back to.
 
@@ -207,7 +207,7 @@ def kind_of_name(name: str) -> str:
 
 
 def files_in_two(files_of: dict[Any, list[str]]) -> list[str]:
-    """Return the files of later lists that are, by another name, in an earlier one."""
+    """Return the files of later lists that are in an earlier one under another name."""
     first: dict[Any, Any] = {}
     return [
         path

@@ -67,7 +67,7 @@ def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: st
 
     def keep(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
         seen.append(output)
-        return output.clone()  # a layer behind may write into it
+        return output.clone()  # the next layer may write into it
 
     with ordinary_modes(next(network.buffers()).device):
         copy = copy_network(network)

@@ -32,7 +32,7 @@ AROUND = len(" taken for")
 """Letters that stand beside the name of a class."""
 
 MOST_LETTERS = 40
-"""Of a line for which a new figure has room."""
+"""Letters of a line for which a new figure has room."""
 
 
 class MistakesDisplay:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn_cnn._compat import check_matplotlib_support
 
 BAR_WIDTH = 0.75
-"""Of a colour bar with its numbers and label, in inches."""
+"""Width of a colour bar with its numbers and label, in inches."""
 
 
 def own_axes(ax: Any, caller: str, width: float, height: float) -> Any:
@@ -90,7 +90,7 @@ def tile(ax: Any, n_tiles: int, n_columns: int, title: float = 0.0) -> list[Any]
 def image_style(style: dict[str, Any], im_kw: dict[str, Any] | None) -> dict[str, Any]:
     """Return the keywords of ``imshow``: those of the user go before those of a Display.
 
-    A norm of the user's has limits of its own, and matplotlib takes no others beside it.
+    A user-defined norm has limits of its own, and matplotlib takes no others beside it.
     """
     given = im_kw or {}
     limits = {"vmin", "vmax"} if given.get("norm") is not None else set()
@@ -117,10 +117,7 @@ def shorten(text: str, width: float, fontsize: float) -> str:
 
 
 def set_title(ax: Any, title: str) -> None:
-    """Write a title in letters so small, or with so much left out, that it is no wider than axes.
-
-    It does not run into that of the neighbours.
-    """
+    """Write a title no wider than its axes: in smaller letters, or with its middle left out."""
     width, n_letters = width_in_inches(ax), max(map(len, title.split("\n")))
     size = min(10.0, max(7.0, 10 * width / (letter_width(10) * max(1, n_letters))))
     lines = [shorten(line, width, size) for line in title.split("\n")]

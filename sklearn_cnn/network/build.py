@@ -1,4 +1,4 @@
-"""From layer descriptions, or a callable of the user's, to a torch module."""
+"""From layer descriptions, or a user-defined callable, to a torch module."""
 
 import inspect
 import warnings
@@ -132,7 +132,7 @@ def may_train_in_parts(module: nn.Module) -> bool:
 
 
 def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
-    """Put the weights of convolutions in the order of memory that is given."""
+    """Put the weights of convolutions in a memory format."""
     for weight in network.parameters():
         if not is_lazy(weight) and weight.ndim == 4:
             # not contiguous(), which leaves the strides of a kernel of one pixel as they are
@@ -230,7 +230,7 @@ def _made_module(
 def _check_outputs(
     network: nn.Sequential, image_shape: tuple[int, int, int], n_outputs: int
 ) -> WatchPointwise:
-    """Run blank images through a user-defined module, check what comes out, tell what ran."""
+    """Run blank images through a user-defined module, check its outputs, and return what ran."""
     watch = WatchPointwise()
     with watch, torch.no_grad():
         outputs = _outputs_of_blank_images(network.eval(), image_shape, 1, n_outputs)

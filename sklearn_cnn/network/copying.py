@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedBuffer
 def copy_network(network: nn.Module) -> nn.Module:
     """Copy a network as it is, trained or not.
 
-    A module of the user's may keep the maps of a training step as an attribute. torch copies no
+    A user-defined module may keep the maps of a training step as an attribute. torch copies no
     value with a gradient function, so the copy shares these with the network, until it runs.
 
     Parameters

@@ -63,7 +63,7 @@ def design_network(
     batch_norm : bool
         Whether a block normalises its maps.
     dropout : float
-        Rate in front of every dense layer behind the first, the output layer included.
+        Rate before every dense layer after the first, the output layer included.
 
     Returns
     -------

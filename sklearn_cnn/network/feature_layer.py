@@ -14,7 +14,7 @@ DENSE, FLATTEN = "dense", "flatten"
 
 
 class Source(NamedTuple):
-    """Where values are taken: behind a layer, or in front of it."""
+    """Where values are taken: after a layer, or before it."""
 
     layer: str
     is_input: bool = False
@@ -60,7 +60,7 @@ def feature_source(
     rows : sequence of LayerRow
         Its layers, in the order in which they run.
     n_outputs : int
-        Number of classes, by which the output layer of a module of the user's is known.
+        Number of classes, by which the output layer of a user-defined module is known.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
     """Find the vector that the feature maps are flattened to.
 
     It leaves a flattening layer, the first there is; or enters the first layer that gives a vector,
-    where a module of the user's flattens by a function.
+    where a user-defined module flattens by a function.
     """
     for row in rows:
         if row.name == FLATTEN or isinstance(network.get_submodule(row.name), nn.Flatten):

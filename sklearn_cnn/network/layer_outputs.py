@@ -88,4 +88,4 @@ def _note_input(seen: Any, source: Source, _: nn.Module, inputs: Any, named: Any
 
 
 def _note_output(seen: Any, source: Source, _: nn.Module, __: Any, output: Any) -> None:
-    seen.values[source] = output.clone()  # a layer behind may write into it
+    seen.values[source] = output.clone()  # the next layer may write into it

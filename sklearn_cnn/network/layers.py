@@ -76,7 +76,7 @@ class Conv:
         "same" pads with zeros, the odd one below and to the right, so that a stride of 1 keeps
         height and width and a stride of s divides them by s, rounded up; "valid" does not pad.
     bias : bool, default=True
-        Whether each channel has a bias. It is redundant in front of :class:`BatchNorm`.
+        Whether each channel has a bias. It is redundant before a :class:`BatchNorm`.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 OTHER_RANGE = 10
-"""Times by which means and deviations of pixels differ where they are on another scale."""
+"""Pixels whose means or deviations differ by more than this factor are on different scales."""
 
 
 class Normalize(nn.Module):
@@ -27,10 +27,10 @@ class Normalize(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
     is_contiguous_on_cpus = False
-    """Whether the output is to lie channel by channel, where it would lie pixel by pixel."""
+    """Whether the output is contiguous on CPUs, in place of channels_last."""
 
     is_left_to_another = False
-    """Whether a layer further on standardises, so that this one hands the pixels on."""
+    """Whether a later layer standardises, so that this one passes the pixels on."""
 
     def __init__(self, mean: np.ndarray, std: np.ndarray, dtype: torch.dtype) -> None:
         super().__init__()

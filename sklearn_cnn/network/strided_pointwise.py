@@ -1,4 +1,4 @@
-"""Convolutions with a kernel of one pixel that step over pixels, which can end the process.
+"""Convolutions of 1 x 1 with a stride, whose gradient in torch can end the process.
 
 Where such a layer, its input or its weight lies in memory pixel by pixel (``channels_last``), the
 gradient of its weights writes beyond a buffer on CPUs: without AVX512 for 2 to 7 channels, and with

@@ -19,7 +19,7 @@ class Boxes(NamedTuple):
     Attributes
     ----------
     top, bottom, left, right : tensor of shape (n,)
-        Rows and columns, the second and fourth behind the last one; an empty rectangle is none.
+        Rows and columns, the second and fourth after the last one; an empty rectangle is none.
     """
 
     top: torch.Tensor

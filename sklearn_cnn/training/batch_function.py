@@ -1,4 +1,4 @@
-"""A function of the user's among the augmentations, and what is checked of its batches."""
+"""A user-defined function among the augmentations, and what is checked of its batches."""
 
 import random
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SEEDS = 4
 """Draws in which an image is looked for that depends on the others of its batch."""
 
 REPEATS = 8
-"""Times that it must do so, since a function may draw from generators that are not seeded."""
+"""Repeats in which it must do so: a function may draw from generators that are not seeded."""
 
 
 class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -163,8 +163,8 @@ def _spread(pixels: torch.Tensor) -> float:
 def _mixes(function: Any, pixels: torch.Tensor) -> bool:
     """Tell whether an image depends on the others of its batch.
 
-    The function is tried on two batches of noise that share their first image. One that cannot
-    take them is none that is known to mix.
+    The function is tried on two batches of noise that share their first image. One that fails on
+    them is not known to mix.
     """
     batch, other = _batches_of_noise(pixels)
     tolerance = 1e-3 * _spread(batch)

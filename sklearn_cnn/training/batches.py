@@ -103,7 +103,7 @@ class ImagesOnDevice(Dataset):
 
 
 def placed(dataset: ImageDataset, device: torch.device) -> ImageDataset | ImagesOnDevice:
-    """Return a data set in the memory of a device, if it is to lie there and fits; else itself."""
+    """Return a data set in the memory of a device if it belongs there and fits, or itself."""
     n_bytes = len(dataset) * as_pixels(dataset.images[:1].copy()).nbytes  # once widened
     if lies_on(device, n_bytes):
         try:

@@ -54,7 +54,7 @@ def check_labels(y: Any, name: str) -> np.ndarray:
 
 
 def _as_numpy(y: Any) -> Any:
-    """Return labels as NumPy's, of the same values: scikit-learn makes floats of some types.
+    """Return labels as a NumPy array of the same values: scikit-learn makes floats of some types.
 
     Those are the nullable types of pandas, arrow's, labels on another device, and lists of whole
     numbers that no type of 64 bits holds.
@@ -88,7 +88,7 @@ def _refuse_missing(missing: np.ndarray) -> None:
 
 
 def _of_one_type(labels: np.ndarray) -> np.ndarray:
-    """Return Python objects that are labels of one type in that type, text as it is."""
+    """Convert Python objects of one type to an array of that type; text stays as it is."""
     if labels.dtype.kind != "O":
         return labels
     _refuse_missing(

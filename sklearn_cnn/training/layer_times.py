@@ -13,7 +13,7 @@ from sklearn_cnn.training.hardware.modes import ordinary_modes
 from sklearn_cnn.training.hardware.threads import one_thread
 
 ROUNDS = 5
-"""Passes whose median counts, behind one that does not."""
+"""Passes whose median counts, after one that does not."""
 
 
 def layer_times(

@@ -56,7 +56,7 @@ class StopTraining(Exception):
 
 
 class LabelledImages(SkorchDataset):
-    """A data set whose labels skorch's scoring callbacks find without a cache, too.
+    """A data set whose labels skorch's scoring callbacks find, also without a cache.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         data : TrainingData
             The images to learn from, and those to validate on.
         callbacks : list of skorch.callbacks.Callback
-            In the order in which they are called, behind skorch's own.
+            In the order in which they are called, after skorch's own.
         epochs : int
             How many, unless a callback stops.
         seed : int
@@ -509,7 +509,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
 
 def is_user_defined(callback: Any) -> bool:
-    """Tell whether a callback is none of this package's own."""
+    """Whether a callback is not one of this package's own."""
     return not type(callback).__module__.startswith("sklearn_cnn.")
 
 

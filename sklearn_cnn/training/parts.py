@@ -136,7 +136,7 @@ class Lanes:
         try:
             work(0)
         finally:
-            wait(others)  # nothing computes on behind the back of an error
+            wait(others)  # nothing goes on computing after an error
         for other in others:
             other.result()
 

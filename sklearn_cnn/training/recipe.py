@@ -223,8 +223,8 @@ class LearningRateSchedule(Callback):
         Returns
         -------
         int
-            Epochs which that takes: a share of ``COOLING``, as far as there are so many left. A
-            constant rate does not fall, and takes none.
+            Epochs that this takes: a share of ``COOLING``, or those that are left. A constant rate
+            does not fall, and takes none.
         """
         if self.schedule == "constant":
             return 0
@@ -236,7 +236,7 @@ class LearningRateSchedule(Callback):
     def on_batch_begin(self, net: Any, batch: Any = None, training: Any = None, **_: Any) -> None:
         """Set the learning rate of the step that follows.
 
-        A constant one is that of the optimizer, so that a callback of the user's may change it.
+        A constant one is that of the optimizer, so that a user-defined callback may change it.
         """
         if training and self.cooling_ is not None:
             first, n_steps, factor = self.cooling_

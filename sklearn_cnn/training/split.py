@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 ENOUGH = 30
-"""Held-out images; of fewer, each moves the accuracy by more than 3 percent."""
+"""Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
 
 
 def split_validation(

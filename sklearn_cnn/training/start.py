@@ -47,7 +47,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     Raises
     ------
     ValueError, TypeError
-        If the layers do not fit the images, or the device is not there.
+        If the layers do not fit the images, or the device is not available.
     """
     device = resolve_device(estimator.device)
     dtype = weights_dtype(estimator.precision, device)
@@ -95,7 +95,8 @@ def fit_to_machine(
     precision : str
         The estimator's parameter.
     is_described : bool
-        Whether the network is built of descriptions; a module of the user's may not bear replicas.
+        Whether the network is built of descriptions; a user-defined module may not be safe to
+        replicate.
 
     Returns
     -------
@@ -149,7 +150,7 @@ def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool, keep_rates:
 
 
 def _as_value(maker: Any) -> Any:
-    """Return what a partial is made of: two of the same are not equal otherwise."""
+    """Return the parts of a partial, which can be compared; partials themselves cannot."""
     if not isinstance(maker, partial):
         return maker
     return _as_value(maker.func), tuple(map(_as_value, maker.args)), maker.keywords

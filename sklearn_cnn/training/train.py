@@ -28,7 +28,7 @@ LONG_TRAINING = 1e14
 """Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
 
 LARGE_IMAGE, LONG_FOR_LARGE = 5e9, 1e12
-"""Multiply-adds of an image from which on a shorter training is warned of: beyond 512 x 512."""
+"""Multiply-adds of an image beyond which a shorter training warns, too: above 512 x 512."""
 
 
 class TrainingPlan(NamedTuple):

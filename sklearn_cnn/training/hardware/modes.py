@@ -37,7 +37,7 @@ def _settings_of_float32() -> list[Any]:
 
 
 Setting = tuple[Any, str, Any]
-"""What holds a setting of torch, its name there, and the value that it must have."""
+"""The object that holds a setting of torch, the attribute's name, and the value it must have."""
 
 
 class SharedSettings:
