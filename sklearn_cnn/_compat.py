@@ -3,7 +3,6 @@
 Each entry says when it can go.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
@@ -141,20 +140,6 @@ class FittedHTMLMixin:
         return self._fitted_html() if hasattr(self, "classes_") and not has_table else ""
 
 
-def level_of_caller() -> int:
-    """Count the frames up to whoever called this package or a pipeline, for a warning.
-
-    Goes when Python 3.12 is the oldest one, whose warnings skip files by their names.
-    """
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("sklearn_cnn", "sklearn", "joblib"):
-            break
-        level, frame = level + 1, frame.f_back
-    return level
-
-
 __all__ = [
     "CallbackSupportMixin",
     "CheckedParametersMixin",
@@ -168,7 +153,6 @@ __all__ = [
     "_get_feature_names",
     "_get_output_config",
     "check_matplotlib_support",
-    "level_of_caller",
     "validate_params",
     "with_callbacks",
 ]

@@ -5,7 +5,6 @@ They read its parameters and set its fitted attributes, in the order in which ``
 
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from sklearn_cnn._compat import ProgressBar, with_callbacks
+from sklearn_cnn._warnings import warn
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.scale import check_representable, check_scale, read_training_scale
@@ -347,11 +347,9 @@ def _one_progress_bar(estimator: Any) -> Iterator[None]:
     if not others:
         yield
         return
-    warnings.warn(
+    warn(
         f"set_callbacks was given {1 + len(others)} ProgressBars. scikit-learn shows one "
-        "a fit, and the first is shown.",
-        UserWarning,
-        stacklevel=7,
+        "a fit, and the first is shown."
     )
     estimator._skl_callbacks = [c for c in callbacks if c not in others]
     try:

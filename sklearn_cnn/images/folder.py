@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sklearn_cnn._compat import StrOptions, validate_params
+from sklearn_cnn._warnings import warn
 from sklearn_cnn.images.labelling import (
     Labelled,
     describe_links,
@@ -206,7 +206,7 @@ def load_image_folder(
     if endings == frozenset(EXTENSIONS):
         found.notes.extend(_describe_left_out(labelled.walks))
     for note in found.notes:
-        warnings.warn(note, UserWarning, stacklevel=3)  # beyond the wrapper of validate_params
+        warn(note)
     return _bundle(labelled, folder, return_X_y=return_X_y, as_frame=as_frame)
 
 
@@ -279,7 +279,7 @@ def _report_unreadable(found: Walk, on_error: str) -> None:
     if on_error == "raise":
         remedy = found.remedy or "Pass on_error='skip' to leave them out."
         raise ValueError(f"{what}:\n{lines}\n{remedy}")
-    warnings.warn(f"{what}, and are left out:\n{lines}", UserWarning, stacklevel=4)
+    warn(f"{what}, and are left out:\n{lines}")
 
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:
@@ -289,7 +289,7 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
     batch = check_files(labelled.files)
     if not batch.problems:
         return labelled
-    warnings.warn(batch.describe_problems(", and are left out"), UserWarning, stacklevel=4)
+    warn(batch.describe_problems(", and are left out"))
     return labelled.without(batch.problems)
 
 

@@ -1,7 +1,6 @@
 """Where the height, width and channels of an array of images stand."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sklearn_cnn._counts import is_count
+from sklearn_cnn._warnings import warn
 
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""
@@ -206,11 +206,9 @@ def warn_of_doubtful_rows(n_features: int) -> None:
             sides = f"{side} x {side}" + " x 3" * (channels == 3)
             count = f"{n_features} features a row, one more than {sides},"
             remedy = "If one of them is a column of labels, leave it out of X."
-        warnings.warn(
+        warn(
             f"X has {count} and image_shape is None, so each row is taken for a single row of "
-            f"{n_features} pixels. {remedy}",
-            UserWarning,
-            stacklevel=6,
+            f"{n_features} pixels. {remedy}"
         )
 
 
@@ -218,14 +216,12 @@ def warn_of_slices(shape: tuple[int, ...], layout: Layout, data_format: str) -> 
     """Warn where an axis of 2 or 4, which may be slices or frames, is read as channels."""
     if data_format == "auto" and layout.channels_first and layout.image_shape[2] in (2, 4):
         height, width, channels = layout.image_shape
-        warnings.warn(
+        warn(
             f"X.shape={shape} is read as images of {height} x {width} with {channels} channels, "
             "which come first. If these are slices or frames, the network sees them as the "
             "channels of one image; to classify each by itself, pass X.reshape(-1, "
             f"{height}, {width}) with a label for each. If it is right, pass "
-            "data_format='channels_first'.",
-            UserWarning,
-            stacklevel=6,
+            "data_format='channels_first'."
         )
 
 
@@ -237,13 +233,11 @@ def warn_of_swapped_axes(layout: Layout, image_shape: ImageShape | None, data_fo
     height, width, channels = layout.image_shape
     doubtful = channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS
     if doubtful and (image_shape is None or data_format == "auto"):
-        warnings.warn(
+        warn(
             f"The images are read as {height} high and {width} wide with {channels} channels. If "
             "that is wrong: image_shape is (height, width, channels), whatever the layout of X, "
             "and data_format says where the channels of X stand. If it is right, pass both "
-            "parameters.",
-            UserWarning,
-            stacklevel=6,
+            "parameters."
         )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
@@ -18,10 +17,10 @@ from sklearn_cnn._compat import (
     StrOptions,
     _fit_context,
     _get_output_config,
-    level_of_caller,
     with_callbacks,
 )
 from sklearn_cnn._progress import tqdm
+from sklearn_cnn._warnings import warn
 from sklearn_cnn.images.reading import (
     CHANNELS,
     DTYPES,
@@ -315,7 +314,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         if batch.problems:
             said.append(batch.describe_problems(", and are nothing but background in the result"))
         for words in said:
-            warnings.warn(words, UserWarning, stacklevel=level_of_caller())
+            warn(words)
         return pixels
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

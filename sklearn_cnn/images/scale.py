@@ -1,6 +1,5 @@
 """The range of the pixel values, so that a change of range between fit and predict is seen."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cnn._compat import level_of_caller
+from sklearn_cnn._warnings import warn
 
 VALUES_AT_ONCE = 1 << 22
 """How many pixel values a scan holds in a temporary array."""
@@ -170,12 +169,10 @@ def check_scale(
     if verdict.doubt == PERHAPS:
         below = _is_below(scale, fitted)
         where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
-        warnings.warn(
+        warn(
             f"All images of X {where}: fit saw {fitted.describe()}, and X now holds "
             f"{scale.describe()}. If they were scaled or shifted, give both in the same range: "
-            f"{remedy}.",
-            UserWarning,
-            stacklevel=level_of_caller(),
+            f"{remedy}."
         )
         return scale
     raise ValueError(

@@ -1,7 +1,6 @@
 """From layer descriptions, or a user-defined callable, to a torch module."""
 
 import inspect
-import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from sklearn_cnn._warnings import warn
 from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
 from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.network.dropout import Dropout as DropoutModule
@@ -235,11 +235,9 @@ def _check_outputs(
     with watch, torch.no_grad():
         outputs = _outputs_of_blank_images(network.eval(), image_shape, 1, n_outputs)
     if n_outputs > 1 and outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-5:
-        warnings.warn(
+        warn(
             "The module that layers returned gives probabilities, as if it ended in a softmax. The "
-            "loss takes logits: leave the softmax out, predict_proba applies it.",
-            UserWarning,
-            stacklevel=2,
+            "loss takes logits: leave the softmax out, predict_proba applies it."
         )
     # statistics, and whatever else a training step leaves in a module, stay in a copy
     with watch, torch.random.fork_rng(devices=[]):

@@ -1,10 +1,10 @@
 """The network's first layer: raw pixels of any dtype become standardised floats."""
 
-import warnings
-
 import numpy as np
 import torch
 from torch import nn
+
+from sklearn_cnn._warnings import warn
 
 OTHER_RANGE = 10
 """Pixels whose means or deviations differ by more than this factor are on different scales."""
@@ -76,14 +76,12 @@ class Normalize(nn.Module):
         ratio = other.scale / self.scale
         apart = (self.mean - other.mean).abs() * other.scale
         if (ratio < near).any() or (ratio > far).any() or (apart > far).any():
-            warnings.warn(
+            warn(
                 "The module that layers returned holds the normalisation of a fitted network, "
                 f"whose pixels had a mean of {other.mean.mean():.3g} and a standard deviation of "
                 f"{(1 / other.scale).mean():.3g}; these have {self.mean.mean():.3g} and "
                 f"{(1 / self.scale).mean():.3g}. Scale X as that network's images were, or leave "
-                "the layer 'normalize' of the module out.",
-                UserWarning,
-                stacklevel=2,
+                "the layer 'normalize' of the module out."
             )
         self.is_left_to_another = True
         self.mean, self.scale = other.mean.clone(), other.scale.clone()

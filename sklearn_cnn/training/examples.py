@@ -128,6 +128,6 @@ def divide_examples(
     if validation_fraction is None:
         return examples, TrainingData(examples.as_dataset(), None)
     kept, held_out = split_validation(examples.targets, validation_fraction, seed, classes)
-    warn_if_few(len(held_out), stacklevel=5)
+    warn_if_few(len(held_out))
     training = examples.take(kept)
     return training, TrainingData(training.as_dataset(), examples.take(held_out).as_dataset())

@@ -1,9 +1,10 @@
 """The images that early stopping holds out."""
 
-import warnings
 from math import ceil
 
 import numpy as np
+
+from sklearn_cnn._warnings import warn
 
 ENOUGH = 30
 """Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
@@ -77,14 +78,12 @@ def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np
     return shares.astype(int)
 
 
-def warn_if_few(n_held_out: int, stacklevel: int) -> None:
+def warn_if_few(n_held_out: int) -> None:
     """Warn where chance decides which epoch the held-out images call the best."""
     if n_held_out < ENOUGH:
         images = "image chooses" if n_held_out == 1 else "images choose"
-        warnings.warn(
+        warn(
             f"{n_held_out} held-out {images} the best epoch, so that chance has a large part in "
             f"it: below {ENOUGH}, an image is more than 3 % of the accuracy. Give more images or "
-            "a larger validation_fraction, or use early_stopping=False.",
-            UserWarning,
-            stacklevel=stacklevel,
+            "a larger validation_fraction, or use early_stopping=False."
         )

@@ -1,12 +1,12 @@
 """One training: assemble the callbacks, isolate the randomness, run the net."""
 
-import warnings
 from math import log, prod
 from typing import Any, NamedTuple
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_cnn._warnings import warn
 from sklearn_cnn.images.augment import Step
 from sklearn_cnn.network.table import LayerRow
 from sklearn_cnn.training.augmentation import BatchAugmentation
@@ -152,14 +152,12 @@ def warn_if_long(
     is_long = total > LONG_TRAINING or (each > LARGE_IMAGE and total > LONG_FOR_LARGE)
     if torch.device(net.device).type == "cpu" and (is_long or n_bytes > MEMORY_FOR_ACTIVATIONS):
         height, width, _ = image_shape
-        warnings.warn(
+        warn(
             f"Training takes about {total:.1e} multiply-adds forward, which may be hours on a CPU: "
             f"{n} images of {height} x {width}, {each:.1e} each, in up to {epochs} epochs. An "
             f"image takes {n_bytes / 2**30:.2g} GiB of memory. Make the images smaller, as "
             "ImageReader(size=(64, 64)) does, lower max_epochs, or begin layers with a Conv of "
-            "stride 2 or 4.",
-            UserWarning,
-            stacklevel=5,
+            "stride 2 or 4."
         )
 
 
@@ -177,12 +175,11 @@ def warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int)
     """
     loss, guessing = net.history[-1]["train_loss"], log(n_classes)
     if loss >= guessing:
-        warnings.warn(
+        warn(
             f"The training loss ended at {loss:.3f}, no better than the {guessing:.3f} of giving "
             f"all classes the same probability. Try a smaller learning_rate (it is "
             f"{plan.learning_rate:g}), or look whether the labels belong to the images.",
             ConvergenceWarning,
-            stacklevel=5,
         )
 
 
@@ -190,9 +187,7 @@ def warn_after_training(late: list[Exception]) -> None:
     """Warn of what callbacks raised once training was done: no reason to lose the network."""
     for error in late:
         notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        warnings.warn(
+        warn(
             f"A callback failed once training was done; the model is trained, and kept. "
-            f"{type(error).__name__}: {error}.{notes}",
-            UserWarning,
-            stacklevel=5,
+            f"{type(error).__name__}: {error}.{notes}"
         )
