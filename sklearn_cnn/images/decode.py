@@ -43,7 +43,6 @@ from sklearn_cnn.images.formats import (
     describe_content,
     describe_raw_or_deep,
     is_heif,
-    is_tiff,
 )
 from sklearn_cnn.images.framing import REDUCING_GAP, Size, frame_image, shrink_divisor
 from sklearn_cnn.images.levels import (
@@ -57,8 +56,10 @@ from sklearn_cnn.images.levels import (
 )
 from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.structure import (
+    ORIENTATION,
     SHRINKABLE,
     describe_jpeg_frame,
+    is_tiff,
     orientation_as_exif,
     read_gif_size,
     read_jpeg_frame,
@@ -88,8 +89,6 @@ A JPEG file may have twice as many, if it is shrunk below that while it is decod
 
 MAX_FILE_BYTES = 1 << 30
 """Bytes of the largest file that is opened."""
-
-_ORIENTATION = 0x0112
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -606,7 +605,7 @@ def _orientation(image: Image.Image) -> Any:
     if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
         return read_orientation(exif, xmp)
     try:
-        return image.getexif().get(_ORIENTATION, 1)
+        return image.getexif().get(ORIENTATION, 1)
     except Exception:  # a damaged EXIF block does not make the pixels unreadable
         return 1
 

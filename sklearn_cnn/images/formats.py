@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from math import prod
 
+from sklearn_cnn.images.structure import is_tiff, read_tiff_form
+
 CONVERT = "convert it to PNG or JPEG first"
 DECODE = "convert it to PNG or TIFF first, or pass an ImageReader(decoder=...) that calls {}"
 RAW = "develop it to TIFF or JPEG first, or pass an ImageReader(decoder=...) that calls rawpy"
@@ -221,11 +223,6 @@ _REDUCED_OR_MASK = 1 | 4
 _MOST_PAGES = 1000
 
 
-def is_tiff(content: bytes) -> bool:
-    """Whether this is a TIFF or BigTIFF file."""
-    return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
 def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
     """Read tags of each page of a TIFF or BigTIFF file, as far as it is sound.
 
@@ -239,40 +236,37 @@ def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
     dict of int to tuple
         The values of the tags in ``_READ``; a string is a tuple of one bytes.
     """
-    order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
-    entry, count, pointer = ("HHQ8s", "Q", "Q") if is_big else ("HHI4s", "H", "I")
+    entry, count, pointer, start = read_tiff_form(content)
     seen: set[int] = set()
     with suppress(struct.error, OverflowError):
-        (place,) = struct.unpack_from(order + pointer, content, 8 if is_big else 4)
+        (place,) = struct.unpack_from(pointer, content, start)
         while place and place not in seen and len(seen) < _MOST_PAGES:
             seen.add(place)
-            (n_entries,) = struct.unpack_from(order + count, content, place)
-            place += struct.calcsize(order + count)
+            (n_entries,) = struct.unpack_from(count, content, place)
+            place += struct.calcsize(count)
             page: dict[int, tuple] = {}
             is_whole = False
             with suppress(struct.error):  # of a list that is cut
                 for _ in range(min(n_entries, 4096)):
-                    tag, kind, number, field = struct.unpack_from(order + entry, content, place)
+                    tag, kind, number, field = struct.unpack_from(entry, content, place)
                     is_text = kind == 2
                     if tag in _READ and kind in _TYPES and is_text == (tag == _DESCRIPTION):
                         with suppress(struct.error):  # of one that points out of the file
-                            values = _values(content, order, pointer, kind, number, field)
+                            values = _values(content, pointer, kind, number, field)
                             page |= {tag: values} if values else {}
-                    place += struct.calcsize(order + entry)
+                    place += struct.calcsize(entry)
                 is_whole = True
             yield page
             if not is_whole:
                 return
-            (place,) = struct.unpack_from(order + pointer, content, place)
+            (place,) = struct.unpack_from(pointer, content, place)
 
 
-def _values(
-    content: bytes, order: str, pointer: str, kind: int, number: int, field: bytes
-) -> tuple:
-    form = f"{order}{min(number, 1024)}{_TYPES[kind]}"
+def _values(content: bytes, pointer: str, kind: int, number: int, field: bytes) -> tuple:
+    form = f"{pointer[0]}{min(number, 1024)}{_TYPES[kind]}"  # in the same order of bytes
     if struct.calcsize(form) <= len(field):
         return struct.unpack_from(form, field)
-    (place,) = struct.unpack(order + pointer, field)
+    (place,) = struct.unpack(pointer, field)
     return struct.unpack_from(form, content, place)
 
 

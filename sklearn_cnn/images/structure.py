@@ -33,7 +33,8 @@ _WEBP_ALPHA_OR_FRAMES = 0x12
 _GIF_STARTS = (b"GIF87a", b"GIF89a")
 _GIF_EXTENSION, _GIF_CONTROL = 0x21, 0xF9
 
-_ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
+ORIENTATION = 0x0112
+_SHORT, _LONG = 3, 4
 _ORIENTATION_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 # What tells the pixels of a TIFF file: its sizes, coding, strips, tiles, colours, and orientation.
@@ -142,7 +143,7 @@ def strip(content: bytes) -> Stripped:
     with suppress(struct.error, IndexError, OverflowError):
         if content.startswith(_GIF_STARTS):
             return Stripped(_strip_gif(content))
-        if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if is_tiff(content):
             return Stripped(_strip_tiff(content))
     return Stripped(content)
 
@@ -250,11 +251,22 @@ def _gif_blocks(content: bytes) -> int:
     return 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
 
 
+def is_tiff(content: bytes) -> bool:
+    """Whether this is a TIFF or BigTIFF file."""
+    return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_tiff_form(content: bytes) -> tuple[str, str, str, int]:
+    """Return the forms of an entry, a count and a pointer, and where the first pointer stands."""
+    order = "<" if content[:2] == b"II" else ">"
+    is_big = 43 in content[2:4]
+    entry, count, pointer, start = ("HHQ8s", "Q", "Q", 8) if is_big else ("HHI4s", "H", "I", 4)
+    return order + entry, order + count, order + pointer, start
+
+
 def _strip_tiff(content: bytes) -> bytes:
     """Leave out the tags of the first page that are damaged or tell nothing of its pixels."""
-    order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
-    entry, count, pointer, start = ("HHQ8s", "Q", "Q", 8) if is_big else ("HHI4s", "H", "I", 4)
-    entry, count, pointer = order + entry, order + count, order + pointer
+    entry, count, pointer, start = read_tiff_form(content)
     (place,) = struct.unpack_from(pointer, content, start)
     (n_entries,) = struct.unpack_from(count, content, place)
     step, n_field, kept = struct.calcsize(entry), struct.calcsize(pointer), []
@@ -297,7 +309,7 @@ def read_orientation(exif: bytes, xmp: bytes) -> int:
             (n_entries,) = struct.unpack_from(order + "H", exif, place)
             for start in range(place + 2, place + 2 + 12 * n_entries, 12):
                 tag, kind, number, short = struct.unpack_from(order + "HHIH", exif, start)
-                if tag == _ORIENTATION:
+                if tag == ORIENTATION:
                     (long,) = struct.unpack_from(order + "I", exif, start + 8)
                     value = {_SHORT: short, _LONG: long}.get(kind, 1)
                     return value if number == 1 and 1 <= value <= 8 else 1
@@ -307,7 +319,7 @@ def read_orientation(exif: bytes, xmp: bytes) -> int:
 
 def orientation_as_exif(orientation: int) -> bytes:
     """Write an EXIF block that tells the orientation and nothing else."""
-    entry = struct.pack(">HHIHH", _ORIENTATION, _SHORT, 1, orientation, 0)
+    entry = struct.pack(">HHIHH", ORIENTATION, _SHORT, 1, orientation, 0)
     return b"Exif\0\0MM\0*\0\0\0\x08\0\1" + entry + bytes(4)
 
 

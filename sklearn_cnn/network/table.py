@@ -1,6 +1,7 @@
 """One row a layer: its name, kind, output shape and parameters, seen on a blank image."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,11 @@ class LayerRow(NamedTuple):
 def layer_names(rows: Sequence[LayerRow]) -> list[str]:
     """Return the names in the order of the rows; of a layer that runs twice, once."""
     return list(dict.fromkeys(row.name for row in rows))
+
+
+def n_multiplications(rows: Sequence[LayerRow]) -> int:
+    """Return how many multiplications the layers take for one image."""
+    return sum(row.n_parameters * prod(row.output_shape[:-1]) for row in rows)
 
 
 def innermost_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:

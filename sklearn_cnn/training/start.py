@@ -10,7 +10,7 @@ import torch
 
 from sklearn_cnn.images.statistics import channel_statistics
 from sklearn_cnn.network.build import build_network, may_train_in_parts
-from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.network.table import LayerRow, n_multiplications
 from sklearn_cnn.training.examples import Examples
 from sklearn_cnn.training.hardware.device import resolve_device
 from sklearn_cnn.training.hardware.memory import images_per_chunk, images_per_pass
@@ -107,7 +107,7 @@ def fit_to_machine(
     values_of_maps = [prod(layer.output_shape) for layer in layers]
     dtype = next(network.buffers()).dtype
     net.images_per_pass = images_per_pass(sum(values_of_maps), dtype, passes=3)
-    multiplications = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
+    multiplications = n_multiplications(layers)
     net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications, layers)
     net.is_described = is_described
     may_be_cut = is_described or may_train_in_parts(network.get_submodule("network"))

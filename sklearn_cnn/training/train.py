@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_cnn._warnings import warn
 from sklearn_cnn.images.augment import Step
-from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.network.table import LayerRow, n_multiplications
 from sklearn_cnn.training.augmentation import BatchAugmentation
 from sklearn_cnn.training.batches import TrainingData
 from sklearn_cnn.training.epoch_tasks import EpochTasks
@@ -145,7 +145,7 @@ def warn_if_long(
     n, epochs : int
         Images to learn from, and how often.
     """
-    each = sum(layer.n_parameters * prod(layer.output_shape[:-1]) for layer in layers)
+    each = n_multiplications(layers)
     values = sum(prod(layer.output_shape) for layer in layers)
     n_bytes = 3 * values * next(net.module_.buffers()).dtype.itemsize
     total = float(each) * n * epochs
