@@ -29,7 +29,7 @@ from sklearn.utils._set_output import _get_output_config
 # They go when `sklearn.utils.validation` names them without the underscore.
 from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import did_you_mean
 
 try:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks

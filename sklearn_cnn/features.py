@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import did_you_mean
 from sklearn_cnn._compat import FittedHTMLMixin
 from sklearn_cnn.fitting import follow_parameters, images_at_once, read_pixels
 from sklearn_cnn.network.feature_layer import Source, feature_source, n_values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import did_you_mean
 from sklearn_cnn._compat import Interval, StrOptions
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
 from sklearn_cnn.training.hardware.precision import WEIGHTS

@@ -10,15 +10,14 @@ import sklearn_cnn
 PACKAGE = Path(sklearn_cnn.__file__).parent
 
 MAY_IMPORT = {
-    "_choices": set(),
-    "_compat": {"_choices"},
-    "_counts": set(),
+    "_checks": set(),
+    "_compat": {"_checks"},
     "_progress": set(),
     "_warnings": set(),
-    "images": {"_choices", "_compat", "_counts", "_progress", "_warnings", "images"},
-    "network": {"_choices", "_counts", "_warnings", "network"},
+    "images": {"_checks", "_compat", "_progress", "_warnings", "images"},
+    "network": {"_checks", "_warnings", "network"},
     "training": {
-        "_choices",
+        "_checks",
         "_compat",
         "_progress",
         "_warnings",
@@ -26,10 +25,10 @@ MAY_IMPORT = {
         "network",
         "training",
     },
-    "parameters": {"_choices", "_compat", "images", "network", "training"},
+    "parameters": {"_checks", "_compat", "images", "network", "training"},
     "fitting": {"_compat", "_warnings", "images", "network", "training", "parameters"},
     "predicting": {"training", "fitting"},
-    "features": {"_choices", "_compat", "network", "training", "fitting"},
+    "features": {"_checks", "_compat", "network", "training", "fitting"},
     "classifier": {
         "_compat",
         "images",
@@ -41,9 +40,8 @@ MAY_IMPORT = {
         "features",
     },
     "inspection": {
-        "_choices",
+        "_checks",
         "_compat",
-        "_counts",
         "network",
         "training",
         "fitting",

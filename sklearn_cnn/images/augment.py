@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
-from sklearn_cnn._choices import check_choice
+from sklearn_cnn._checks import check_choice
 
 Direction = Literal["horizontal", "vertical", "both"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)

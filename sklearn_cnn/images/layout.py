@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sklearn_cnn._counts import is_count
+from sklearn_cnn._checks import is_count
 from sklearn_cnn._warnings import warn
 
 ImageShape = tuple[int, int, int]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cnn._counts import is_count
+from sklearn_cnn._checks import is_count
 
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 """Channels of each mode, which is Pillow's name for a kind of pixels."""

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import check_count, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
-from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import (
     as_array,
     letter_width,

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import check_count, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
-from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import (
     BAR_WIDTH,
     as_array,

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import column_or_1d
 
+from sklearn_cnn._checks import check_count
 from sklearn_cnn._compat import check_matplotlib_support
-from sklearn_cnn._counts import check_count
 from sklearn_cnn.inspection.panels import (
     as_array,
     image_style,

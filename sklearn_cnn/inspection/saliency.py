@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cnn._choices import check_choice, did_you_mean
+from sklearn_cnn._checks import check_choice, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
 from sklearn_cnn.inspection.panels import (

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import did_you_mean
 from sklearn_cnn.network.table import LayerRow, layer_names
 
 DENSE, FLATTEN = "dense", "flatten"

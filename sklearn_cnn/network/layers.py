@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from sklearn_cnn._choices import check_choice
-from sklearn_cnn._counts import check_count, is_count
+from sklearn_cnn._checks import check_choice, check_count, is_count
 
 PoolKind = Literal["max", "mean"]
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from sklearn_cnn._choices import did_you_mean
+from sklearn_cnn._checks import did_you_mean
 
 
 def resolve_device(device: Any) -> torch.device:

@@ -1,7 +1,8 @@
-"""A choice among names, and which of them a near miss may have meant."""
+"""Checks of values that belong to no one part: counts, and choices among names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 OTHER_NAMES = {
@@ -42,7 +43,7 @@ def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
 
     Examples
     --------
-    >>> from sklearn_cnn._choices import did_you_mean
+    >>> from sklearn_cnn._checks import did_you_mean
     >>> did_you_mean("one-cycle", ["one_cycle", "cosine"])
     " Did you mean 'one_cycle'?"
     """
@@ -68,3 +69,14 @@ def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
 
 def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 1, and no boolean."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def check_count(value: Any, name: str) -> None:
+    """Refuse what is no count, with an error that names the parameter."""
+    if not is_count(value):
+        raise ValueError(f"{name} must be a whole number of at least 1. Got {name}={value!r}.")
