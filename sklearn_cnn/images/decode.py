@@ -39,6 +39,7 @@ from PIL import (
 
 from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
 from sklearn_cnn.images.formats import (
+    CONVERT,
     count_tiff_pages,
     describe_content,
     describe_raw_or_deep,
@@ -334,10 +335,11 @@ def _open_image(content: bytes) -> Image.Image:
         raise UnreadableImage("it is empty")
     if is_tiff(content) and (reason := describe_raw_or_deep(content)) is not None:
         raise UnreadableImage(reason)
-    content, exif, xmp = strip(content)
+    whole = content
+    content, exif, xmp = strip(whole)
     if (size := read_gif_size(content)) is not None:
         _check_pixel_count(*size)
-    image = (is_heif(content) and _open_heif(io.BytesIO(content))) or _open_plugin(content)
+    image = (is_heif(content) and _open_heif(io.BytesIO(content))) or _open_plugin(content, whole)
     if not is_tiff(content):  # which Pillow turns upright itself
         exif, xmp = image.info.pop("exif", exif), image.info.pop("xmp", xmp)
         if (orientation := read_orientation(exif, xmp)) != 1:
@@ -345,7 +347,7 @@ def _open_image(content: bytes) -> Image.Image:
     return image
 
 
-def _open_plugin(content: bytes) -> Image.Image:
+def _open_plugin(content: bytes, whole: bytes) -> Image.Image:
     """Open as Image.open does, but without its warnings, which name no file."""
     for name in FORMATS:
         plugin, accept = Image.OPEN[name]
@@ -361,9 +363,10 @@ def _open_plugin(content: bytes) -> Image.Image:
         except Exception:  # what plugins raise on damaged headers is not documented
             break
     raise UnreadableImage(
-        describe_jpeg_frame(content)
-        or describe_content(content)
-        or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged"
+        describe_jpeg_frame(whole)
+        or describe_content(whole)
+        or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged; copy or "
+        "download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
     )
 
 
@@ -379,7 +382,10 @@ def _open_heif(file: BinaryIO) -> Image.Image | None:
     try:
         image: Image.Image = HeifImageFile(file)
     except SyntaxError as error:
-        raise UnreadableImage(f"its HEIC header is damaged: {error}") from None
+        raise UnreadableImage(
+            "it is a HEIC image, but its header is damaged, or of a kind that pillow-heif cannot "
+            f"read; {CONVERT}, or copy or download it again"
+        ) from error
     return image
 
 

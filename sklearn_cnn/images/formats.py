@@ -18,14 +18,16 @@ RAW = "develop it to TIFF or JPEG first, or pass an ImageReader(decoder=...) tha
 VIDEO = "save its frames as images first"
 NIFTI = DECODE.format("nibabel.load, and takes a slice")
 UNPACK = "unpack it first"
+DAMAGED = "but its header is damaged; copy or download it again"
 NOT_THE_IMAGE = "it takes the place of the image; obtain the image itself"
 
 SIGNATURES = (
-    (0, b"\xff\xd8\xff", "a JPEG image", "but its header is damaged"),
-    (0, b"\x89PNG\r\n\x1a\n", "a PNG image", "but its header is damaged"),
-    (0, b"GIF8", "a GIF image", "but its header is damaged"),
-    (8, b"WEBP", "a WebP image", "but its header is damaged"),
-    (0, b"BM", "a BMP image", "but its header is damaged, or of a kind that Pillow cannot read"),
+    (0, b"\xff\xd8\xff", "a JPEG image", DAMAGED),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG image", DAMAGED),
+    (0, b"GIF8", "a GIF image", DAMAGED),
+    (8, b"WEBP", "a WebP image", DAMAGED),
+    (0, b"BM", "a BMP image", "but its header is damaged, or of a kind "
+     f"that Pillow cannot read; {CONVERT}"),
     (0, b"8BPS", "a Photoshop file (PSD)", CONVERT),
     (0, b"%PDF", "a PDF document", "render its pages to PNG first"),
     (0, b"%!PS", "a PostScript file", "render it to PNG first"),
@@ -110,6 +112,7 @@ SIGNATURES = (
 AVIF_BRANDS, HEIF_BRANDS = (b"avif", b"avis"), (
     b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1",
 )  # fmt: skip
+_COMMENTS = re.compile(rb"^(<!--.*?-->\s*)+", re.DOTALL)
 _NETPBM = {b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"}
 
 
@@ -156,7 +159,10 @@ def _brand(content: bytes) -> tuple[str, str] | None:
     if content[4:8] != b"ftyp" or content[8:12] == b"crx ":
         return None
     if is_avif(content):
-        return "an AVIF image", "but its header is damaged, or asks for too many pixels"
+        return "an AVIF image", (
+            "but its header is damaged, or asks for too many pixels; copy or download it again, or "
+            "make it smaller"
+        )
     if is_heif(content):
         return "a HEIC image", f"pip install pillow-heif, and it is read, or {CONVERT}"
     return "a video (MP4 or QuickTime)", VIDEO
@@ -179,6 +185,7 @@ def _container(content: bytes) -> tuple[str, str] | None:
 
 def _marked_up(content: bytes) -> tuple[str, str] | None:
     start = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    start = _COMMENTS.sub(b"", start)
     if b"<svg" in start and start[:1] == b"<":
         return "an SVG drawing", "render it to PNG first"
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
@@ -219,6 +226,9 @@ _COLOURS = {0: "gray, white is zero", 1: "gray", 2: "RGB", 3: "palette", 5: "CMY
             8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "of a camera's sensor",
             32844: "LogL", 32845: "LogLuv", 34892: "of a camera's sensor"}  # fmt: skip
 _RARE = {32809, 34676, 34677, 50001}  # ThunderScan, LogLuv, WebP: only some builds of Pillow
+_CUT, _OPTIONAL = -1, {_DESCRIPTION, _SUB_IFDS, _DNG}
+"""What stands among the tags of a page for one beyond the end of the file, unless that is one of
+those that its pixels can do without."""
 _REDUCED_OR_MASK = 1 | 4
 _MOST_PAGES = 1000
 
@@ -234,7 +244,8 @@ def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
     Yields
     ------
     dict of int to tuple
-        The values of the tags in ``_READ``; a string is a tuple of one bytes.
+        The values of the tags in ``_READ``; a string is a tuple of one bytes. ``_CUT`` is among
+        them where the file ends too early.
     """
     entry, count, pointer, start = read_tiff_form(content)
     seen: set[int] = set()
@@ -251,11 +262,14 @@ def read_tiff_pages(content: bytes) -> Iterator[dict[int, tuple]]:
                     tag, kind, number, field = struct.unpack_from(entry, content, place)
                     is_text = kind == 2
                     if tag in _READ and kind in _TYPES and is_text == (tag == _DESCRIPTION):
-                        with suppress(struct.error):  # of one that points out of the file
+                        try:
                             values = _values(content, pointer, kind, number, field)
-                            page |= {tag: values} if values else {}
+                        except struct.error:  # it points out of the file
+                            tag, values = (tag, ()) if tag in _OPTIONAL else (_CUT, (tag,))
+                        page |= {tag: values} if values else {}
                     place += struct.calcsize(entry)
                 is_whole = True
+            page |= {} if is_whole else {_CUT: ()}
             yield page
             if not is_whole:
                 return
@@ -301,7 +315,7 @@ def describe_raw_or_deep(content: bytes) -> str | None:
     is_preview = page.get(_SUBFILE, (0,))[0] & 1 and _SUB_IFDS in page
     if _DNG in page or is_preview or content[8:10] == b"CR":
         return f"it is a raw file of a camera; {RAW}"
-    if not page.get(_WIDTH):
+    if not page.get(_WIDTH) or page.get(_CUT):
         return describe_content(content)
     is_odd = content[:4] == b"MM\0+" or page.get(_COMPRESSION, (1,))[0] in _RARE
     if is_odd or page.get(_SAMPLES, (1,))[0] > 6 or page.get(_DEPTH, (1,))[0] > 1:
@@ -312,8 +326,8 @@ def describe_raw_or_deep(content: bytes) -> str | None:
 def describe_tiff(content: bytes) -> str:
     """Say what is in a TIFF file that Pillow cannot read, and how to read it."""
     page = next(read_tiff_pages(content), {})
-    if not page.get(_WIDTH) or not page.get(_HEIGHT):
-        return "it is a TIFF image, but its header is damaged"
+    if not page.get(_WIDTH) or not page.get(_HEIGHT) or _CUT in page:
+        return f"it is a TIFF image, {DAMAGED}"
     bits, formats = page.get(_BITS, (1,)), page.get(_FORMAT, (1,))
     (n_channels, *_), (colour, *_) = page.get(_SAMPLES, (1,)), page.get(_PHOTOMETRIC, (1,))
     compression = page.get(_COMPRESSION, (1,))[0]

@@ -52,6 +52,8 @@ OTHERS = {
         b"\n<!DOCTYPE html><title>404</title>",
         r"a web page \(HTML\), not the image; download",
     ),
+    "HTML after comments": (b"<!-- saved -->\n<!--\n-->\n<!DOCTYPE html><p>", r"a web page"),
+    "SVG after a comment": (b"<!-- drawn --><svg></svg>", "an SVG drawing"),
     "HTML without doctype": (b"<html><body>Access denied", r"a web page"),
     "git-lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid",
@@ -132,6 +134,28 @@ def test_nothing_is_named_by_a_file_that_ends_within_its_signature():
             describe_content(content[:length])
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate"])
+@pytest.mark.parametrize("left_out", [2, 20, 200])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_tiff_file_that_is_cut_is_called_damaged(compression, left_out, mode):
+    """Would catch "1-bit", read of a file whose number of bits is cut off, and tifffile advised."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert(mode).save(file, "TIFF", compression=compression)
+    with pytest.raises(UnreadableImage, match="; copy or download it again") as caught:
+        decode(file.getvalue()[:-left_out], READING)
+    assert "bit" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "start", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"]
+)
+def test_a_damaged_header_comes_with_a_remedy(start):
+    """Would catch a reason that leaves open what to do, of formats that are read and of none."""
+    for content in (start, start + bytes(range(1, 90)), bytes(range(1, 90)) + start):
+        with pytest.raises(UnreadableImage, match=r"; (copy or download it again|convert it)"):
+            decode(content, READING)
+
+
 def test_avif_is_read(tmp_path):
     """Would catch the photos of today's web refused although Pillow decodes them."""
     picture = Image.new("RGB", (40, 30), (200, 40, 90))
@@ -176,7 +200,7 @@ def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
 
 
 def test_damaged_heic_has_a_reason(monkeypatch):
-    """Would catch the SyntaxError of pillow-heif."""
+    """Would catch the SyntaxError of pillow-heif, its words, and a reason without a remedy."""
 
     def refuse(file):
         raise SyntaxError("no item of type hvc1")
@@ -184,5 +208,6 @@ def test_damaged_heic_has_a_reason(monkeypatch):
     module = types.ModuleType("pillow_heif")
     module.HeifImageFile = refuse
     monkeypatch.setitem(sys.modules, "pillow_heif", module)
-    with pytest.raises(UnreadableImage, match="its HEIC header is damaged: no item of type hvc1"):
+    with pytest.raises(UnreadableImage, match=r"it is a HEIC image, but .*; convert it") as caught:
         decode(ftyp(b"heic"), READING)
+    assert "hvc1" not in str(caught.value)
