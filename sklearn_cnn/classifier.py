@@ -319,6 +319,11 @@ class CNNClassifier(
         -------
         self : CNNClassifier
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no callback object of that name.
         """
         of_callbacks = {key: params.pop(key) for key in [*params] if key.startswith("callbacks__")}
         super().set_params(**params)
