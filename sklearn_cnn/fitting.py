@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sklearn_cnn._compat import ProgressBar, with_callbacks
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.augment import check_augment
 from sklearn_cnn.images.scale import check_representable, check_scale, read_training_scale

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sklearn_cnn._compat import StrOptions, validate_params
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import join_some, name_lines, warn
 from sklearn_cnn.images.labelling import (
     Labelled,
     describe_links,
@@ -24,7 +24,6 @@ from sklearn_cnn.images.walk import (
     UNREAD_EXTENSIONS,
     Walk,
     WalkOptions,
-    name_lines,
     walk_images,
 )
 
@@ -351,9 +350,7 @@ def _describe_left_out(walks: Mapping[str, Walk]) -> list[str]:
         and name
     ]
     if most:
-        shown = ", ".join(most[:10])
-        more = f" and {len(most) - 10:,} more" if len(most) > 10 else ""
-        sentences.append(f"That is most of the files of {shown}{more}.")
+        sentences.append(f"That is most of the files of {join_some(most)}.")
     return [" ".join(sentences)] if sentences else []
 
 

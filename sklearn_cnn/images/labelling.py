@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sklearn_cnn._messages import name_some
 from sklearn_cnn.images.class_names import are_kinds, are_parts, names_alike, parts_among
 from sklearn_cnn.images.labels_table import find_table, read_labels_table
 from sklearn_cnn.images.locating import Locator
-from sklearn_cnn.images.walk import Walk, WalkOptions, files_in_two, name_some, walk_images
+from sklearn_cnn.images.walk import Walk, WalkOptions, files_in_two, walk_images
 
 
 @dataclass

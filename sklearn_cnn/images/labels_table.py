@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_cnn.images.walk import EXTENSIONS, has_extension, name_some
+from sklearn_cnn._messages import join_some, name_some
+from sklearn_cnn.images.walk import EXTENSIONS, has_extension
 
 PATH_COLUMNS = (
     "path", "filepath", "imagepath", "imgpath", "filename", "imagefilename", "imagefile",
@@ -298,10 +299,9 @@ def _choose_columns(
             else:
                 path = 1 if starts_with_a_file(1) and not starts_with_a_file(0) else 0
             return path, 1 - path
-    shown = ", ".join(repr(str(name)[:60]) for name in header[:10])
-    more = f" and {len(header) - 10:,} more" if len(header) > 10 else ""
+    shown = join_some([repr(str(name)[:60]) for name in header])
     problem = f"{table.origin} must have the columns 'path' and 'label', or two columns. Got "
-    problem += f"{shown}{more}."
+    problem += f"{shown}."
     zeros_and_ones = [i for i in range(len(header)) if i not in paths and _is_zero_or_one(table, i)]
     if paths and not labels and len(zeros_and_ones) > 1:
         raise ValueError(f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}")

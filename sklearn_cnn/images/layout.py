@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sklearn_cnn._checks import is_count
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""

@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
+from sklearn_cnn._messages import join_some, name_lines
 from sklearn_cnn._progress import tqdm
 from sklearn_cnn.images.cache import PixelCache
 from sklearn_cnn.images.decode import Notes, UnreadableImage, blank_image, decode
 from sklearn_cnn.images.keys import file_keys
 from sklearn_cnn.images.reading import Reading
 from sklearn_cnn.images.sources import Source, name_source
-from sklearn_cnn.images.walk import name_lines
 
 NOTHING = Notes()
-
-NAMED = 10
-"""Images that a warning names, at most."""
 
 FEW_LEVELS = 1 / 8
 """Below which share of the range of their type 16-bit images are too poor as eight bits."""
@@ -133,11 +130,10 @@ class ImageBatch:
         """Say what is worth a warning about images that were decoded now."""
         paged = [i for i, notes in sorted(self.notes.items()) if notes.has_more_pages]
         if paged:
-            names = [name_source(self.sources[i], i) for i in paged[:NAMED]]
-            more = f" and {len(paged) - NAMED} more" if len(paged) > NAMED else ""
+            names = [name_source(self.sources[i], i) for i in paged]
             yield (
                 f"{len(paged)} of {len(self.sources)} images hold more than one page or frame, of "
-                f"which the first is read: {', '.join(names)}{more}. To choose a page, or take "
+                f"which the first is read: {join_some(names)}. To choose a page, or take "
                 "several as channels, pass decoder=, a function that makes an array of a path."
             )
         spans = [notes.span for notes in self.notes.values() if notes.span is not None]

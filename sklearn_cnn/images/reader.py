@@ -19,8 +19,8 @@ from sklearn_cnn._compat import (
     _get_output_config,
     with_callbacks,
 )
+from sklearn_cnn._messages import warn
 from sklearn_cnn._progress import tqdm
-from sklearn_cnn._warnings import warn
 from sklearn_cnn.images.reading import (
     CHANNELS,
     DTYPES,

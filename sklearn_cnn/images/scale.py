@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 
 VALUES_AT_ONCE = 1 << 22
 """How many pixel values a scan holds in a temporary array."""

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -215,16 +215,3 @@ def files_in_two(files_of: dict[Any, list[str]]) -> list[str]:
         for path in files
         if first.setdefault(_identity(path), key) != key
     ]
-
-
-def name_some(items: Iterable[Any], limit: int = 10) -> str:
-    """List items for a message: all of a few; of many the first, and how many more there are."""
-    shown = list(items)
-    more = f", and {len(shown) - limit:,} more" if len(shown) > limit else ""
-    return f"[{', '.join(map(repr, shown[:limit]))}]{more}"
-
-
-def name_lines(lines: list[str], limit: int = 10) -> str:
-    """List lines for a message, likewise."""
-    more = [f"  ... and {len(lines) - limit:,} more"] if len(lines) > limit else []
-    return "\n".join(lines[:limit] + more)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
 from sklearn_cnn.network.copying import copy_network
 from sklearn_cnn.network.dropout import Dropout as DropoutModule

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 
 OTHER_RANGE = 10
 """Pixels whose means or deviations differ by more than this factor are on different scales."""

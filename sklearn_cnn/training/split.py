@@ -4,7 +4,7 @@ from math import ceil
 
 import numpy as np
 
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 
 ENOUGH = 30
 """Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_cnn._warnings import warn
+from sklearn_cnn._messages import warn
 from sklearn_cnn.images.augment import Step
 from sklearn_cnn.network.table import LayerRow, n_multiplications
 from sklearn_cnn.training.augmentation import BatchAugmentation
