@@ -30,9 +30,12 @@ def name_some(items: Iterable[Any], limit: int = 10) -> str:
 
 
 def name_lines(lines: list[str], limit: int = 10) -> str:
-    """List lines for a message, likewise."""
+    """List lines for a message, likewise, without the middle of very long ones."""
     more = [f"  ... and {len(lines) - limit:,} more"] if len(lines) > limit else []
-    return "\n".join(lines[:limit] + more)
+    shown = (
+        line if len(line) <= 1000 else f"{line[:500]}...{line[-500:]}" for line in lines[:limit]
+    )
+    return "\n".join([*shown, *more])
 
 
 def join_some(texts: list[str], limit: int = 10) -> str:

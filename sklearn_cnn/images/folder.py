@@ -274,11 +274,12 @@ def _report_unreadable(found: Walk, on_error: str) -> None:
     if not found.unreadable:
         return
     lines = name_lines([f"  {path!r}: {why}" for path, why in sorted(found.unreadable.items())])
-    what = f"{len(found.unreadable):,} files or folders cannot be read"
+    n_paths = len(found.unreadable)
+    what = f"{n_paths:,} {'files or folders' if n_paths > 1 else 'file or folder'} cannot be read"
     if on_error == "raise":
         remedy = found.remedy or "Pass on_error='skip' to leave them out."
         raise ValueError(f"{what}:\n{lines}\n{remedy}")
-    warn(f"{what}, and are left out:\n{lines}")
+    warn(f"{what}, and {'are' if n_paths > 1 else 'is'} left out:\n{lines}")
 
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn_cnn._messages import name_some
 from sklearn_cnn.images.class_names import are_kinds, are_parts, names_alike, parts_among
 from sklearn_cnn.images.labels_table import find_table, read_labels_table
-from sklearn_cnn.images.locating import Locator
+from sklearn_cnn.images.locating import AMBIGUOUS, LINK, Locator
 from sklearn_cnn.images.walk import Walk, WalkOptions, files_in_two, walk_images
 
 
@@ -92,8 +92,9 @@ def label_by_folder(
     if wanted is None and by_name and not found.unreadable:
         _check_that_these_are_classes(folder, by_name, walks, inner, found)
     if beside.files:
+        lie, are = ("images lie", "are") if len(beside.files) > 1 else ("image lies", "is")
         found.notes.append(
-            f"{len(beside.files)} images lie outside of any class folder, and are left out: "
+            f"{len(beside.files):,} {lie} outside of any class folder, and {are} left out: "
             f"{beside.files[0]!r} the first."
         )
     if options.follow_links:
@@ -203,7 +204,8 @@ def _warn_of_two_classes(files_of: dict[str, list[str]], found: Walk) -> None:
     doubled = files_in_two(files_of)
     if doubled:
         found.notes.append(
-            f"{len(doubled):,} images are in two classes, by another name or link: "
+            f"{len(doubled):,} image{'s are' if len(doubled) > 1 else ' is'} in two classes, by "
+            "another name or link: "
             f"{min(doubled)!r} is the first."
         )
 
@@ -284,15 +286,26 @@ def label_by_table(
             target.append(numbers[label])
         else:
             found.unreadable[path] = problem
-    if not files and found.unreadable:
+    problems = set(found.unreadable.values())
+    if problems == {LINK}:
+        found.remedy = (
+            "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
+        )
+    elif problems and all(problem.startswith(AMBIGUOUS) for problem in problems):
+        found.remedy = (
+            "Say which is meant: names in the table may hold folders and endings, and extensions= "
+            "says which endings count. Or pass on_error='skip' to leave them out."
+        )
+    elif not files and problems:
         found.remedy = (
             f"None of the files of the column {column!r} is found. columns=(path, label) says "
             "which columns to read; names of files are relative to container_path, and may lack "
             "their endings."
         )
-        if hasattr(table, "columns") and rows[0].name.isdecimal():
-            found.remedy += (
-                " If these numbers have lost the zeros that they began with, "
+        if rows[0].name.isdecimal():
+            found.remedy += " If these numbers have lost the zeros that they began with, " + (
                 "pandas.read_csv(..., dtype=str) keeps them."
+                if hasattr(table, "columns")
+                else "put those back; spreadsheets drop them."
             )
     return Labelled(files, target, classes)

@@ -31,7 +31,8 @@ LABEL_COLUMNS = frozenset([
 
 SEPARATORS = ",;\t|"
 
-_UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+          codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 
 _OTHER_FORMATS = {b"PK\3\4": "read_excel", b"\xd0\xcf\x11\xe0": "read_excel",
                   b"PAR1": "read_parquet", b"\x1f\x8b": "read_csv",
@@ -189,7 +190,9 @@ def _open_file(path: str, columns: Sequence[Any] | None) -> _Columns:
     for number, line in lines:
         if len(line) != len(header):
             raise ValueError(
-                f"{origin}: line {number} has {len(line)} fields, and the first has {len(header)}."
+                f"{origin}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, and the "
+                f"first has {len(header)}. All lines must have as many: leave out lines of "
+                "comments, and quote fields that hold a separator or a line break."
             )
     return _Columns(
         origin,
@@ -212,8 +215,8 @@ def _read_lines(
                 f"{origin} cannot be read: it is no CSV file. Read it with pandas, and pass the "
                 f"DataFrame: labels=pandas.{function}({path!r}{lines})."
             )
-    encoding = _UTF_16.get(content[:2], "utf-8-sig")
-    if encoding != "utf-16" and b"\0" in content[:2]:
+    encoding = next((_MARKS[mark] for mark in _MARKS if content.startswith(mark)), "utf-8-sig")
+    if encoding == "utf-8-sig" and b"\0" in content[:2]:
         encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
     try:
         text = content.decode(encoding)
@@ -225,11 +228,18 @@ def _read_lines(
         )
         offset = 1 if said else 0
         return [(reader.line_num + offset, line) for line in reader if any(map(str.strip, line))]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16. {error}. Read "
-            f"others with pandas, and pass the DataFrame: "
-            f"labels=pandas.read_csv({path!r}, encoding=...)."
+            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16, and line {number} "
+            "is in another encoding. Read such files with pandas, and pass the DataFrame: "
+            f"labels=pandas.read_csv({path!r}, encoding='cp1252'), for example."
+        ) from error
+    except csv.Error as error:
+        raise ValueError(
+            f"{origin} cannot be read: it must be a CSV file, and a field in line "
+            f"{reader.line_num + offset} has more than {csv.field_size_limit():,} characters. A "
+            "quotation mark before it may lack the one that closes it."
         ) from error
 
 

@@ -18,6 +18,11 @@ Names = dict[tuple[str, str], list[str]]
 """Paths of image files, by name in lower case and by name without the ending."""
 
 
+LINK = "symbolic links are followed with follow_links=True only"
+AMBIGUOUS = "it may be any of"
+"""What is wrong with a file that is there."""
+
+
 class Locator:
     """Find the files that a table names in one folder, and none outside of it.
 
@@ -71,7 +76,7 @@ class Locator:
                 return matches[0], self._problem_with(matches[0])
             if matches:
                 names = ", ".join(repr(os.path.relpath(match, self.folder)) for match in matches)
-                return path, f"it may be any of {names}"
+                return path, f"{AMBIGUOUS} {names}"
         outside = "; paths are relative to container_path" if os.path.exists(name) else ""
         return places[0], problems[0] + outside
 
@@ -96,12 +101,12 @@ class Locator:
         """Say why a file is not taken: missing, no file, or a symbolic link on the way."""
         try:
             if not self.options.follow_links and self._meets_link(path):
-                return "symbolic links are followed with follow_links=True only"
+                return LINK
             os.stat(path)
         except (OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError) and os.path.islink(path):
                 return "the symbolic link leads nowhere"
-            return getattr(error, "strerror", None) or str(error)
+            return getattr(error, "strerror", None) or "its name is not one that a file can have"
         return None if os.path.isfile(path) else "it is no regular file"
 
     def _meets_link(self, path: str) -> bool:

@@ -359,7 +359,7 @@ def test_an_image_in_two_classes_by_a_link_is_told(pets):
     found, text = said(pets, follow_links=True)
     assert len(found.data) == 6
     assert text == (
-        f"1 images are in two classes, by another name or link: {doubled!r} is the first."
+        f"1 image is in two classes, by another name or link: {doubled!r} is the first."
     )
 
 
@@ -1014,7 +1014,7 @@ def test_files_of_a_table_that_are_missing_are_all_named(pets):
     names = ["b.png", "cat/1.png", "a.png", "cat", "cat/1.png/x", "link/1.png", "link.png"]
     frame = pd.DataFrame({"path": [*names, "a\0.png", "dog/1.jpg"], "label": [*"abababab", "c"]})
     reasons = [
-        ("a\0.png", "embedded null byte"),
+        ("a\0.png", "its name is not one that a file can have"),
         ("a.png", "No such file or directory"),
         ("b.png", "No such file or directory"),
         ("cat", "it is no regular file"),
@@ -1089,7 +1089,7 @@ def test_a_folder_that_cannot_be_listed(pets, monkeypatch):
     """Would catch a class that is empty since its folder belongs to somebody else."""
     deny(monkeypatch, "dog")
     line = f"\n  {str(pets / 'dog')!r}: Permission denied"
-    text = f"1 files or folders cannot be read:{line}\nPass on_error='skip' to leave them out."
+    text = f"1 file or folder cannot be read:{line}\nPass on_error='skip' to leave them out."
     for labels in ("inferred", None):
         assert quietly_refuses(text, pets, labels=labels) == text
 
@@ -1098,7 +1098,7 @@ def test_a_folder_that_cannot_be_listed(pets, monkeypatch):
         found, text = said(pets, classes=classes, on_error="skip")
         assert names_of(found.data, pets) == IN_ORDER[:3]
         assert found.target_names == ["cat", "dog"]
-        assert text == f"1 files or folders cannot be read, and are left out:{line}"
+        assert text == f"1 file or folder cannot be read, and is left out:{line}"
 
 
 def test_a_folder_that_cannot_be_listed_is_told_before_anything_else(tmp_path, monkeypatch):
@@ -1262,3 +1262,45 @@ def test_names_that_are_not_utf8_can_be_read(tmp_path):
     for as_frame in (False, True):
         found = load_image_folder(tmp_path, as_frame=as_frame)
         assert ImageReader(size=(4, 4)).transform(found.data).shape == (1, 4, 4, 3)
+
+
+def test_a_name_of_a_megabyte_is_not_repeated_whole(pets):
+    """Would catch a message as long as the cells of a table in which a column is mistaken."""
+    names = [f"{'z' * 1_000_000}{i}" for i in range(12)]
+    text = quietly_refuses("12 files", pets, labels=pd.DataFrame({"path": names, "label": "a"}))
+    assert len(text) < 20_000
+    assert "zzz..." in text
+
+
+@pytest.mark.parametrize("linked", [["cat"], ["cat", "dog"]])
+def test_a_table_of_links_alone_asks_to_follow_them(pets, tmp_path, linked):
+    """Would catch the advice to choose other columns, where links are all that is left out."""
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in linked:
+        (links / name).symlink_to(pets / name)
+    rows = [f"{name}/1.png" for name in linked]
+    frame = pd.DataFrame({"path": rows, "label": "a"})
+    text = quietly_refuses(f"{len(rows)} file", links, labels=frame)
+    assert text.endswith("\nPass follow_links=True to follow links, or on_error='skip' to leave "
+                         "them out.")  # fmt: skip
+    assert "columns" not in text
+
+
+def test_ids_that_fit_to_two_files_each_ask_which_is_meant(tmp_path):
+    """Would catch "none of the files is found" where two are found for each."""
+    touch(tmp_path, "u/01.png", "v/01.png", "u/02.png", "v/02.jpg")
+    for ids in (["01"], ["01", "02"]):
+        frame = pd.DataFrame({"id": ids, "label": "a"})
+        text = quietly_refuses("it may be any of 'u/01.png', 'v/01.png'", tmp_path, labels=frame)
+        assert "Say which is meant: " in text
+        assert "found" not in text
+
+
+def test_ids_that_lost_their_zeros_in_a_csv_file(tmp_path):
+    """Would catch the hint given for a DataFrame alone, where a spreadsheet wrote the file."""
+    touch(tmp_path, "001.png", "002.png")
+    (tmp_path / "labels.csv").write_text("id,label\n1,a\n2,b\n")
+    text = quietly_refuses("No such file", tmp_path, labels="labels.csv")
+    assert text.endswith("lost the zeros that they began with, put those back; spreadsheets drop "
+                         "them.")  # fmt: skip

@@ -149,7 +149,7 @@ def test_columns_decide_between_two_separators(csv_file, tmp_path):
 
 def test_lines_are_counted_from_the_first_of_the_file(csv_file, tmp_path):
     """Would catch a number that is one too small below Excel's "sep=;"."""
-    with pytest.raises(ValueError, match="line 4 has 1 fields, and the first has 2"):
+    with pytest.raises(ValueError, match="line 4 has 1 field, and the first has 2"):
         read(csv_file("sep=;\npath;label\n1.png;cat\n2.png\n"), str(tmp_path))
 
 
@@ -310,9 +310,12 @@ def test_columns_named_path_and_label_are_names_whatever_files_there_are(csv_fil
         ("", " has no rows."),
         ("\n \n,\n", " has no rows."),
         ("path,label\n", " has no rows."),
-        ("path,label\n1.png,cat\n\n2.png\n", ": line 4 has 1 fields, and the first has 2."),
-        ("path,label\n1.png,cat,8\n", ": line 2 has 3 fields, and the first has 2."),
-        ("1.png,cat\n2.png,cat,\n", ": line 2 has 3 fields, and the first has 2."),
+        (
+            "path,label\n1.png,cat\n\n2.png\n",
+            ": line 4 has 1 field, and the first has 2. All lines must",
+        ),
+        ("path,label\n1.png,cat,8\n", ": line 2 has 3 fields, and the first has 2. All lines must"),
+        ("1.png,cat\n2.png,cat,\n", ": line 2 has 3 fields, and the first has 2. All lines must"),
         ("path,label\n1.png,\n", ", line 2 has no label: path '1.png'."),
         ('path,label\n1.png,cat\n"\n.png",  \n', ", line 4 has no label: path '\\n.png'."),
         ("path,label\n,cat\n", ", line 2: path must be a name of a file. Got ''."),
@@ -328,11 +331,18 @@ def test_columns_named_path_and_label_are_names_whatever_files_there_are(csv_fil
         ),
         (
             "path,label\nkätzchen.png,cat\n".encode("latin-1"),
-            " cannot be read: it must be a CSV file in UTF-8 or UTF-16. 'utf-8' codec can't",
+            " cannot be read: it must be a CSV file in UTF-8 or UTF-16, and line 2 is in another "
+            "encoding. Read such files with pandas",
         ),
         (
             b"path,label\n" + b"a" * 200_000 + b",cat\n",
-            " cannot be read: it must be a CSV file in UTF-8 or UTF-16. field larger than",
+            " cannot be read: it must be a CSV file, and a field in line 2 has more than 131,072 "
+            "characters. A quotation mark before it may lack the one that closes it.",
+        ),
+        (
+            "# made by hand\npath,label\n1.png,cat\n",
+            ": line 2 has 2 fields, and the first has 1. All lines must have as many: leave out "
+            "lines of comments",
         ),
     ],
     ids=lambda value: value.strip(" .:,")[:30] if isinstance(value, str) else "bytes",
@@ -549,3 +559,10 @@ def test_a_path_without_a_file(path, tmp_path, monkeypatch):
     text = f"labels={path!r} is no file. labels must be 'inferred', the path of a CSV file, a Data"
     with pytest.raises(FileNotFoundError, match=says(text)):
         read(path, str(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_tables_in_every_form_of_unicode_with_a_mark(encoding, csv_file, tmp_path):
+    """Would catch UTF-32 read as UTF-16 with a zero after each character."""
+    path = csv_file("path,label\n1.png,Kätzchen\n2.png,dog\n".encode(encoding))
+    assert read(path, str(tmp_path)) == (["1.png", "2.png"], ["Kätzchen", "dog"])
