@@ -3,8 +3,6 @@
 They read its parameters and set its fitted attributes, in the order in which ``fit`` calls them.
 """
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 
 from sklearn_cnn._compat import ProgressBar, with_callbacks
+from sklearn_cnn._locks import ProcessLock
 from sklearn_cnn._messages import warn
 from sklearn_cnn.images.arrays import read_images, read_training_images
 from sklearn_cnn.images.augment import check_augment
@@ -157,7 +156,7 @@ def follow_parameters(estimator: Any) -> None:
         estimator._validate_params()
     if _circumstances(estimator, estimator.net_) == estimator._settled_for:
         return
-    with _turn_to_move:
+    with _turn_to_move.held:
         before, net = estimator._settled_for, estimator.net_
         if _circumstances(estimator, net) == before:
             return
@@ -188,15 +187,7 @@ def _settle(estimator: Any, net: ConvNet) -> None:
     )
 
 
-def _renew_turn() -> None:
-    """Give a forked child a lock of its own: a thread that held it does not exist there."""
-    global _turn_to_move
-    _turn_to_move = threading.Lock()
-
-
-_turn_to_move = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_turn)
+_turn_to_move = ProcessLock()
 
 
 def _requested_network(estimator: Any) -> Any:

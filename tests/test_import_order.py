@@ -12,13 +12,15 @@ PACKAGE = Path(sklearn_cnn.__file__).parent
 MAY_IMPORT = {
     "_checks": set(),
     "_compat": {"_checks"},
+    "_locks": set(),
     "_progress": set(),
     "_messages": set(),
-    "images": {"_checks", "_compat", "_progress", "_messages", "images"},
+    "images": {"_checks", "_compat", "_locks", "_progress", "_messages", "images"},
     "network": {"_checks", "_messages", "network"},
     "training": {
         "_checks",
         "_compat",
+        "_locks",
         "_progress",
         "_messages",
         "images",
@@ -26,7 +28,7 @@ MAY_IMPORT = {
         "training",
     },
     "parameters": {"_checks", "_compat", "images", "network", "training"},
-    "fitting": {"_compat", "_messages", "images", "network", "training", "parameters"},
+    "fitting": {"_compat", "_locks", "_messages", "images", "network", "training", "parameters"},
     "predicting": {"training", "fitting"},
     "features": {"_checks", "_compat", "network", "training", "fitting"},
     "classifier": {

@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +36,7 @@ from PIL import (
     features,
 )
 
+from sklearn_cnn._locks import ProcessLock
 from sklearn_cnn.images.fast_jpeg import decode_plain_jpeg
 from sklearn_cnn.images.formats import (
     CONVERT,
@@ -117,17 +117,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 _CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)
 """What Pillow says of a file that ends too early."""
 
-_sharing = threading.Lock()
-
-
-def _renew_sharing() -> None:
-    """Give a forked child a lock of its own: a thread that held it does not exist there."""
-    global _sharing
-    _sharing = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_sharing)
+_sharing = ProcessLock()
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 """Errors of the machine, and not of an image."""
@@ -300,7 +290,7 @@ def _decode_array(array: np.ndarray, reading: Reading, notes: Notes) -> np.ndarr
 
 
 def _decode_image(source: Image.Image, reading: Reading, notes: Notes) -> np.ndarray:
-    with _sharing:  # reading pixels changes the image, and others may hold the same one
+    with _sharing.held:  # reading pixels changes the image, and others may hold the same one
         _check_pixel_count(*source.size)
         depth = _depth(source)
         copy = source.copy()

@@ -1,6 +1,5 @@
 """Randomness: one seed in, every draw from it, and the global generators as they were found."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +9,9 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-_turn = threading.RLock()
+from sklearn_cnn._locks import ProcessLock
 
-
-def _renew_turn() -> None:
-    """Give a forked child a lock of its own: a thread that held it does not exist there."""
-    global _turn
-    _turn = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_turn)
+_turn = ProcessLock(threading.RLock)
 
 
 def draw_seed(random_state: Any) -> int:
@@ -54,7 +45,7 @@ def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
     Torch layers draw from generators that belong to the whole process, so threads take turns.
     """
     cuda = [device] if device.type == "cuda" else []
-    with _turn, torch.random.fork_rng(devices=cuda):
+    with _turn.held, torch.random.fork_rng(devices=cuda):
         mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
         try:
             torch.default_generator.manual_seed(seed)
