@@ -202,8 +202,8 @@ class CNNClassifier(
     user-defined modules without an attribute ``trains_in_parts = True``. Prediction computes chunks
     of images side by side, each in one thread.
 
-    A network knows its training images by heart: their features separate the classes almost
-    perfectly. What learns from features of the same images is too sure of itself, and ignores other
+    A network memorises its training images: their features separate the classes almost perfectly.
+    An estimator that learns from features of the same images is overconfident, and ignores other
     columns that it is given. :class:`sklearn.ensemble.StackingClassifier` joins images and columns
     without that; see :meth:`transform`.
 

@@ -58,9 +58,9 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         Notes
         -----
         Features of the training images separate the classes far better than those of new images:
-        the network knows them by heart. Another estimator that learns from them, as in
+        the network memorises them. Another estimator that learns from them, as in
         ``make_pipeline(CNNClassifier(), LogisticRegression())``, ranks new images about as well as
-        the network itself does, with probabilities that are too sure; joined to other columns, it
+        the network itself does, but overconfidently; joined to other columns, it
         ignores these. Stack the classifier with an estimator of those columns
         (:class:`sklearn.ensemble.StackingClassifier`), or let the other estimator learn from images
         that the network has not seen.

@@ -138,7 +138,7 @@ def load_image_folder(
     ------
     ValueError
         If there are no images or class folders, the folder of a class is missing, folders for
-        training and testing seem to stand in the place of classes, or the table of labels cannot be
+        training and testing seem to stand in place of classes, or the table of labels cannot be
         used.
     NotADirectoryError
         If ``container_path`` is no folder.

@@ -228,7 +228,7 @@ def warn_of_slices(shape: tuple[int, ...], layout: Layout, data_format: str) -> 
 def warn_of_swapped_axes(layout: Layout, image_shape: ImageShape | None, data_format: str) -> None:
     """Warn where the channels are many and a side is 1 to 4 long, as if the two were swapped.
 
-    Whoever gives both parameters has said what is meant.
+    Both parameters together leave no doubt.
     """
     height, width, channels = layout.image_shape
     doubtful = channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS

@@ -21,7 +21,7 @@ UNREAD_EXTENSIONS = frozenset([
     ".eps", ".dcm", ".nii", ".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf",
     ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f", ".erf", ".3fr", ".iiq", ".insp",
 ])  # fmt: skip
-"""Endings of other images, which whoever has such files would miss."""
+"""Endings of other images, which a user would miss."""
 
 NO_IMAGES = frozenset([
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg",

@@ -185,8 +185,8 @@ class MistakesDisplay:
         estimator : CNNClassifier, or Pipeline or search that ends in one
             A fitted one.
         X : array-like
-            Images, as ``estimator.predict`` takes them. Where they are paths, the titles name the
-            files; else the positions, as ``X[17]``.
+            Images, as ``estimator.predict`` takes them. Titles name the files where they are
+            paths, and otherwise the positions, as ``X[17]``.
         y : array-like of shape (n,)
             Their true labels.
         n_shown : int, default=18

@@ -31,7 +31,7 @@ from sklearn_cnn.network.max_pool import MaxPool2d
 from sklearn_cnn.network.normalize import Normalize
 from sklearn_cnn.network.same_padding import SamePaddedConv2d
 from sklearn_cnn.network.shapes import Shape, output_shapes
-from sklearn_cnn.network.strided_pointwise import StridedPointwise, WatchPointwise
+from sklearn_cnn.network.strided_pointwise import ModuleWatch, StridedPointwise
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -229,9 +229,9 @@ def _made_module(
 
 def _check_outputs(
     network: nn.Sequential, image_shape: tuple[int, int, int], n_outputs: int
-) -> WatchPointwise:
+) -> ModuleWatch:
     """Run blank images through a user-defined module, check its outputs, and return what ran."""
-    watch = WatchPointwise()
+    watch = ModuleWatch()
     with watch, torch.no_grad():
         outputs = _outputs_of_blank_images(network.eval(), image_shape, 1, n_outputs)
     if n_outputs > 1 and outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-5:

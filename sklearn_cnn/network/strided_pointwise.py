@@ -26,7 +26,7 @@ class StridedPointwise(nn.Conv2d):
         return functional.conv2d(input[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
-class WatchPointwise(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that notes strided pointwise convolutions and random draws, however called.
 
     Attributes

@@ -128,7 +128,7 @@ def adjust_net(estimator: Any, net: ConvNet, *, new_optimizer: bool, keep_rates:
         Whether the optimizer begins anew, as a warm start's does, or goes on, as that of a partial
         fit does unless its parameters have changed.
     keep_rates : bool
-        Whether the learning rates, and all else that a scheduler has set, stay as they are, unless
+        Whether the learning rates, and whatever else a scheduler has set, stay as they are, unless
         the parameters have changed.
     """
     net.batch_size = estimator.batch_size

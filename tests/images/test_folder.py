@@ -1108,7 +1108,7 @@ def test_a_folder_that_cannot_be_listed_is_told_before_anything_else(tmp_path, m
     quietly_refuses(f"{str(tmp_path / 'cat')!r}: Permission denied", tmp_path)
 
 
-def test_a_container_behind_a_folder_that_may_not_be_entered(pets, monkeypatch):
+def test_a_container_below_a_folder_that_may_not_be_entered(pets, monkeypatch):
     """Would catch "does not exist" for a folder of somebody else's."""
     real = os.stat
 

@@ -86,7 +86,7 @@ def test_positions_are_those_in_x(fitted, numbers):
     assert_array_equal(np.sort(display.indices_), np.flatnonzero(fitted.predict(images) != shifted))
 
 
-def test_file_names_of_the_users():
+def test_file_names_given_by_the_user():
     paths = [f"folder/{letter}.png" for letter in "abcdef"]
     series = pd.Series(paths, index=range(6, 0, -1))
     for given in (paths, np.array(paths), series, [Path(path) for path in paths]):

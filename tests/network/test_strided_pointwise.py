@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sklearn_cnn import Conv, Flatten
 from sklearn_cnn.network.build import build_network
-from sklearn_cnn.network.strided_pointwise import StridedPointwise, WatchPointwise
+from sklearn_cnn.network.strided_pointwise import ModuleWatch, StridedPointwise
 
 LAST = torch.channels_last
 
@@ -122,7 +122,7 @@ def test_torchs_rule_for_memory(channels, sides, kind):
         "repeated": torch.randn(5, 1, *sides).expand(5, channels, *sides),
     }[kind]
     weight = torch.randn(3, channels, 1, 1)
-    with WatchPointwise() as watch:
+    with ModuleWatch() as watch:
         output = functional.conv2d(images, weight, stride=(1, 2))
     assert watch.has_seen_one
     if max(output.shape[2:]) > 1:  # else both orders are the same
