@@ -33,7 +33,7 @@ X_few, X_test, y_few, y_test = train_test_split(
 
 # %%
 # What the network has learnt from its half, it does to all images: 64 pixels become 128 features.
-# The other estimators learn from images that it has not seen. It knows its own by heart, so their
+# The other estimators learn from images that it has not seen. It memorises its own, so their
 # features would look better than those of new images are.
 extractor = CNNClassifier(random_state=0).fit(X_network, y_network)
 few, test = extractor.transform(X_few), extractor.transform(X_test)

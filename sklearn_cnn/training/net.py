@@ -41,7 +41,7 @@ __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
 OF_ONE_TRAINING: dict[str, Any] = {
     "lanes_": None,
     "augmentation_": None,
-    "weights_": [],
+    "weights_": (),
     "frozen_": None,
 }
 """What a net has while it is trained, and no copy of it."""
@@ -117,7 +117,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     """Entries of the history that ``forget_calls`` keeps."""
 
     lanes_: Lanes | None = None
-    weights_: list[nn.Parameter]
+    weights_: tuple[nn.Parameter, ...] = ()
     frozen_: list[bool] | None = None
     augmentation_: BatchAugmentation | None = None
     optimizer: Any
@@ -213,7 +213,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self.shuffler_ = np.random.default_rng(seed)
         self.weight_scale_ = data.scale
         self.augmentation_ = augmentation
-        self.weights_ = list(self.module_.parameters())
+        self.weights_ = tuple(self.module_.parameters())
         self.notify("on_train_begin", X=data.training, y=None)
         if self.is_cut and images_per_part(self.images_per_pass):
             n_images, n_batches = len(data.training), -(-len(data.training) // self.batch_size)
