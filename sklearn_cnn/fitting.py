@@ -353,13 +353,15 @@ def _fitted_attributes(
     net: ConvNet, n_before: int, losses: list[float], data: TrainingData
 ) -> dict[str, Any]:
     """Return what an estimator has once its net is trained beyond epochs with those losses."""
-    epochs = net.history[n_before - net.n_epochs :]
-    scores = None if data.validation is None else [e["validation_score"] for e in epochs]
+    # a callback may load the history of another training, or go back to an earlier epoch
+    epochs = [epoch for epoch in net.history if epoch["epoch"] > n_before]
+    names = ["validation_score"] * (data.validation is not None)
+    scores = [epoch[name] for name in names for epoch in epochs if name in epoch] or None
     return {
         "net_": net,
         "history_": net.history,
         "n_iter_": net.n_epochs,
-        "loss_curve_": losses + [float(epoch["train_loss"]) for epoch in epochs],
+        "loss_curve_": losses[: net.n_epochs] + [float(epoch["train_loss"]) for epoch in epochs],
         "validation_scores_": scores,
         "best_validation_score_": None if scores is None else max(scores),
     }

@@ -98,7 +98,9 @@ def encode_examples(
     by_class = class_weights(targets, given, class_weight, classes)[targets]
     counts = by_class > 0
     rows, targets, given, by_class = rows[counts], targets[counts], given[counts], by_class[counts]
-    weights = loss_weights(targets, given, class_weight, classes)
+    # none is so small that it is zero: an image may be held out among others of such weights
+    smallest = np.finfo(np.float64).tiny
+    weights = np.maximum(loss_weights(targets, given, class_weight, classes), smallest)
     heaviest = weights.argmax()
     log_unit = log(given[heaviest]) + log(by_class[heaviest]) - log(weights[heaviest])
     return Examples(images, rows, targets, weights, log_unit)

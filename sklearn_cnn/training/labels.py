@@ -288,9 +288,15 @@ def loss_weights(
     ValueError
         If a class weight is negative or not finite, or zero for all classes among ``targets``.
     """
-    by_class = class_weights(targets, sample_weight, class_weight, classes)[targets]
-    # divided by the largest first, so that the sum of huge weights stays finite
-    weights = sample_weight / sample_weight.max() * (by_class / by_class.max())
+    if class_weight == "balanced":  # of each class, so that the others' scale counts for nothing
+        heaviest = np.zeros(len(classes))
+        np.maximum.at(heaviest, targets, sample_weight)
+        shares = sample_weight / heaviest[targets]
+        weights = shares / np.bincount(targets, weights=shares)[targets]
+    else:
+        by_class = class_weights(targets, sample_weight, class_weight, classes)[targets]
+        # divided by the largest first, so that the sum of huge weights stays finite
+        weights = sample_weight / sample_weight.max() * (by_class / by_class.max())
     return np.asarray(weights / weights.mean())
 
 

@@ -223,8 +223,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
             self.fit_loop(data, epochs=epochs)
         except StopTraining:
             pass
-        except (KeyError, SkorchException) as error:
-            if data.validation is None and "valid" in str(error):
+        except (KeyError, ValueError, SkorchException) as error:
+            is_missing = isinstance(error, KeyError) or "not found in history" in str(error)
+            if data.validation is None and is_missing and "'valid" in str(error):
                 raise ValueError(
                     f"A callback asks for a figure of validation images, and there are none: "
                     f"{error}. Use early_stopping=True, which holds some out, or have the callback "

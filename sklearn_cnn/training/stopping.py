@@ -112,9 +112,13 @@ class FiniteGuard(Callback):
             broken = "some weights became infinite or NaN"
         else:
             return
-        rate = net.optimizer_.param_groups[0]["lr"]
+        group = net.optimizer_.param_groups[0]
+        rate, decay = group["lr"], group.get("weight_decay", 0.0)
+        remedy = "Use a smaller learning_rate, a tenth of it to begin with"
+        if rate < 1 <= rate * decay:  # a step takes more from a weight than there is
+            remedy = f"Use a smaller weight_decay (it is {decay:g})"
         raise ValueError(
             f"Training diverged: {broken} in epoch {epoch['epoch']}, at a learning rate of "
-            f"{rate:.3g}. Use a smaller learning_rate, a tenth of it to begin with; where layers "
-            "or augment is code of your own, look for a logarithm or a division in it."
+            f"{rate:.3g}. {remedy}; where layers or augment is code of your own, look for a "
+            "logarithm or a division in it."
         )

@@ -15,7 +15,7 @@ BATCH = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).reshape(2, 3, 4, 4)
 
 
 def checked(function, batch=BATCH):
-    return BatchFunction(function, "augment[1]")(batch)
+    return BatchFunction(function, "augment[1]")(batch.clone())
 
 
 @pytest.mark.parametrize(
@@ -251,6 +251,42 @@ def test_a_function_that_mixes_images_is_refused(function):
     """Catches mixed images with the label of one, and a loop that makes mixing do nothing."""
     with pytest.raises(ValueError, match=r"^augment\[1\] makes an image of several, as mixup"):
         checked(function, noise(8))
+
+
+def write_over(batch):
+    batch[:-1] = batch[1:].clone()
+    return batch
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda batch: batch.roll(1, 0),
+        lambda batch: batch.flip(0),
+        lambda batch: (batch + batch.mean(0)) / 2,
+        lambda batch: batch.sort(0, descending=True).values,
+        write_over,
+    ],
+)
+def test_a_function_that_mixes_images_without_a_draw_is_refused(function):
+    """Catches images in each other's places, under labels that stay where they are."""
+    with pytest.raises(ValueError, match=r"^augment\[1\] makes an image of several, as mixup"):
+        checked(function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda batch: batch.flip(3) * 0.9,
+        lambda batch: batch - batch.mean((0, 2, 3), keepdim=True),
+        lambda batch: batch / batch.max() * 90,
+        lambda batch: (batch + batch.mean((1, 2, 3), keepdim=True)) / 2,
+        lambda batch: batch.clamp(10, 60).round().to(torch.uint8),
+    ],
+)
+def test_a_function_without_a_draw_may_change_each_image(function):
+    """Catches a false alarm: statistics of a batch, too, are no mixing of images."""
+    assert checked(function).shape == BATCH.shape
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 6, 6), (5, 1, 1, 9)])

@@ -152,6 +152,14 @@ def test_balanced_counts_below_one_are_counts():
     assert_allclose(weights, [0.75, 0.75, 1.5], rtol=1e-15)
 
 
+@pytest.mark.parametrize(("light", "heavy"), [(1e-300, 1e300), (1e-200, 1e200), (5e-324, 1.0)])
+def test_balanced_classes_whose_weights_are_worlds_apart(light, heavy):
+    """Each class weighs the same, whatever its unit. Catches a class whose share rounds to zero."""
+    sample_weight = np.array([heavy, 3 * heavy, light, light])
+    weights = loss_weights(np.array([0, 0, 1, 1]), sample_weight, "balanced", np.array([0, 1]))
+    assert_allclose(weights, [0.5, 1.5, 1, 1], rtol=1e-15)
+
+
 @pytest.mark.parametrize("factor", [1e-12, 1.0, 1e12])
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2, 1: 0.5}])
 def test_the_mean_is_one_whatever_the_unit_of_the_weights(factor, class_weight):

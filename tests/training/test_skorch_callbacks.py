@@ -20,6 +20,7 @@ from skorch.callbacks import (
     EarlyStopping,
     EpochScoring,
     EpochTimer,
+    LoadInitState,
     LRScheduler,
     PassthroughScoring,
     TensorBoard,
@@ -527,3 +528,60 @@ def test_loggers_write_down_the_rate_and_the_epochs(small, bars):
 
     small(learning_rate=0.25, max_epochs=2, batch_size=50, callbacks=[Log()]).fit(*bars)
     assert seen == [(0.25, 2, 50)]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_history_that_a_callback_loads_has_epochs_without_scores(
+    small, bars, tmp_path, early_stopping
+):
+    """Catches a KeyError after training, where the state of a training without scores is loaded."""
+    checkpoint = Checkpoint(dirname=tmp_path, monitor=None)
+    model = small(max_epochs=2, callbacks=[checkpoint, LoadInitState(checkpoint)]).fit(*bars)
+    assert model.n_iter_ == 2
+    model.set_params(early_stopping=early_stopping).fit(*bars)
+    assert model.n_iter_ == len(model.history_) == len(model.loss_curve_) == 4
+    assert len(model.validation_scores_ or ()) == 2 * early_stopping
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("n_fits", [2, 3])
+def test_a_callback_goes_back_to_an_epoch_of_an_earlier_fit(
+    small, bars, tmp_path, early_stopping, n_fits
+):
+    """Catches losses counted twice, and an error, where a warm start ends before it began."""
+    checkpoint = Checkpoint(
+        dirname=tmp_path, monitor=lambda net: len(net.history) <= 2, load_best=True
+    )
+    model = small(max_epochs=2, warm_start=True, early_stopping=early_stopping)
+    model.set_params(callbacks=[checkpoint])
+    for _ in range(n_fits):
+        model.fit(*bars)
+    assert model.n_iter_ == len(model.history_) == len(model.loss_curve_) == 2
+    assert model.validation_scores_ is model.best_validation_score_ is None
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        LRScheduler("ReduceLROnPlateau", monitor="valid_loss"),
+        LRScheduler("ReduceLROnPlateau", monitor="valid_acc"),
+        EarlyStopping(),
+        Checkpoint(monitor="valid_acc_best"),
+    ],
+)
+def test_a_figure_of_validation_images_that_are_not_there(small, bars, callback, tmp_path):
+    """Catches the advice to place another callback before, where images must be held out."""
+    if isinstance(callback, Checkpoint):
+        callback.set_params(dirname=tmp_path)
+    model = small(schedule="constant", callbacks=[callback])
+    with pytest.raises(
+        ValueError, match=r"there are none: .* Use early_stopping=True, which holds"
+    ):
+        model.fit(*bars)
+
+
+def test_a_value_error_of_a_callback_is_its_own(small, bars):
+    """The other side: what speaks of something 'valid' asks for no images."""
+    model = small(callbacks=[Breaks("on_epoch_end", ValueError)])
+    with pytest.raises(ValueError, match=r"^no space left on the disk"):
+        model.fit(*bars)

@@ -198,6 +198,27 @@ def test_divergence_names_the_epoch_the_rate_and_the_remedy(small, bars, optimiz
     assert not hasattr(classifier, "net_")
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_divergence_by_weight_decay_names_it(small, bars, optimizer):
+    """Catches the advice to lower the learning rate, which is as usual."""
+    message = r"Training diverged: .* Use a smaller weight_decay \(it is 1e\+20\)"
+    with pytest.raises(ValueError, match=message):
+        small(weight_decay=1e20, optimizer=optimizer).fit(*bars)
+
+
+@pytest.mark.parametrize(("light", "heavy"), [(1e-300, 1e300), (1e-200, 1e200), (1.0, 1e250)])
+def test_held_out_images_that_weigh_next_to_nothing_beside_others(small, bars, light, heavy):
+    """Catches a validation loss of 0 / 0, said to be a divergence, where all of them are light."""
+    X, y = bars
+    weights = np.full(len(y), light)
+    weights[[np.flatnonzero(y == label)[0] for label in np.unique(y)]] = heavy
+    model = small(early_stopping=True, max_epochs=2)
+    for seed in range(5):
+        model.set_params(random_state=seed).fit(X, y, sample_weight=weights)
+        assert np.isfinite([epoch["valid_loss"] for epoch in model.history_]).all()
+        assert 0 <= model.best_validation_score_ <= 1
+
+
 class BreakWeights(Callback):
     """Set a weight in the second epoch's last step, behind its loss."""
 
