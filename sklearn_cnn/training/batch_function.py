@@ -17,6 +17,9 @@ FACTOR = 20
 SEEDS = 4
 """Draws in which an image is looked for that depends on the others of its batch."""
 
+SHARED = [0, 3]
+"""Of five images: neither a shift nor a reversal takes both to places of each other."""
+
 REPEATS = 8
 """Repeats in which it must do so: a function may draw from generators that are not seeded."""
 
@@ -165,16 +168,16 @@ def _spread(pixels: torch.Tensor) -> float:
 def _mixes(function: Any, pixels: torch.Tensor, n_seeds: int) -> bool:
     """Tell whether an image depends on the others of its batch.
 
-    The function is tried on two batches of noise that share their first image. One that fails on
-    them is not known to mix.
+    The function is tried on two batches of noise that share some images. One that fails on them is
+    not known to mix.
     """
     batch, other = _batches_of_noise(pixels)
     tolerance = 1e-3 * _spread(batch)
 
-    def first_of(images: torch.Tensor, seed: int) -> torch.Tensor:
+    def shared_of(images: torch.Tensor, seed: int) -> torch.Tensor:
         with isolated_rng(seed, pixels.device):
-            first: torch.Tensor = function(images.clone())[0].cpu().double()
-        return first
+            results: torch.Tensor = function(images.clone())
+        return results[SHARED].cpu().double()
 
     def all_equal(results: list[torch.Tensor]) -> bool:
         first, *others = results
@@ -182,9 +185,9 @@ def _mixes(function: Any, pixels: torch.Tensor, n_seeds: int) -> bool:
 
     try:
         for seed in range(n_seeds):
-            if not all_equal([first_of(batch, seed), first_of(other, seed)]):
-                ones = [first_of(batch, seed) for _ in range(REPEATS)]
-                twos = [first_of(other, seed) for _ in range(REPEATS)]
+            if not all_equal([shared_of(batch, seed), shared_of(other, seed)]):
+                ones = [shared_of(batch, seed) for _ in range(REPEATS)]
+                twos = [shared_of(other, seed) for _ in range(REPEATS)]
                 if all_equal(ones) and all_equal(twos) and not all_equal([ones[0], twos[0]]):
                     return True
     except Exception:
@@ -193,19 +196,19 @@ def _mixes(function: Any, pixels: torch.Tensor, n_seeds: int) -> bool:
 
 
 def _batches_of_noise(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make two batches like some pixels, which share their first image.
+    """Make two batches like some pixels, which share some images.
 
     The others have the same values in both, in other places, so that only what mixes images tells
     the two from each other, and no statistic of a batch.
     """
     generator = torch.Generator().manual_seed(0)
     low, high = float(pixels.min()), float(pixels.max())
-    shape = (3, *pixels.shape[1:])
+    shape = (5, *pixels.shape[1:])
     noise = torch.rand(shape, generator=generator, dtype=torch.float64)
     noise = low + noise * (max(high - low, 1.0) if high - low < 1e-6 else high - low)
     if not pixels.is_floating_point():
         noise = noise.round()
-    shared, *others = noise.to(pixels.dtype).to(pixels.device)
-    moved = [image.roll((1, 1), (1, 2)) for image in others]
-    batches = (torch.stack([shared, one, two]) for one, two in (others, moved))
-    return next(batches), next(batches)
+    batch = noise.to(pixels.dtype).to(pixels.device)
+    other = batch.roll((1, 1), (2, 3))
+    other[SHARED] = batch[SHARED]
+    return batch, other

@@ -253,6 +253,13 @@ def test_a_function_that_mixes_images_is_refused(function):
         checked(function, noise(8))
 
 
+def mix_every_other(batch):
+    """The first image stays as it is."""
+    mixed = batch.clone()
+    mixed[1::2] = (batch[1::2] + batch[0::2][: len(batch[1::2])]) / 2
+    return mixed
+
+
 def write_over(batch):
     batch[:-1] = batch[1:].clone()
     return batch
@@ -266,6 +273,8 @@ def write_over(batch):
         lambda batch: (batch + batch.mean(0)) / 2,
         lambda batch: batch.sort(0, descending=True).values,
         write_over,
+        mix_every_other,
+        lambda batch: torch.cat([batch[:1], batch[:-1]]),
     ],
 )
 def test_a_function_that_mixes_images_without_a_draw_is_refused(function):
