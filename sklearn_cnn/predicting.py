@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax, softmax
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.fitting import images_at_once, read_pixels
+from sklearn_cnn.images.arrays import to_host
 from sklearn_cnn.training.hardware.threads import threads_that_exist
+from sklearn_cnn.training.labels import plain_labels
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits
 
@@ -42,6 +45,34 @@ class PredictionMixin:
         winners = self._logits(X).argmax(axis=1)
         labels: np.ndarray = self.classes_[winners]
         return labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of images whose label is predicted right.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``predict``.
+        y : array-like of shape (n,)
+            Their labels, of any type that ``fit`` takes.
+        sample_weight : array-like of shape (n,) or None, default=None
+            How much each image counts.
+
+        Returns
+        -------
+        float
+            0 to 1.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit, or ``y`` no labels.
+        """
+        predicted = self.predict(X)
+        labels = y if y is None else plain_labels(y)
+        return float(accuracy_score(labels, predicted, sample_weight=to_host(sample_weight)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class for each image.

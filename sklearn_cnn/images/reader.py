@@ -306,6 +306,10 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
                     "MB of memory. Set cache=FOLDER, and they lie in a file instead, or choose a "
                     "smaller size."
                 ) from error
+            except ValueError:  # a later call finds what was read now in the cache, without notes
+                for words in batch.describe_notes() if cache is not None else ():
+                    warn(words)
+                raise
             if bar is not None:
                 bar.update(len(sources) - bar.n)  # what the cache held
             if bar is not None and cache is not None:

@@ -144,7 +144,8 @@ def check_weights(sample_weight: Any, X: np.ndarray, y: np.ndarray) -> np.ndarra
     return weights
 
 
-def _plain(y: Any) -> np.ndarray:
+def plain_labels(y: Any) -> np.ndarray:
+    """Return labels as those of ``fit`` are kept, of NumPy's types, without further checks."""
     return _of_one_type(np.asarray(_as_numpy(y)))
 
 
@@ -156,7 +157,7 @@ def find_classes(y: Any) -> np.ndarray:
     ValueError
         If all labels are the same.
     """
-    classes = np.unique(_plain(y))
+    classes = np.unique(plain_labels(y))
     if len(classes) < 2:
         raise ValueError(
             f"The labels y must hold at least 2 classes to tell apart, but there is only one "
@@ -191,10 +192,10 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
                 "The first call of partial_fit needs classes: the labels of all classes that any "
                 "call will bring, such as classes=np.unique(y)."
             )
-    elif known is not None and not np.array_equal(known, np.unique(_plain(classes))):
+    elif known is not None and not np.array_equal(known, np.unique(plain_labels(classes))):
         raise ValueError(
-            f"classes={np.unique(_plain(classes)).tolist()} differ from those of the first call of "
-            f"partial_fit, {known.tolist()}. Leave them out, or call fit to start anew."
+            f"classes={np.unique(plain_labels(classes)).tolist()} differ from those of the first "
+            f"call of partial_fit, {known.tolist()}. Leave them out, or call fit to start anew."
         )
 
 

@@ -454,6 +454,25 @@ def test_a_reader_with_a_decoder_is_pickled_and_cloned(arrays, tmp_path):
             np.testing.assert_array_equal(copy.transform(paths), bands)
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_few_levels_and_pages_are_warned_of_beside_a_file_that_is_damaged(tmp_path, n_jobs):
+    """Would catch what is read into the cache beside a damaged file, and never warned of."""
+    paths = [tmp_path / name for name in ("dim.png", "pages.tif", "damaged.png")]
+    Image.fromarray(dim_images()[0][0]).save(paths[0])
+    pages = [Image.new("L", (8, 8), level) for level in (1, 2)]
+    pages[0].save(paths[1], save_all=True, append_images=pages[1:])
+    paths[2].write_bytes(b"")
+    reader = ImageReader(8, mode="L", cache=tmp_path / "cache", n_jobs=n_jobs)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="1 of 3 images cannot be read"):
+            reader.transform(paths)
+    text = "\n".join(str(warning.message) for warning in caught)
+    assert "of their levels" in text
+    assert "more than one page" in text
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_the_cache_keeps_decoders_apart(arrays, tmp_path):
     """Would catch the pixels of one decoder, or of an earlier form of it, given for another's."""
     paths = arrays[0]

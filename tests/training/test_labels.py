@@ -412,3 +412,30 @@ def test_labels_and_weights_on_a_device_with_array_api_dispatch(small, bars):
     with sklearn.config_context(array_api_dispatch=True):
         model = small().fit(torch.tensor(images), torch.tensor(y), torch.tensor(y + 1.0))
         np.testing.assert_array_equal(model.predict_proba(torch.tensor(images)), expected)
+
+
+NUMBERS = np.arange(12) % 3
+TYPES_OF_LABELS = {
+    "whole numbers as objects": NUMBERS.astype(object),
+    "NumPy's text": NUMBERS.astype(str).astype("T" if hasattr(np.dtypes, "StringDType") else "U"),
+    "nullable, beyond a signed number": pd.Series(NUMBERS.astype("u8") + 2**63, dtype="UInt64"),
+    "nullable": pd.Series(NUMBERS, dtype="Int64"),
+    "a tensor with a gradient": torch.tensor(NUMBERS, dtype=torch.float32, requires_grad=True),
+    "a short tensor": torch.tensor(NUMBERS).to(torch.bfloat16),
+    "polars": pl.Series(NUMBERS.astype(str)),
+    "dates as objects": pd.Series(NUMBERS).map(
+        [np.datetime64(f"202{i}-01-01", "D") for i in range(3)].__getitem__
+    ),
+}
+
+
+def test_labels_of_every_type_that_fit_takes_are_scored(small, bars):
+    """Would catch a raw error of a metric for labels that a fit has just taken."""
+    X = bars[0][:12]
+    for name, y in TYPES_OF_LABELS.items():
+        model = small(max_epochs=1).fit(X, y)
+        right = model.predict(X) == model.classes_[NUMBERS]
+        assert model.score(X, y) == right.mean(), name
+        weights = torch.arange(12)
+        expected = np.average(right, weights=np.arange(12))
+        assert_allclose(model.score(X, y, sample_weight=weights), expected)
