@@ -159,6 +159,11 @@ def _read_optimizer(optimizer: Any) -> tuple[Any, dict[str, Any]]:
                 f"optimizer sets {name}={options[name]!r}, which is the parameter {parameter}: "
                 f"leave it out, and use {parameter}={options[name]!r}."
             )
+    if options.get("differentiable"):
+        raise ValueError(
+            "optimizer sets differentiable=True, with which torch takes no step on the weights of "
+            "a network. Leave it out."
+        )
     is_class = isinstance(cls, type)
     if not callable(cls) or (is_class and not issubclass(cls, optim.Optimizer)):
         raise TypeError(

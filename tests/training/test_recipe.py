@@ -209,6 +209,8 @@ def test_an_equal_partial_goes_on_with_the_optimizer(small, bars):
     ("optimizer", "message"),
     [
         (partial(optim.SGD, lr=0.1), "optimizer sets lr=0.1, .* use learning_rate=0.1"),
+        (partial(optim.Adam, differentiable=True), "optimizer sets differentiable=True, .* it out"),
+        (partial(optim.SGD, differentiable=True), "optimizer sets differentiable=True, .* it out"),
         (partial(optim.SGD, weight_decay=1), "sets weight_decay=1, .* use weight_decay=1"),
         (partial(optim.SGD, [1]), "must have its options by name"),
         (partial(optim.SGD, mometum=0.5), "optimizer=SGD cannot be made .* 'mometum'"),
