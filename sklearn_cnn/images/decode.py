@@ -252,7 +252,9 @@ def decode(source: Any, reading: Reading, notes: Notes | None = None) -> np.ndar
     except OSError as error:
         if error.errno in OUT_OF_RESOURCES:
             raise
-        raise UnreadableImage(error.strerror or str(error)) from error
+        is_address = isinstance(source, str) and "://" in source[:10]
+        remedy = "; it is an address: download the image first" if is_address else ""
+        raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
     except Exception as error:  # what decoders raise on damaged files is not documented
         reason = str(error) or "it is damaged; copy or download it again"
         raise UnreadableImage(reason) from error
@@ -299,6 +301,8 @@ def _decode_image(source: Image.Image, reading: Reading, notes: Notes) -> np.nda
 
 def _read_file(path: Any) -> bytes:
     # A FIFO would keep an ordinary open waiting for ever.
+    if b"\0" in os.fsencode(path):
+        raise UnreadableImage("a path holds no zero byte; contents of files are passed as bytes")
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:

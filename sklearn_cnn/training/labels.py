@@ -49,6 +49,11 @@ def check_labels(y: Any, name: str) -> np.ndarray:
         )
     labels: np.ndarray = _of_one_type(column_or_1d(y, warn=True))
     assert_all_finite(labels, input_name="y")
+    if labels.dtype.kind == "O" and not _are_text(labels):
+        raise ValueError(
+            "y must hold text, whole numbers, booleans or dates of NumPy, and holds objects of "
+            f"type {type(labels[0]).__name__}. Make text of them: [str(label) for label in y]."
+        )
     check_classification_targets(labels)
     return labels
 

@@ -552,3 +552,18 @@ def test_files_that_need_a_range_are_no_damaged_ones(tmp_path):
     assert len(found.data) == 2
     reader = ImageReader(8, mode="L", dtype="uint16", value_range=(-1000, 3000))
     assert np.ptp(reader.transform(found.data), axis=(1, 2, 3)).tolist() == [65535, 65535]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("https://host.example/cat.jpg", "; it is an address: download the image first"),
+        ("s3://bucket/cat.jpg", "; it is an address: download the image first"),
+        ("cat\0.jpg", "a path holds no zero byte"),
+        ("cat.jpg", "No such file or directory"),
+    ],
+)
+def test_paths_that_are_none_have_a_reason_in_words(path, reason):
+    """Would catch "No such file" alone for an address, and Python's "embedded null byte"."""
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        ImageReader(8).transform([path])

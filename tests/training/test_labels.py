@@ -439,3 +439,19 @@ def test_labels_of_every_type_that_fit_takes_are_scored(small, bars):
         weights = torch.arange(12)
         expected = np.average(right, weights=np.arange(12))
         assert_allclose(model.score(X, y, sample_weight=weights), expected)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series(pd.to_datetime(["2020", "2021"] * 3, utc=True)),
+        pd.Series(list(pd.period_range("2020", periods=2, freq="Y")) * 3),
+        pd.Series(pd.cut(np.arange(6), 2)),
+        np.array([pd.Timestamp("2020"), pd.Timestamp("2021")] * 3, dtype=object),
+    ],
+    ids=["dates of a time zone", "periods", "intervals", "dates as objects"],
+)
+def test_labels_that_are_objects_of_another_type_are_refused_with_a_remedy(y):
+    """Would catch "Unknown label type: unknown", and a guess that it is regression."""
+    with pytest.raises(ValueError, match=r"holds objects of type \w+\. Make text of them: \[str"):
+        check_labels(y, "CNNClassifier")
