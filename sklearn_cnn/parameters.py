@@ -82,7 +82,7 @@ def check_callbacks(callbacks: Any, schedule: str) -> list[Any]:
             raise TypeError(
                 f"callbacks[{position}] must be a skorch callback, such as "
                 f"skorch.callbacks.EpochScoring('accuracy'), or a pair (name, callback). Got "
-                f"{item!r}."
+                f"{item!r}. Callbacks of scikit-learn go to set_callbacks()."
             )
         if issubclass(cls, LRScheduler) and schedule != "constant":
             raise ValueError(

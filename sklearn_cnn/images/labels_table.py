@@ -315,6 +315,10 @@ def _choose_columns(
     zeros_and_ones = [i for i in range(len(header)) if i not in paths and _is_zero_or_one(table, i)]
     if paths and not labels and len(zeros_and_ones) > 1:
         raise ValueError(f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}")
+    separator = next((s for s in ";\t|" if len(header) == 1 and s in str(header[0])), None)
+    if separator is not None:
+        problem += f" Its one column holds {separator!r}: read it with sep={separator!r}, or pass "
+        problem += "the path of the file."
     if len(header) > 1:
         path = paths[0] if paths else 0
         label = labels[0] if labels else next(i for i in (1, 0) if i != path)

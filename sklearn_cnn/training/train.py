@@ -23,6 +23,9 @@ from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
 EPOCHS_TO_JUDGE = 5
 """A training of fewer epochs, or one that was stopped, may end before its loss has come down."""
 
+FEW_STEPS = 50
+"""Steps of a training, fewer than which may be why nothing was learnt."""
+
 
 LONG_TRAINING = 1e14
 """Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
@@ -175,9 +178,16 @@ def warn_if_nothing_was_learnt(net: ConvNet, plan: TrainingPlan, n_classes: int)
     """
     loss, guessing = net.history[-1]["train_loss"], log(n_classes)
     if loss >= guessing:
+        n_steps = plan.epochs * net.history[-1]["train_batch_count"]
+        remedy = "Try"
+        if n_steps < FEW_STEPS:
+            remedy = (
+                f"Training took {n_steps} steps, in {plan.epochs} epochs: raise max_epochs, or "
+                "leave it at 'auto'. If that does not help, try"
+            )
         warn(
             f"The training loss ended at {loss:.3f}, no better than the {guessing:.3f} of giving "
-            f"all classes the same probability. Try a smaller learning_rate (it is "
+            f"all classes the same probability. {remedy} a smaller learning_rate (it is "
             f"{plan.learning_rate:g}), or look whether the labels belong to the images.",
             ConvergenceWarning,
         )

@@ -66,6 +66,16 @@ def test_a_training_that_learns_nothing_is_warned_of(small, bars):
     small(max_epochs=6).fit(images, y)
 
 
+@pytest.mark.parametrize(("batch_size", "asks_for_epochs"), [(21, False), (25, True)])
+def test_a_training_of_few_steps_is_told_to_take_more(small, bars, batch_size, asks_for_epochs):
+    """60 and 48 steps. Catches advice on the rate alone, where max_epochs was the mistake."""
+    model = small(max_epochs=6, learning_rate=10.0, batch_size=batch_size)
+    with pytest.warns(ConvergenceWarning, match="a smaller learning_rate") as caught:
+        model.fit(*bars)
+    text = "Training took 48 steps, in 6 epochs: raise max_epochs, or leave it at 'auto'."
+    assert (text in str(caught[0].message)) == asks_for_epochs
+
+
 @pytest.mark.parametrize(
     "callback", [Checkpoint(monitor="valid_loss_best"), EpochScoring("accuracy", on_train=False)]
 )

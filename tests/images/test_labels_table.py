@@ -533,8 +533,18 @@ def test_rows_without_a_path(path, tmp_path):
         (FRAME[["label"]], "labels must have the columns 'path' and 'label', or two columns"),
         (FRAME[:0], "labels has no rows."),
         (pd.DataFrame(), "labels must have the columns 'path' and 'label', or two columns"),
+        (
+            pd.DataFrame({"id;species": ["1;cat"]}),
+            "labels must have the columns 'path' and 'label', or two columns. Got 'id;species'. Its "
+            "one column holds ';': read it with sep=';', or pass the path of the file.",
+        ),
+        (
+            pd.DataFrame({"id\tspecies": ["1\tcat"]}),
+            r"labels must have the columns 'path' and 'label', or two columns. Got 'id\tspecies'. Its "
+            r"one column holds '\t': read it with sep='\t'",
+        ),
     ],
-    ids=["one column", "no rows", "nothing"],
+    ids=["one column", "no rows", "nothing", "semicolons", "tabs"],
 )
 def test_data_frames_with_a_mistake(frame, error, tmp_path):
     """Would catch a raw error of pandas' where the message should say what is expected."""
