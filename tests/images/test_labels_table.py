@@ -535,13 +535,13 @@ def test_rows_without_a_path(path, tmp_path):
         (pd.DataFrame(), "labels must have the columns 'path' and 'label', or two columns"),
         (
             pd.DataFrame({"id;species": ["1;cat"]}),
-            "labels must have the columns 'path' and 'label', or two columns. Got 'id;species'. Its "
-            "one column holds ';': read it with sep=';', or pass the path of the file.",
+            "labels must have the columns 'path' and 'label', or two columns. Got 'id;species'. "
+            "Its one column holds ';': read it with sep=';', or pass the path of the file.",
         ),
         (
             pd.DataFrame({"id\tspecies": ["1\tcat"]}),
-            r"labels must have the columns 'path' and 'label', or two columns. Got 'id\tspecies'. Its "
-            r"one column holds '\t': read it with sep='\t'",
+            r"labels must have the columns 'path' and 'label', or two columns. Got 'id\tspecies'. "
+            r"Its one column holds '\t': read it with sep='\t'",
         ),
     ],
     ids=["one column", "no rows", "nothing", "semicolons", "tabs"],
