@@ -256,8 +256,9 @@ def decode(source: Any, reading: Reading, notes: Notes | None = None) -> np.ndar
         remedy = "; it is an address: download the image first" if is_address else ""
         raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
     except Exception as error:  # what decoders raise on damaged files is not documented
-        reason = str(error) or "it is damaged; copy or download it again"
-        raise UnreadableImage(reason) from error
+        is_ours = type(error) in (ValueError, TypeError)  # what decoders say is for themselves
+        reason = str(error) if is_ours else ""
+        raise UnreadableImage(reason or "it is damaged; copy or download it again") from error
 
 
 def _call_decoder(decoder: Callable[[Any], Any], source: Any) -> Any:

@@ -220,7 +220,7 @@ def _strip_webp(content: bytes) -> Stripped:
         if name in _WEBP_DROPPED:
             taken[name] = part[8:]
         else:
-            if name == b"VP8X" and length >= 10:
+            if name == b"VP8X" and len(part) > 8:
                 part = part[:8] + bytes([part[8] & _WEBP_ALPHA_OR_FRAMES]) + part[9:]
             parts.append(part)
         place = end

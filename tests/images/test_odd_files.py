@@ -81,6 +81,19 @@ def test_no_part_of_a_truncated_file(picture, kind):
     assert n_refused >= 90
 
 
+@pytest.mark.parametrize("kind", [*FILES, "extended WebP"])
+def test_reasons_of_a_file_that_ends_within_its_header_are_in_words(picture, kind):
+    """At each of the first 60 bytes. Catches "index out of range", which is Python's."""
+    content = b"RIFF\xa4\1\0\0WEBPVP8X\x0a" + bytes(40)
+    if kind in FILES:
+        content = make_file(picture, kind)
+    for n_bytes in range(1, min(60, len(content) // 2)):
+        with pytest.raises(UnreadableImage) as caught:
+            decode(content[:n_bytes], READING)
+        assert "out of range" not in str(caught.value), n_bytes
+        assert str(caught.value).startswith("it "), n_bytes
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_what_follows_a_file_is_ignored(picture, kind):
     """Would catch sound files that are refused for a camera's trailer."""
