@@ -5,6 +5,16 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+forks_wait = threading.RLock()
+"""Held while a module is imported late: a child forked then would wait for Python's own lock."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=forks_wait.acquire,
+        after_in_parent=forks_wait.release,
+        after_in_child=forks_wait.release,
+    )
+
 
 class ProcessLock:
     """Hold a lock, and renew it in a forked child: a thread that held it does not exist there.

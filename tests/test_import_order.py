@@ -29,7 +29,7 @@ MAY_IMPORT = {
     },
     "parameters": {"_checks", "_compat", "images", "network", "training"},
     "fitting": {"_compat", "_locks", "_messages", "images", "network", "training", "parameters"},
-    "predicting": {"training", "fitting"},
+    "predicting": {"images", "training", "fitting"},
     "features": {"_checks", "_compat", "network", "training", "fitting"},
     "classifier": {
         "_compat",

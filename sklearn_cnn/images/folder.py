@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sklearn_cnn._compat import StrOptions, validate_params
+from sklearn_cnn._locks import forks_wait
 from sklearn_cnn._messages import join_some, name_lines, warn
 from sklearn_cnn.images.labelling import (
     Labelled,
@@ -284,7 +285,8 @@ def _report_unreadable(found: Walk, on_error: str) -> None:
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:
     """Decode every file, and keep those that can be read, with their labels."""
-    from sklearn_cnn.images.read import check_files
+    with forks_wait:
+        from sklearn_cnn.images.read import check_files
 
     batch = check_files(labelled.files)
     if not batch.problems:

@@ -19,6 +19,7 @@ from sklearn_cnn._compat import (
     _get_output_config,
     with_callbacks,
 )
+from sklearn_cnn._locks import forks_wait
 from sklearn_cnn._messages import warn
 from sklearn_cnn._progress import tqdm
 from sklearn_cnn.images.reading import (
@@ -278,8 +279,9 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return pixels
 
     def _read(self, sources: list[Any], reading: Reading) -> np.ndarray:
-        from sklearn_cnn.images.decode import OUT_OF_RESOURCES
-        from sklearn_cnn.images.read import ImageBatch, read_sources
+        with forks_wait:
+            from sklearn_cnn.images.decode import OUT_OF_RESOURCES
+            from sklearn_cnn.images.read import ImageBatch, read_sources
 
         cache = self._open_cache(reading)
         bars = tqdm(total=len(sources), unit="image") if self.verbose else nullcontext()
@@ -338,7 +340,8 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return self._reading().pixel_names()
 
     def _reading(self) -> Reading:
-        from sklearn_cnn.images.decode import parse_colour
+        with forks_wait:
+            from sklearn_cnn.images.decode import parse_colour
 
         height, width = check_size(self.size)
         return Reading(
@@ -354,9 +357,10 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
     def _open_cache(self, reading: Reading) -> Any:
         """Return the PixelCache for one way of reading, or None."""
-        from sklearn_cnn.images.cache import PixelCache
-        from sklearn_cnn.images.decode import decoder_version
-        from sklearn_cnn.images.keys import decoder_key
+        with forks_wait:
+            from sklearn_cnn.images.cache import PixelCache
+            from sklearn_cnn.images.decode import decoder_version
+            from sklearn_cnn.images.keys import decoder_key
 
         folder = self._cache_folder()
         if folder is None:

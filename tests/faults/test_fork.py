@@ -6,6 +6,7 @@ in children has a time limit, which fails where it would hang.
 
 import multiprocessing
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import CNNClassifier, ImageReader
+from sklearn_cnn._locks import forks_wait
 from sklearn_cnn._progress import tqdm
 from sklearn_cnn.images import read as reading
 from sklearn_cnn.training.hardware import threads as thread_settings
@@ -220,6 +222,26 @@ def test_a_child_forked_while_a_thread_fills_the_cache_reads(images, files, tmp_
     pixels = in_process("fork", _read, files[0][:3], {"cache": cache})
     thread.join()
     np.testing.assert_array_equal(pixels, read(files[0][:3]))
+
+
+@needs_fork
+def test_a_child_is_not_forked_while_a_thread_imports_the_decoder():
+    """Python keeps a lock for each module, which a child would wait for without end."""
+    inside, done = threading.Event(), threading.Event()
+
+    def import_slowly():
+        with forks_wait:
+            inside.set()
+            time.sleep(0.2)
+            done.set()
+
+    thread = threading.Thread(target=import_slowly)
+    thread.start()
+    assert inside.wait(SECONDS)
+    assert in_process("fork", done.is_set)
+    thread.join()
+    with forks_wait:  # by the thread that forks: it does not wait for itself
+        assert in_process("fork", done.is_set)
 
 
 def test_a_spawned_process_fits_as_its_parent(threaded, files):
