@@ -25,6 +25,7 @@ from sklearn_cnn.inspection.subject import (
     find_classifier,
     find_images,
     find_probabilities,
+    name_images,
 )
 from sklearn_cnn.network.layers import as_pair
 from sklearn_cnn.training.hardware.threads import threads_that_exist
@@ -246,7 +247,7 @@ class SaliencyDisplay:
             Images, as ``estimator.predict`` takes them.
         image : int or sequence of int, default=0
             Which of them; -1 is the last. Of a sequence, also of one, the attributes of the Display
-            have an axis more.
+            have an axis more, and the titles name the files, or the positions in ``X``.
         method : {"gradient", "grad_cam", "occlusion"}, default="gradient"
             See the notes above.
         target : label or None, default=None
@@ -308,6 +309,8 @@ class SaliencyDisplay:
         if np.ndim(image) == 0:
             display = cls(pictures[0], saliency[0], titles[0], UNITS[method])
         else:
+            pairs = zip(name_images(X, image), titles, strict=True)
+            titles = [f"{name}, {title}" for name, title in pairs]
             display = cls(pictures, np.stack(saliency), titles, UNITS[method])
         display.plot(
             cmap=cmap, alpha=alpha, colorbar=colorbar, original=original, im_kw=im_kw, ax=ax

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sized
 from numbers import Integral
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -121,10 +122,18 @@ def find_file_names(X: Any) -> list[str] | None:
         if X.shape[1] != 1:
             return None
         X = X[X.columns[0]]
-    elif np.shape(X)[1:] == (1,):
-        X = np.asarray(X)[:, 0]
+    elif isinstance(X, np.ndarray) and X.shape[1:] == (1,):
+        X = X[:, 0]
     is_path = [isinstance(item, (str, os.PathLike)) for item in X]
     return [str(os.fspath(item)) for item in X] if all(is_path) else None
+
+
+def name_images(X: Any, numbers: Any) -> list[str]:
+    """Name some images of ``X`` by their files, or else by their positions from its start."""
+    files = find_file_names(X)
+    if files is None:
+        return [f"X[{number % len(X)}]" for number in numbers]
+    return [PurePath(files[number]).name for number in numbers]
 
 
 def find_probabilities(classifier: CNNClassifier, images: np.ndarray) -> np.ndarray:

@@ -271,7 +271,7 @@ def test_several_images_in_a_call(fitted, numbers, method):
         assert alone.saliency.shape == (8, 8)
         assert_array_equal(display.image[i], alone.image)
         assert_allclose(display.saliency[i], alone.saliency, rtol=1e-5, atol=1e-6)
-        assert display.title[i] == alone.title
+        assert display.title[i] == f"X[{number % len(images)}], {alone.title}"
         assert_allclose(display.im_[i].get_clim(), alone.im_[0].get_clim(), rtol=1e-5)
 
 

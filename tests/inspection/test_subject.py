@@ -2,12 +2,14 @@
 
 import random
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal, assert_equal
+from PIL import Image
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -32,6 +34,7 @@ from sklearn_cnn.inspection.subject import (
     find_images,
     find_outputs,
     find_probabilities,
+    name_images,
 )
 
 DISPLAYS = [
@@ -334,3 +337,15 @@ def test_what_tunes_a_threshold_is_no_search(small, bars):
     model = TunedThresholdClassifierCV(small(max_epochs=1), cv=2).fit(*bars)
     with pytest.raises(TypeError, match=r"Got TunedThresholdClassifierCV\.$"):
         find_classifier(model)
+
+
+def test_images_are_named_by_their_files_or_positions():
+    """Catches whole paths, positions counted from the end, and images that are no array."""
+    assert name_images(["cats/a.png", Path("dogs/b.png")], [1, 0, -1]) == [
+        "b.png",
+        "a.png",
+        "b.png",
+    ]
+    assert name_images(pd.DataFrame({"path": ["a.png", "b.png"]}), (1,)) == ["b.png"]
+    assert name_images(np.zeros((5, 2, 2)), [0, -1]) == ["X[0]", "X[4]"]
+    assert name_images([Image.new("L", (2, 3)), Image.new("L", (4, 5))], [-2]) == ["X[0]"]
