@@ -8,6 +8,7 @@ from functools import wraps
 from inspect import signature
 from typing import Any
 
+import numpy as np
 from sklearn import get_config
 
 # Public in spirit (scikit-learn's developer guide shows them to third parties) but not in name.
@@ -27,7 +28,8 @@ from sklearn.utils._param_validation import (
 from sklearn.utils._set_output import _get_output_config
 
 # They go when `sklearn.utils.validation` names them without the underscore.
-from sklearn.utils.validation import _check_sample_weight, _get_feature_names
+from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _get_feature_names as _names_of_frame
 
 from sklearn_cnn._checks import did_you_mean
 
@@ -138,6 +140,18 @@ class FittedHTMLMixin:
     def _html_below(self) -> str:
         has_table = hasattr(super(), "_get_fitted_attr_html")
         return self._fitted_html() if hasattr(self, "classes_") and not has_table else ""
+
+
+def _get_feature_names(X: Any) -> Any:
+    """Return the names of the columns, if all are strings; None otherwise.
+
+    Goes with scikit-learn 1.6, which does not know newer frames of polars.
+    """
+    names = _names_of_frame(X)
+    columns = list(getattr(X, "columns", ())) if names is None else []
+    if columns and all(isinstance(name, str) for name in columns):
+        return np.asarray(columns, dtype=object)
+    return names
 
 
 __all__ = [

@@ -447,7 +447,9 @@ def test_the_shape_of_the_images_travels_through_a_table(colours, transform):
     union = make_union(reader).set_output(transform=transform)
     united = make_pipeline(union, net(max_epochs=1)).fit(colours.data, colours.target)
     np.testing.assert_array_equal(united.predict_proba(colours.data), expected)
-    assert united[-1].feature_names_in_[0] == "imagereader__pixel_0_0"
+    if transform == "pandas" or parse_version(sklearn.__version__) >= parse_version("1.7"):
+        # scikit-learn 1.6 knows the names of other versions of polars alone
+        assert united[-1].feature_names_in_[0] == "imagereader__pixel_0_0"
 
 
 def test_pixels_joined_to_the_columns_of_a_table_ask_for_the_shape(colours):
