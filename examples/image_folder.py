@@ -8,6 +8,7 @@ take about a minute on two cores.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import joblib
@@ -114,9 +115,15 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
     print(f"classes: {', '.join(map(str, training.target_names))}")
 
     reader = ImageReader(size, cache=output / "decoded")
+    try:  # all files at once, so that damaged ones are known before anything is computed
+        for images in (training, test):
+            reader.fit_transform(images.data)
+    except ValueError as error:
+        sys.exit(f"{error}\n\n--skip-damaged leaves such files out.")
     model = make_pipeline(reader, CNNClassifier(random_state=0))
     scores = cross_val_score(model, training.data, training.labels, cv=3, n_jobs=2)
     print(f"\n3-fold cross-validation, nothing tuned: {scores.mean():.4f} +- {scores.std():.4f}")
+    print("\nSearching 4 candidates in 3 folds ...")
     found = search(model, training, size)
 
     best = found.best_estimator_

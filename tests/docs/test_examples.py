@@ -109,6 +109,15 @@ def test_the_pictures_of_the_folder_are_drawn(image_folder, name):
     check_picture(image_folder[1] / "output" / name)
 
 
+def test_a_damaged_file_ends_the_example_before_anything_is_computed(image_folder, tmp_path):
+    """Catches a search of minutes whose model then meets a file that cannot be read."""
+    folder = tmp_path / "shapes"
+    shutil.copytree(image_folder[1] / "shapes", folder)
+    (folder / "test" / "circle" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(SystemExit, match=r"broken\.png(.|\n)*--skip-damaged leaves such files out"):
+        run_example("image_folder.py", folder, "--size", 16, "--output", tmp_path / "output")
+
+
 GALLERY = {
     "plot_feature_maps.py": ["feature_maps_digit.png", "feature_maps_photograph.png"],
     "plot_features.py": ["features.png"],
