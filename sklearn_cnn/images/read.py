@@ -146,8 +146,8 @@ class ImageBatch:
                     f"The values of images of {'fractions' if white == 1 else 'more than 8 bits'} "
                     f"run from {low:g} to {high:g}, where black is 0 and white is {white:g}: "
                     f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' "
-                    f"or 'float32', or value_range=({low:g}, {high:g}), what becomes black and "
-                    "white in all images."
+                    "or 'float32', or the range of all your images, those to predict included, "
+                    f"such as value_range=({low:g}, {high:g})."
                 )
 
     def describe_remedy(self) -> str:
