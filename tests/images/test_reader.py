@@ -72,7 +72,7 @@ def test_dim_files_of_16_bits_warn(dim_files):
         assert np.ptp(pixels) <= 1
         assert len(said) == 1
         assert said[0].filename == __file__
-    named = re.search(r"value_range=\((.*), (.*)\), what becomes", str(said[0].message))
+    named = re.search(r"such as value_range=\((.*), (.*)\)\.$", str(said[0].message))
     reader = ImageReader(12, mode="L", value_range=(float(named[1]), float(named[2])))
     assert np.ptp(reader.transform(paths)) == 255
 
