@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the user's program, and lists of many names in a message."""
+"""Warnings that point at the code that called this package, and long lists in messages."""
 
 import sys
 import warnings
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _PASSED_OVER = ("sklearn_cnn", "sklearn", "skorch", "joblib", "contextlib")
-"""Packages between a line of the user's program and a warning of this package."""
+"""Packages whose frames a warning passes over, to point at the code that called them."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -197,11 +197,13 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
                 "The first call of partial_fit needs classes: the labels of all classes that any "
                 "call will bring, such as classes=np.unique(y)."
             )
-    elif known is not None and not np.array_equal(known, np.unique(plain_labels(classes))):
-        raise ValueError(
-            f"classes={np.unique(plain_labels(classes)).tolist()} differ from those of the first "
-            f"call of partial_fit, {known.tolist()}. Leave them out, or call fit to start anew."
-        )
+    elif known is not None:
+        given = np.unique(plain_labels(classes))
+        if not np.array_equal(known, given):
+            raise ValueError(
+                f"classes={given.tolist()} differ from those of the first call of partial_fit, "
+                f"{known.tolist()}. Leave them out, or call fit to start anew."
+            )
 
 
 def check_partial_class_weight(class_weight: Any) -> None:

@@ -11,6 +11,9 @@ from torch.backends import cuda, cudnn
 
 from sklearn_cnn.training.hardware.threads import one_thread
 
+Setting = tuple[Any, str, Any]
+"""The object that holds a setting of torch, the attribute's name, and the value it must have."""
+
 
 @contextmanager
 def ordinary_modes(device: torch.device) -> Iterator[None]:
@@ -28,16 +31,11 @@ def ordinary_modes(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _settings_of_float32() -> list[Any]:
-    """Return where torch keeps them, by what name, and what they must be."""
+def _settings_of_float32() -> list[Setting]:
     if hasattr(cudnn, "conv"):  # since torch 2.9, which refuses a mix of these and the older ones
         holders = (cuda.matmul, cudnn.conv, cudnn.rnn)
         return [(holder, "fp32_precision", "ieee") for holder in holders]
     return [(cuda.matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
-
-
-Setting = tuple[Any, str, Any]
-"""The object that holds a setting of torch, the attribute's name, and the value it must have."""
 
 
 class SharedSettings:
