@@ -22,7 +22,7 @@ from measuring.sides import seconds
 from PIL import Image
 
 from sklearn_cnn import ImageReader, load_image_folder
-from sklearn_cnn.images import fast_jpeg
+from sklearn_cnn.files import fast_jpeg
 
 try:
     from contenders import keras_folder, torchvision_folder

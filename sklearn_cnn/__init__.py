@@ -1,7 +1,6 @@
 """Convolutional networks for images, the scikit-learn way."""
 
-from sklearn_cnn.classifier import CNNClassifier
-from sklearn_cnn.images.augment import (
+from sklearn_cnn.augment.descriptions import (
     RandomErasing,
     RandomFlip,
     RandomRotation,
@@ -9,8 +8,9 @@ from sklearn_cnn.images.augment import (
     RandomShift,
     RandomZoom,
 )
-from sklearn_cnn.images.folder import load_image_folder
-from sklearn_cnn.images.reader import ImageReader
+from sklearn_cnn.classifier import CNNClassifier
+from sklearn_cnn.files.folder import load_image_folder
+from sklearn_cnn.files.reader import ImageReader
 from sklearn_cnn.inspection.feature_maps import FeatureMapDisplay
 from sklearn_cnn.inspection.filters import FilterDisplay
 from sklearn_cnn.inspection.mistakes import MistakesDisplay

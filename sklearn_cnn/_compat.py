@@ -31,7 +31,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight
 from sklearn.utils.validation import _get_feature_names as _names_of_frame
 
-from sklearn_cnn._checks import did_you_mean
+from sklearn_cnn._messages import did_you_mean
 
 try:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks

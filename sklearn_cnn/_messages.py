@@ -1,9 +1,15 @@
-"""Warnings that point at the code that called this package, and long lists in messages."""
+"""What errors and warnings say: where they point, what they list, which name was meant."""
 
 import sys
 import warnings
 from collections.abc import Iterable
+from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
+
+# TODO doc of _messages: Warnings that point at the code that called this package, and long lists in messages.
+
+# TODO doc of _checks: Checks of values that belong to no one part: counts, and choices among names.
 
 _PASSED_OVER = ("sklearn_cnn", "sklearn", "skorch", "joblib", "contextlib")
 """Packages whose frames a warning passes over, to point at the code that called them."""
@@ -42,3 +48,80 @@ def join_some(texts: list[str], limit: int = 10) -> str:
     """List words for a message, likewise."""
     more = f" and {len(texts) - limit:,} more" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
+
+
+OTHER_NAMES = {
+    "mean": ("avg", "average", "avgpool", "averagepooling"),
+    "max": ("maximum",),
+    "silu": ("swish",),
+    "constant": ("none", "fixed", "flat"),
+    "channels_last": ("nhwc", "hwc"),
+    "channels_first": ("nchw", "chw"),
+    "float32": ("fp32", "single", "float"),
+    "float64": ("fp64", "double"),
+    "bfloat16": ("bf16", "half", "fp16"),
+    "cuda": ("gpu", "nvidia"),
+    "sgd": ("momentum", "nesterov"),
+    "L": ("gray", "grey", "grayscale", "greyscale", "mono"),
+    "fit": ("cover",),
+    "pad": ("contain", "letterbox"),
+    "stretch": ("squash", "squeeze", "distort"),
+    "skip": ("ignore", "warn"),
+    "raise": ("error", "strict"),
+    "horizontal": ("h", "lr", "leftright"),
+    "vertical": ("v", "ud", "updown"),
+    "gradient": ("saliency", "vanilla", "gradients"),
+    "grad_cam": ("cam",),
+}
+"""What some names are called elsewhere, in lower case, letters and digits alone."""
+
+
+def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
+    """Return the end of an error message: "Did you mean ...?", or "" if no choice is near.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    choices : iterable
+        What is accepted; only names are near to anything.
+
+    Examples
+    --------
+    >>> from sklearn_cnn._messages import did_you_mean
+    >>> did_you_mean("one-cycle", ["one_cycle", "cosine"])
+    " Did you mean 'one_cycle'?"
+    """
+    if not isinstance(value, str):
+        return ""
+    asked = _plain(value)
+    names = {_plain(name): name for name in choices if isinstance(name, str)}
+    meant = [name for name in names.values() if asked in OTHER_NAMES.get(name, ())]
+    meant += [names[plain] for plain in get_close_matches(asked, names, 1)]
+    meant += [name for plain, name in names.items() if len(plain) > 2 and plain in asked]
+    return f" Did you mean {meant[0]!r}?" if meant else ""
+
+
+def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+    """Raise an error that names the parameter, unless the value is one of the choices."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}. Got {name}={value!r}."
+            f"{did_you_mean(value, choices)}"
+        )
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 1, and no boolean."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def check_count(value: Any, name: str) -> None:
+    """Refuse what is no count, with an error that names the parameter."""
+    if not is_count(value):
+        raise ValueError(f"{name} must be a whole number of at least 1. Got {name}={value!r}.")

@@ -8,25 +8,23 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_cnn._compat import CallbackSupportMixin, CheckedParametersMixin, _fit_context
+from sklearn_cnn.augment.descriptions import check_augment
 from sklearn_cnn.features import FeatureMixin
 from sklearn_cnn.fitting import read_examples, start, train
-from sklearn_cnn.images.augment import check_augment
-from sklearn_cnn.images.layout import Layout
-from sklearn_cnn.images.scale import PixelScale
-from sklearn_cnn.network.table import LayerRow
+from sklearn_cnn.machine.isolation import draw_seed, threads_that_exist
+from sklearn_cnn.network.outputs import LayerRow
 from sklearn_cnn.parameters import (
     PARAMETER_CONSTRAINTS,
     copy_callbacks,
     set_callback_parameter,
 )
+from sklearn_cnn.pixels.layout import Layout
+from sklearn_cnn.pixels.scale import PixelScale
 from sklearn_cnn.predicting import PredictionMixin
-from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.examples import divide_examples
-from sklearn_cnn.training.hardware.threads import threads_that_exist
+from sklearn_cnn.training.examples import TrainingData, divide_examples
 from sklearn_cnn.training.labels import check_partial_class_weight, check_partial_classes
 from sklearn_cnn.training.net import ConvNet
-from sklearn_cnn.training.recipe import resolve_max_epochs
-from sklearn_cnn.training.seeding import draw_seed
+from sklearn_cnn.training.optimizer import resolve_max_epochs
 from sklearn_cnn.training.transaction import all_or_nothing
 
 

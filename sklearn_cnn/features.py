@@ -6,15 +6,19 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cnn._checks import did_you_mean
 from sklearn_cnn._compat import FittedHTMLMixin
+from sklearn_cnn._messages import did_you_mean
 from sklearn_cnn.fitting import follow_parameters, images_at_once, read_pixels
-from sklearn_cnn.network.feature_layer import Source, feature_source, n_values
-from sklearn_cnn.network.layer_outputs import LayerOutputs
-from sklearn_cnn.network.summary import STYLE, NetworkSummary, html_table, table_lines
-from sklearn_cnn.network.table import LayerRow, layer_names
-from sklearn_cnn.training.hardware.threads import threads_that_exist
-from sklearn_cnn.training.layer_times import layer_times
+from sklearn_cnn.machine.isolation import threads_that_exist
+from sklearn_cnn.network.outputs import (
+    LayerOutputs,
+    LayerRow,
+    Source,
+    feature_source,
+    layer_names,
+    n_values,
+)
+from sklearn_cnn.network.summary import STYLE, NetworkSummary, html_table, layer_times, table_lines
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_outputs
 

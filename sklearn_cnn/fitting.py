@@ -12,23 +12,20 @@ import numpy as np
 import torch
 
 from sklearn_cnn._compat import ProgressBar, with_callbacks
-from sklearn_cnn._locks import ProcessLock
+from sklearn_cnn._forks import ProcessLock
 from sklearn_cnn._messages import warn
-from sklearn_cnn.images.arrays import read_images, read_training_images
-from sklearn_cnn.images.augment import check_augment
-from sklearn_cnn.images.scale import check_representable, check_scale, read_training_scale
+from sklearn_cnn.augment.descriptions import check_augment
+from sklearn_cnn.machine.device import name_of_dtype, resolve_device, weights_dtype
+from sklearn_cnn.machine.isolation import derive_seed
 from sklearn_cnn.network.design import design_network
-from sklearn_cnn.network.feature_layer import check_feature_layer
-from sklearn_cnn.network.table import layer_table
+from sklearn_cnn.network.outputs import check_feature_layer, layer_table
 from sklearn_cnn.parameters import check_callbacks
-from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.epoch_tasks import EpochTasks, as_if_stopped
-from sklearn_cnn.training.examples import Examples, encode_examples
-from sklearn_cnn.training.hardware.device import resolve_device
-from sklearn_cnn.training.hardware.precision import name_of_dtype, weights_dtype
+from sklearn_cnn.pixels.arrays import read_images, read_training_images
+from sklearn_cnn.pixels.scale import check_representable, check_scale, read_training_scale
+from sklearn_cnn.training.callbacks import EpochTasks, as_if_stopped
+from sklearn_cnn.training.examples import Examples, TrainingData, encode_examples
 from sklearn_cnn.training.labels import check_labels, check_weights, find_classes
 from sklearn_cnn.training.net import ConvNet
-from sklearn_cnn.training.seeding import derive_seed
 from sklearn_cnn.training.start import (
     adjust_net,
     check_same_network,

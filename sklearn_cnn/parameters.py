@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_cnn._checks import did_you_mean
 from sklearn_cnn._compat import Interval, StrOptions
+from sklearn_cnn._messages import did_you_mean
+from sklearn_cnn.machine.device import WEIGHTS
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS
-from sklearn_cnn.training.hardware.precision import WEIGHTS
 from sklearn_cnn.training.net import Callback, LRScheduler
-from sklearn_cnn.training.recipe import OPTIMIZERS, SCHEDULES
+from sklearn_cnn.training.optimizer import OPTIMIZERS, SCHEDULES
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _SHARE = Interval(Real, 0, 1, closed="left")

@@ -8,8 +8,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.fitting import images_at_once, read_pixels
-from sklearn_cnn.images.arrays import to_host
-from sklearn_cnn.training.hardware.threads import threads_that_exist
+from sklearn_cnn.machine.isolation import threads_that_exist
+from sklearn_cnn.pixels.arrays import to_host
 from sklearn_cnn.training.labels import plain_labels
 from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.prediction import predict_logits

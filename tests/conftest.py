@@ -81,6 +81,15 @@ def small():
 
 
 @pytest.fixture
+def three_threads():
+    """torch has three threads, and as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def left_alone():
     """A context in which a network must keep its weights and statistics, and gain no hook."""
 

@@ -16,7 +16,7 @@ from sklearn_cnn import (
     SaliencyDisplay,
     load_image_folder,
 )
-from sklearn_cnn._checks import did_you_mean
+from sklearn_cnn._messages import did_you_mean
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from sklearn_cnn.network.copying import copy_network
-from sklearn_cnn.training.hardware.modes import ordinary_modes
+from sklearn_cnn.machine.isolation import ordinary_modes
+from sklearn_cnn.network.modules import copy_network
 from sklearn_cnn.training.prediction import predict_logits
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sklearn_cnn._checks import check_count, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
+from sklearn_cnn._messages import check_count, did_you_mean
 from sklearn_cnn.inspection.panels import (
     as_array,
     letter_width,
@@ -16,7 +16,7 @@ from sklearn_cnn.inspection.panels import (
     stack,
     tile,
 )
-from sklearn_cnn.inspection.subject import (
+from sklearn_cnn.inspection.target import (
     as_pictures,
     check_display_labels,
     choose_image,

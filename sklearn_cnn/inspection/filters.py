@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_cnn._checks import check_count, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
+from sklearn_cnn._messages import check_count, did_you_mean
 from sklearn_cnn.inspection.panels import (
     BAR_WIDTH,
     as_array,
@@ -17,9 +17,9 @@ from sklearn_cnn.inspection.panels import (
     set_title,
     tile,
 )
-from sklearn_cnn.inspection.subject import as_pictures, find_classifier, find_images
-from sklearn_cnn.network.feature_layer import Source
-from sklearn_cnn.network.same_padding import SamePaddedConv2d
+from sklearn_cnn.inspection.target import as_pictures, find_classifier, find_images
+from sklearn_cnn.network.modules import SamePaddedConv2d
+from sklearn_cnn.network.outputs import Source
 
 IMAGES_AT_ONCE = 256
 """Images whose feature maps lie in memory while patches are looked for."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from sklearn_cnn._checks import check_count
 from sklearn_cnn._compat import check_matplotlib_support
+from sklearn_cnn._messages import check_count
 from sklearn_cnn.inspection.panels import (
     as_array,
     image_style,
@@ -18,7 +18,7 @@ from sklearn_cnn.inspection.panels import (
     tile,
     width_in_inches,
 )
-from sklearn_cnn.inspection.subject import (
+from sklearn_cnn.inspection.target import (
     as_pictures,
     check_display_labels,
     find_classifier,

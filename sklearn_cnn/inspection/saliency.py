@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cnn._checks import check_choice, did_you_mean
 from sklearn_cnn._compat import check_matplotlib_support
+from sklearn_cnn._messages import check_choice, did_you_mean
 from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
 from sklearn_cnn.inspection.panels import (
     BAR_WIDTH,
@@ -18,7 +18,7 @@ from sklearn_cnn.inspection.panels import (
     set_title,
     tile,
 )
-from sklearn_cnn.inspection.subject import (
+from sklearn_cnn.inspection.target import (
     as_pictures,
     check_display_labels,
     choose_images,
@@ -27,8 +27,8 @@ from sklearn_cnn.inspection.subject import (
     find_probabilities,
     name_images,
 )
+from sklearn_cnn.machine.isolation import threads_that_exist
 from sklearn_cnn.network.layers import as_pair
-from sklearn_cnn.training.hardware.threads import threads_that_exist
 
 UNITS = {
     "gradient": "score / pixel value",

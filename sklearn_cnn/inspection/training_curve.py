@@ -7,8 +7,8 @@ import numpy as np
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack
-from sklearn_cnn.inspection.subject import find_classifier
-from sklearn_cnn.training.stopping import rank_of_epoch
+from sklearn_cnn.inspection.target import find_classifier
+from sklearn_cnn.training.callbacks import rank_of_epoch
 
 COLORS = {"training loss": "C0", "validation score": "C1", "learning rate": "C2"}
 

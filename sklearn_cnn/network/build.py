@@ -11,11 +11,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sklearn_cnn._messages import warn
-from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
-from sklearn_cnn.network.copying import copy_network
-from sklearn_cnn.network.dropout import Dropout as DropoutModule
-from sklearn_cnn.network.dropout import seed_dropout
-from sklearn_cnn.network.flatten import Flatten as FlattenModule
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -25,13 +20,23 @@ from sklearn_cnn.network.layers import (
     Flatten,
     Layer,
     Pool,
+    Shape,
     as_pair,
+    output_shapes,
 )
-from sklearn_cnn.network.max_pool import MaxPool2d
-from sklearn_cnn.network.normalize import Normalize
-from sklearn_cnn.network.same_padding import SamePaddedConv2d
-from sklearn_cnn.network.shapes import Shape, output_shapes
-from sklearn_cnn.network.strided_pointwise import ModuleWatch, StridedPointwise
+from sklearn_cnn.network.modules import (
+    BatchNorm1d,
+    BatchNorm2d,
+    MaxPool2d,
+    ModuleWatch,
+    Normalize,
+    SamePaddedConv2d,
+    StridedPointwise,
+    copy_network,
+    seed_dropout,
+)
+from sklearn_cnn.network.modules import Dropout as DropoutModule
+from sklearn_cnn.network.modules import Flatten as FlattenModule
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_cnn._checks import is_count
+from sklearn_cnn._messages import is_count
 from sklearn_cnn.network.layers import (
     Activation,
     ActivationName,

@@ -1,11 +1,22 @@
-"""The table of a network's layers, as text, as a DataFrame and as HTML."""
+"""The table of a network's layers, as text, as a DataFrame and as HTML, and each layer's time."""
 
+import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sklearn_cnn.network.table import LayerRow
+import torch
+from torch import nn
+
+from sklearn_cnn.machine.isolation import one_thread, ordinary_modes
+from sklearn_cnn.network.modules import copy_network
+from sklearn_cnn.network.outputs import LayerRow, innermost_modules
+
+# TODO doc of network/summary: The table of a network's layers, as text, as a DataFrame and as HTML.
+
+# TODO doc of training/layer_times: How long each layer of a network computes, measured on a few blank images.
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +47,7 @@ class NetworkSummary:
     Examples
     --------
     >>> from sklearn_cnn.network.summary import NetworkSummary
-    >>> from sklearn_cnn.network.table import LayerRow
+    >>> from sklearn_cnn.network.outputs import LayerRow
     >>> conv = LayerRow("conv1", "Conv2d", (8, 8, 16), 160)
     >>> output = LayerRow("output", "Linear", (10,), 650)
     >>> NetworkSummary([conv, output], [3e-5, 1e-5], n_parameters=810)
@@ -154,3 +165,60 @@ STYLE = """<style>
 .sk-global .sklearn-cnn-layers tr:nth-child(even) { background-color: #f6f6f6; }
 </style>"""
 """For a page that is light or dark; white inside of scikit-learn's boxes, as its tables are."""
+
+
+ROUNDS = 5
+"""Passes whose median counts, after one that does not."""
+
+
+def layer_times(
+    network: nn.Module, image_shape: tuple[int, int, int], n_images: int
+) -> tuple[float, ...]:
+    """Measure the time of each innermost module at prediction, on one thread where it is a CPU.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A module that takes pixels of shape (n, channels, height, width).
+    image_shape : tuple of int
+        Height, width, channels.
+    n_images : int
+        Images of a pass.
+
+    Returns
+    -------
+    tuple of float
+        Seconds for one image, in the order in which the modules run.
+    """
+    copy = copy_network(network).eval()  # others may compute with the network meanwhile
+    device = next(copy.buffers()).device
+    starts: list[float] = []
+    passes: list[list[float]] = []
+
+    def start(*_: Any) -> None:
+        _wait(device)
+        starts.append(time.perf_counter())
+
+    def stop(_: nn.Module, __: Any, output: Any) -> None:
+        _wait(device)
+        seconds = time.perf_counter() - starts.pop()
+        if isinstance(output, torch.Tensor):
+            passes[-1].append(seconds / n_images)
+
+    for _, module in innermost_modules(copy):
+        module.register_forward_pre_hook(start)
+        module.register_forward_hook(stop)
+    height, width, channels = image_shape
+    pixels = torch.zeros((n_images, channels, height, width), dtype=torch.uint8, device=device)
+    with one_thread(), ordinary_modes(device), torch.inference_mode():
+        for _ in range(1 + ROUNDS):
+            passes.append([])
+            copy(pixels)
+    return tuple(statistics.median(times) for times in zip(*passes[1:], strict=True))
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until a GPU has computed what it was told to."""
+    if device.type != "cpu":
+        module = getattr(torch, device.type)
+        module.synchronize(*([] if device.type == "mps" else [device]))  # MPS is one device

@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_cnn._compat import _check_sample_weight
-from sklearn_cnn.images.arrays import to_host
+from sklearn_cnn.pixels.arrays import to_host
 
 
 def check_labels(y: Any, name: str) -> np.ndarray:

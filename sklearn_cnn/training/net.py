@@ -20,10 +20,10 @@ from skorch.exceptions import SkorchException
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from sklearn_cnn.network.batch_norm import keep_frozen_statistics
-from sklearn_cnn.network.copying import copy_together
-from sklearn_cnn.training.augmentation import BatchAugmentation, Drawn
-from sklearn_cnn.training.batches import (
+from sklearn_cnn.augment.transforms import BatchAugmentation, Drawn
+from sklearn_cnn.machine.device import CHUNK, resolve_device, send
+from sklearn_cnn.network.modules import copy_together, keep_frozen_statistics
+from sklearn_cnn.training.examples import (
     ImageDataset,
     ImagesOnDevice,
     IndexedBatches,
@@ -31,8 +31,6 @@ from sklearn_cnn.training.batches import (
     TrainingData,
     placed,
 )
-from sklearn_cnn.training.hardware.device import resolve_device, send
-from sklearn_cnn.training.hardware.memory import CHUNK
 from sklearn_cnn.training.parts import Lanes, images_per_part
 
 __all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]

@@ -16,9 +16,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sklearn_cnn.network.batch_norm import keep_frozen_statistics
-from sklearn_cnn.network.dropout import seed_dropout
-from sklearn_cnn.training.seeding import derive_seed
+from sklearn_cnn.machine.isolation import derive_seed
+from sklearn_cnn.network.modules import keep_frozen_statistics, seed_dropout
 
 PART = 32
 """Images of a part: many enough for the arithmetic, few enough for the cache."""

@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_cnn.network.layer_outputs import LayerOutputs
-from sklearn_cnn.training.batches import as_pixels
-from sklearn_cnn.training.hardware.device import send
-from sklearn_cnn.training.hardware.memory import is_out_of_memory
-from sklearn_cnn.training.hardware.modes import ordinary_modes
-from sklearn_cnn.training.hardware.threads import one_thread
+from sklearn_cnn.machine.device import is_out_of_memory, send
+from sklearn_cnn.machine.isolation import one_thread, ordinary_modes
+from sklearn_cnn.network.outputs import LayerOutputs
+from sklearn_cnn.training.examples import as_pixels
 
 
 def predict_logits(

@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from sklearn_cnn.images.statistics import channel_statistics
-from sklearn_cnn.network.build import build_network, may_train_in_parts
-from sklearn_cnn.network.table import LayerRow, n_multiplications
-from sklearn_cnn.training.examples import Examples
-from sklearn_cnn.training.hardware.device import resolve_device
-from sklearn_cnn.training.hardware.memory import images_per_chunk, images_per_pass
-from sklearn_cnn.training.hardware.modes import ordinary_modes
-from sklearn_cnn.training.hardware.precision import (
+from sklearn_cnn.machine.device import (
     WORTH_IT,
+    images_per_chunk,
+    images_per_pass,
+    resolve_device,
     trains_in_bfloat16,
     weights_dtype,
 )
+from sklearn_cnn.machine.isolation import isolated_rng, ordinary_modes
+from sklearn_cnn.network.build import build_network, may_train_in_parts
+from sklearn_cnn.network.outputs import LayerRow, bfloat16_hazard, n_multiplications
+from sklearn_cnn.pixels.scale import channel_statistics
+from sklearn_cnn.training.examples import Examples
 from sklearn_cnn.training.net import ConvNet
-from sklearn_cnn.training.recipe import make_optimizer
-from sklearn_cnn.training.seeding import isolated_rng
+from sklearn_cnn.training.optimizer import make_optimizer
 
 
 def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> ConvNet:
@@ -108,7 +108,8 @@ def fit_to_machine(
     dtype = next(network.buffers()).dtype
     net.images_per_pass = images_per_pass(sum(values_of_maps), dtype, passes=3)
     multiplications = n_multiplications(layers)
-    net.in_bfloat16 = trains_in_bfloat16(precision, device, network, multiplications, layers)
+    hazard = bfloat16_hazard(network, layers)
+    net.in_bfloat16 = trains_in_bfloat16(precision, device, multiplications, hazard)
     net.is_described = is_described
     may_be_cut = is_described or may_train_in_parts(network.get_submodule("network"))
     net.is_cut = device.type == "cpu" and may_be_cut and multiplications >= WORTH_IT

@@ -7,18 +7,15 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_cnn._messages import warn
-from sklearn_cnn.images.augment import Step
-from sklearn_cnn.network.table import LayerRow, n_multiplications
-from sklearn_cnn.training.augmentation import BatchAugmentation
-from sklearn_cnn.training.batches import TrainingData
-from sklearn_cnn.training.epoch_tasks import EpochTasks
-from sklearn_cnn.training.hardware.memory import MEMORY_FOR_ACTIVATIONS
-from sklearn_cnn.training.hardware.modes import ordinary_modes, reproducible_arithmetic
+from sklearn_cnn.augment.descriptions import Step
+from sklearn_cnn.augment.transforms import BatchAugmentation
+from sklearn_cnn.machine.device import MEMORY_FOR_ACTIVATIONS
+from sklearn_cnn.machine.isolation import isolated_rng, ordinary_modes, reproducible_arithmetic
+from sklearn_cnn.network.outputs import LayerRow, n_multiplications
+from sklearn_cnn.training.callbacks import EpochTasks, FiniteGuard, Progress, ValidationScore
+from sklearn_cnn.training.examples import TrainingData
 from sklearn_cnn.training.net import Callback, ConvNet
-from sklearn_cnn.training.progress import Progress
-from sklearn_cnn.training.recipe import LearningRateSchedule
-from sklearn_cnn.training.seeding import isolated_rng
-from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
+from sklearn_cnn.training.optimizer import LearningRateSchedule
 
 EPOCHS_TO_JUDGE = 5
 """A training of fewer epochs, or one that was stopped, may end before its loss has come down."""

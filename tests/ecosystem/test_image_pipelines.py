@@ -292,7 +292,7 @@ def test_a_pipeline_of_pandas_output_ends_in_the_net(colours):
 
 def test_memory_of_a_pipeline_keeps_the_pixels(colours, tmp_path, monkeypatch):
     """Catches a reader that joblib cannot hash, and one whose result it does not find again."""
-    from sklearn_cnn.images import read
+    from sklearn_cnn.files import read_many as read
 
     reads = []
     monkeypatch.setattr(

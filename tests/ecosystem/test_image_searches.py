@@ -19,10 +19,10 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import ImageReader
-from sklearn_cnn.images import cache as cache_module
-from sklearn_cnn.images import scale
-from sklearn_cnn.images.reading import Reading
-from sklearn_cnn.images.segment import map_images
+from sklearn_cnn.files import cache as cache_module
+from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.segment import map_images
+from sklearn_cnn.pixels import scale
 
 LOG_OPENS = '''
 """Logs every image file that this process opens, and every process that a search starts."""

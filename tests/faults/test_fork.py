@@ -16,11 +16,10 @@ from PIL import Image
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import CNNClassifier, ImageReader
-from sklearn_cnn._locks import forks_wait
-from sklearn_cnn._progress import tqdm
-from sklearn_cnn.images import read as reading
-from sklearn_cnn.training.hardware import threads as thread_settings
-from sklearn_cnn.training.hardware.threads import threads_that_exist
+from sklearn_cnn._forks import forks_wait, tqdm
+from sklearn_cnn.files import read_many as reading
+from sklearn_cnn.machine import isolation as thread_settings
+from sklearn_cnn.machine.isolation import threads_that_exist
 
 SECONDS = 30
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
-from sklearn_cnn.images.scale import SURELY, PixelScale
+from sklearn_cnn.pixels.scale import SURELY, PixelScale
 
 
 class Boom(Callback):

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from sklearn_cnn import ImageReader
-from sklearn_cnn.images import cache as cache_module
-from sklearn_cnn.images import read as read_module
-from sklearn_cnn.images import segment as segment_module
+from sklearn_cnn.files import cache as cache_module
+from sklearn_cnn.files import read_many as read_module
+from sklearn_cnn.files import segment as segment_module
 
 SIZE = 8
 IMAGE_BYTES = SIZE * SIZE * 3
@@ -452,7 +452,9 @@ import os, random, signal, sys
 from collections import Counter
 import numpy as np
 from sklearn_cnn import ImageReader
-from sklearn_cnn.images import cache, read, segment
+from sklearn_cnn.files import cache
+from sklearn_cnn.files import read_many as read
+from sklearn_cnn.files import segment
 
 folder, *files = sys.argv[1:]
 IMAGE_BYTES = 8 * 8 * 3

@@ -16,10 +16,10 @@ def caught(module):
         __import__(module)
     return [warning.category.__name__ for warning in found]
 
-assert caught("sklearn_cnn._progress") == []
+assert caught("sklearn_cnn._forks") == []
 assert caught("sklearn_cnn") == []
 
-from sklearn_cnn._progress import tqdm
+from sklearn_cnn._forks import tqdm
 with tqdm(total=3, unit="batch", mininterval=0) as bar:
     bar.update(3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.training.hardware import memory
+from sklearn_cnn.machine import device as memory
 
 
 @pytest.mark.parametrize(

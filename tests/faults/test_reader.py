@@ -182,7 +182,8 @@ CTRL_C = """
 import os, signal, sys, threading, time
 import numpy as np
 from sklearn_cnn import ImageReader
-from sklearn_cnn.images import cache, read
+from sklearn_cnn.files import cache
+from sklearn_cnn.files import read_many as read
 
 folder, *files = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -223,7 +224,7 @@ def test_ctrl_c_while_files_are_decoded(files, tmp_path, cache):
 READ_ONLY = """
 import os, sys
 import numpy as np
-import sklearn_cnn.images.read  # importing may write byte code
+import sklearn_cnn.files.read_many  # importing may write byte code
 from sklearn_cnn import ImageReader
 
 def deny(event, args):

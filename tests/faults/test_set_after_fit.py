@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sklearn_cnn import FilterDisplay, MistakesDisplay, SaliencyDisplay
-from sklearn_cnn.training.hardware.memory import CHUNK_ON_A_GPU
+from sklearn_cnn.machine.device import CHUNK_ON_A_GPU
 
 USES = {
     "predict": lambda model, X, y: model.predict(X),

@@ -17,7 +17,7 @@ READ_ALL = """
 import json, pickle, sys, warnings
 import numpy as np
 from sklearn_cnn import ImageReader
-from sklearn_cnn.images import fast_jpeg
+from sklearn_cnn.files import fast_jpeg
 
 warnings.simplefilter("ignore")  # which name the files that are skipped
 for module in (fast_jpeg.simplejpeg, None):

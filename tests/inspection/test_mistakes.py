@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import CNNClassifier, ImageReader, MistakesDisplay
-from sklearn_cnn.inspection.subject import find_file_names
+from sklearn_cnn.inspection.target import find_file_names
 
 # Of classes 0, 1, 2: right, wrong by 0.5, wrong by 0.75, right, wrong by 0.5, wrong by 1.
 Y_TRUE = [0, 1, 2, 1, 0, 2]

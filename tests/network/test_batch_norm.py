@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_cnn.network.batch_norm import BatchNorm1d, BatchNorm2d
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.layers import BatchNorm, Conv, Flatten
+from sklearn_cnn.network.modules import BatchNorm1d, BatchNorm2d
 
 
 def vectors(*values):

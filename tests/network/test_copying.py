@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_cnn.network.copying import copy_network
+from sklearn_cnn.network.modules import copy_network
 
 
 class Keeps(nn.Module):

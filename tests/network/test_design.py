@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cnn.network.design import design_network
-from sklearn_cnn.network.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten, Pool
-from sklearn_cnn.network.shapes import output_shapes
+from sklearn_cnn.network.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Pool,
+    output_shapes,
+)
 
 
 def channels_of(layers):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_cnn.network.dropout import Dropout
+from sklearn_cnn.network.modules import Dropout
 
 
 def seeded(rate, seed=0):

@@ -11,14 +11,15 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_cnn.network.build import build_network
-from sklearn_cnn.network.feature_layer import (
+from sklearn_cnn.network.layers import Activation, Conv, Dense, Flatten, Pool
+from sklearn_cnn.network.outputs import (
+    LayerRow,
     Source,
     check_feature_layer,
     feature_source,
+    layer_table,
     n_values,
 )
-from sklearn_cnn.network.layers import Activation, Conv, Dense, Flatten, Pool
-from sklearn_cnn.network.table import LayerRow, layer_table
 
 
 def built(layers):

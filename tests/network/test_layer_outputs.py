@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from sklearn_cnn.network.build import build_network
-from sklearn_cnn.network.feature_layer import Source
-from sklearn_cnn.network.layer_outputs import LayerOutputs
 from sklearn_cnn.network.layers import Activation, Conv, Dense, Flatten, Pool
+from sklearn_cnn.network.outputs import LayerOutputs, Source
 
 
 def set_weights(module, weight, bias):

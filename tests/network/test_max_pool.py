@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d
 
-from sklearn_cnn.network.max_pool import MaxPool2d
+from sklearn_cnn.network.modules import MaxPool2d
 
 WINDOWS = [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 3), (4, 4), (5, 1)]
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cnn.images.statistics import channel_statistics
-from sklearn_cnn.network.normalize import Normalize
+from sklearn_cnn.network.modules import Normalize
+from sklearn_cnn.pixels.scale import channel_statistics
 
 MEAN, STD = np.array([10.0, 100.0]), np.array([2.0, 50.0])
 PIXELS = [[[[10, 12], [6, 0]], [[100, 150], [0, 250]]]]

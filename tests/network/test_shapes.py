@@ -18,8 +18,9 @@ from sklearn_cnn.network.layers import (
     Dropout,
     Flatten,
     Pool,
+    check_layers,
+    output_shapes,
 )
-from sklearn_cnn.network.shapes import check_layers, output_shapes
 
 
 def shape_behind(layer, height, width, channels=3):

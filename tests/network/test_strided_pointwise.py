@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sklearn_cnn import Conv, Flatten
 from sklearn_cnn.network.build import build_network
-from sklearn_cnn.network.strided_pointwise import ModuleWatch, StridedPointwise
+from sklearn_cnn.network.modules import ModuleWatch, StridedPointwise
 
 LAST = torch.channels_last
 

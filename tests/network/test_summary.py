@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from pandas.api.types import is_string_dtype
 
+from sklearn_cnn.network.outputs import LayerRow
 from sklearn_cnn.network.summary import NetworkSummary, html_table, table_lines
-from sklearn_cnn.network.table import LayerRow
 
 CONV = LayerRow("conv1", "Conv2d", (28, 28, 32), 320)
 DENSE = LayerRow("dense1", "Linear", (128,), 1_234_567)

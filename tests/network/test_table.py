@@ -15,7 +15,7 @@ from sklearn_cnn.network.layers import (
     Flatten,
     Pool,
 )
-from sklearn_cnn.network.table import LayerRow, layer_table
+from sklearn_cnn.network.outputs import LayerRow, layer_table
 
 LAYERS = [
     Conv(8, (3, 5), bias=False),

@@ -14,7 +14,7 @@ from sklearn_cnn import (
     RandomShift,
     RandomZoom,
 )
-from sklearn_cnn.training.augmentation import BatchAugmentation
+from sklearn_cnn.augment.transforms import BatchAugmentation
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from sklearn_cnn import Activation, CNNClassifier, Conv, Flatten, Pool
-from sklearn_cnn.images.scale import SURELY, PixelScale
+from sklearn_cnn.pixels.scale import SURELY, PixelScale
 
 SETTINGS = settings(max_examples=10, deadline=None, derandomize=True)
 LAYERS = ("dense", "flatten", "conv1", "activation2", "output")

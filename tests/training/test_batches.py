@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from sklearn_cnn.training.batches import ImageDataset, IndexedBatches, PlainImages, as_pixels
+from sklearn_cnn.training.examples import ImageDataset, IndexedBatches, PlainImages, as_pixels
 
 SIZE = 4
 

@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
+from sklearn_cnn.machine.isolation import draw_seed
+from sklearn_cnn.training.examples import split_validation
 from sklearn_cnn.training.labels import (
     check_labels,
     check_weights,
@@ -17,8 +19,6 @@ from sklearn_cnn.training.labels import (
     find_classes,
     loss_weights,
 )
-from sklearn_cnn.training.seeding import draw_seed
-from sklearn_cnn.training.split import split_validation
 
 IMAGES = np.zeros((4, 2, 2, 1))
 

@@ -10,7 +10,7 @@ from torch import nn
 from sklearn_cnn import CNNClassifier, Conv, Flatten, Pool
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.design import design_network
-from sklearn_cnn.network.table import layer_table
+from sklearn_cnn.network.outputs import layer_table
 from sklearn_cnn.training.train import warn_if_long
 
 

@@ -14,7 +14,7 @@ from skorch.callbacks import (
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sklearn_cnn.training.recipe import SCHEDULES
+from sklearn_cnn.training.optimizer import SCHEDULES
 
 FIRST_SEED = int(np.random.RandomState(0).randint(2**31 - 1))
 """What random_state=0 draws: the seed of the first weights."""

@@ -8,9 +8,9 @@ from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_cnn import CNNClassifier, RandomErasing, RandomFlip
-from sklearn_cnn.training import batches
-from sklearn_cnn.training.batches import ImageDataset, ImagesOnDevice, IndexedBatches, placed
-from sklearn_cnn.training.hardware.memory import CHUNK, CHUNK_ON_A_GPU, images_per_chunk, lies_on
+from sklearn_cnn.machine.device import CHUNK, CHUNK_ON_A_GPU, images_per_chunk, lies_on
+from sklearn_cnn.training import examples as batches
+from sklearn_cnn.training.examples import ImageDataset, ImagesOnDevice, IndexedBatches, placed
 
 CPU = torch.device("cpu")
 DTYPES = [

@@ -26,9 +26,9 @@ from sklearn_cnn import (
     RandomRotation,
     RandomShift,
 )
+from sklearn_cnn.machine import device as memory
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.training import parts
-from sklearn_cnn.training.hardware import memory
 from sklearn_cnn.training.parts import LANES, PART, Lanes, images_per_part
 
 RNG = np.random.default_rng(0)

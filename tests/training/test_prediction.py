@@ -8,8 +8,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from sklearn_cnn.network.feature_layer import Source
-from sklearn_cnn.network.layer_outputs import LayerOutputs
+from sklearn_cnn.network.outputs import LayerOutputs, Source
 from sklearn_cnn.training.prediction import predict_logits, predict_outputs
 
 CHUNK = 16

@@ -5,8 +5,8 @@ import re
 import pytest
 from skorch.callbacks import Callback
 
-from sklearn_cnn._progress import tqdm
-from sklearn_cnn.training.progress import Progress
+from sklearn_cnn._forks import tqdm
+from sklearn_cnn.training.callbacks import Progress
 
 
 class FailInSecondEpoch(Callback):

@@ -29,8 +29,8 @@ from skorch.callbacks import (
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
-from sklearn_cnn.training.seeding import draw_seed
-from sklearn_cnn.training.split import split_validation
+from sklearn_cnn.machine.isolation import draw_seed
+from sklearn_cnn.training.examples import split_validation
 
 
 class NoteRates(Callback):

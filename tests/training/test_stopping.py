@@ -10,11 +10,11 @@ from skorch.callbacks import Callback
 from skorch.history import History
 from torch import nn
 
+from sklearn_cnn.machine.isolation import draw_seed
+from sklearn_cnn.training.callbacks import FiniteGuard, ValidationScore
+from sklearn_cnn.training.examples import split_validation
 from sklearn_cnn.training.net import StopTraining
-from sklearn_cnn.training.recipe import LearningRateSchedule, cosine
-from sklearn_cnn.training.seeding import draw_seed
-from sklearn_cnn.training.split import split_validation
-from sklearn_cnn.training.stopping import FiniteGuard, ValidationScore
+from sklearn_cnn.training.optimizer import LearningRateSchedule, cosine
 
 WEIGHT = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 

@@ -1,0 +1,1 @@
+"""Training images change from epoch to epoch: descriptions, and what is drawn from them."""

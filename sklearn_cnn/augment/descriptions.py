@@ -1,0 +1,259 @@
+"""Descriptions of augmentations: immutable values, compared and printed like any other.
+
+An augmentation changes the training images a little, anew in every epoch, in ways that leave their
+class as it is. Each image gets draws of its own. Predictions see the images as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal, get_args
+
+from sklearn_cnn._messages import check_choice
+
+Direction = Literal["horizontal", "vertical", "both"]
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
+
+
+def _lies_in(value: Any, lowest: float, highest: float) -> bool:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and lowest <= value <= highest
+
+
+def _check_number(value: Any, name: str, highest: float, what: str) -> None:
+    if not _lies_in(value, 0, highest):
+        raise ValueError(f"{name} must be {what}, from 0 to {highest:g}. Got {name}={value!r}.")
+
+
+def _check_pair(augmentation: Any, name: str, highest: float, what: str) -> None:
+    """Check two numbers, and make a tuple of a list, so that the value cannot change."""
+    value = getattr(augmentation, name)
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair of numbers, {what}. Got {name}={value!r}.")
+    if not all(_lies_in(number, 0, highest) for number in value):
+        raise ValueError(f"{name} must be {what}, from 0 to {highest:g}. Got {name}={value!r}.")
+    object.__setattr__(augmentation, name, tuple(value))
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Flip each image with probability 0.5.
+
+    Parameters
+    ----------
+    direction : {"horizontal", "vertical", "both"}, default="horizontal"
+        "horizontal" swaps left and right, "vertical" top and bottom; "both" draws for each.
+
+    Raises
+    ------
+    ValueError
+        If there is no such direction.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import RandomFlip
+    >>> RandomFlip()
+    RandomFlip(direction='horizontal')
+    """
+
+    direction: Direction = "horizontal"
+
+    def __post_init__(self) -> None:
+        check_choice(self.direction, "direction", DIRECTIONS)
+
+
+@dataclass(frozen=True)
+class RandomShift:
+    """Move the image by whole pixels; what comes in at an edge repeats the edge.
+
+    Parameters
+    ----------
+    size : float or (height, width), default=0.1
+        How far at most, as a share of the height and of the width, from 0 to 0.9. It is rounded to
+        whole pixels, and up to one pixel. Every distance is as likely, there and back.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import RandomShift
+    >>> RandomShift(0.125)
+    RandomShift(size=0.125)
+    """
+
+    size: float | tuple[float, float] = 0.1
+
+    def __post_init__(self) -> None:
+        what = "a share of the height and width (for pixels, divide by them)"
+        if isinstance(self.size, tuple | list):
+            _check_pair(self, "size", 0.9, what)
+        else:
+            _check_number(self.size, "size", 0.9, what)
+
+
+@dataclass(frozen=True)
+class RandomZoom:
+    """Enlarge or shrink the image about its centre; what comes in at an edge repeats the edge.
+
+    Parameters
+    ----------
+    factor : float, default=0.2
+        By how much at most: the scale is drawn from ``1 - factor`` to ``1 + factor``. From 0 to
+        0.9.
+
+    Raises
+    ------
+    ValueError
+        If ``factor`` is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import RandomZoom
+    >>> RandomZoom()
+    RandomZoom(factor=0.2)
+    """
+
+    factor: float = 0.2
+
+    def __post_init__(self) -> None:
+        what = "one number, a share of the image's size (0.2 means 0.8 to 1.2 times)"
+        _check_number(self.factor, "factor", 0.9, what)
+
+
+@dataclass(frozen=True)
+class RandomRotation:
+    """Rotate the image about its centre; what comes in at an edge repeats the edge.
+
+    Parameters
+    ----------
+    degrees : float, default=15
+        How far at most, in degrees, either way. From 0 to 180.
+
+    Raises
+    ------
+    ValueError
+        If ``degrees`` is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import RandomRotation
+    >>> RandomRotation(10)
+    RandomRotation(degrees=10)
+    """
+
+    degrees: float = 15
+
+    def __post_init__(self) -> None:
+        what = "one number, an angle in degrees (15 means -15 to 15)"
+        _check_number(self.degrees, "degrees", 180, what)
+
+
+@dataclass(frozen=True)
+class RandomShear:
+    """Slant the image: move each row sideways, in proportion to its height above the centre.
+
+    Parameters
+    ----------
+    factor : float, default=0.2
+        Sideways pixels for each pixel of height, at most, either way. From 0 to 1, which is a
+        slant of 45 degrees.
+
+    Raises
+    ------
+    ValueError
+        If ``factor`` is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import RandomShear
+    >>> RandomShear()
+    RandomShear(factor=0.2)
+    """
+
+    factor: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_number(self.factor, "factor", 1, "sideways pixels for each pixel of height")
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """Paint a rectangle of some images with the mean colour of the image.
+
+    Parameters
+    ----------
+    probability : float, default=0.5
+        Share of the images that get a rectangle, from 0 to 1.
+    size : (smallest, largest), default=(0.02, 0.33)
+        Area of the rectangle, as a share of the image's; its sides are as 3 to 10 at most.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+
+    References
+    ----------
+    Zhong, Zheng, Kang, Li and Yang, "Random erasing data augmentation", AAAI 2020.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import RandomErasing
+    >>> RandomErasing(0.25)
+    RandomErasing(probability=0.25, size=(0.02, 0.33))
+    """
+
+    probability: float = 0.5
+    size: tuple[float, float] = (0.02, 0.33)
+
+    def __post_init__(self) -> None:
+        _check_number(self.probability, "probability", 1, "a share of the images")
+        _check_pair(self, "size", 1, "shares of the image's area, smallest and largest")
+        if self.size[0] > self.size[1]:
+            raise ValueError(
+                f"size must hold the smallest share first. Got size={self.size!r}; use "
+                f"size={self.size[::-1]!r}."
+            )
+
+
+Geometric = RandomFlip | RandomShift | RandomZoom | RandomRotation | RandomShear
+Augmentation = Geometric | RandomErasing
+AUGMENTATIONS: tuple[type, ...] = get_args(Augmentation)
+Step = Augmentation | Callable[[Any], Any]
+
+
+def check_augment(augment: Any) -> tuple[Step, ...]:
+    """Return the ``augment`` parameter as a tuple of steps, or say which element is none.
+
+    Parameters
+    ----------
+    augment : augmentation, callable, sequence of these, or None
+
+    Returns
+    -------
+    tuple
+        In the order in which they are applied; empty for None.
+
+    Raises
+    ------
+    TypeError
+        If an element is neither an augmentation nor a callable.
+    """
+    if augment is None:
+        return ()
+    is_sequence = isinstance(augment, list | tuple)
+    steps = tuple(augment) if is_sequence else (augment,)
+    for position, step in enumerate(steps):
+        name = f"augment[{position}]" if is_sequence else "augment"
+        if isinstance(step, type):
+            raise TypeError(f"{name} is a class, {step.__name__}. Make one: {step.__name__}().")
+        if not isinstance(step, AUGMENTATIONS) and not callable(step):
+            kinds = ", ".join(kind.__name__ for kind in AUGMENTATIONS)
+            raise TypeError(
+                f"{name} must be one of {kinds}, or a callable that takes and returns a batch, a "
+                f"tensor of shape (n, channels, height, width). Got {step!r}."
+            )
+    return steps

@@ -1,0 +1,214 @@
+"""A user-defined function among the augmentations, and what is checked of its batches."""
+
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklearn_cnn.machine.isolation import isolated_rng
+
+FACTOR = 20
+"""A batch whose values spread so many times less, or more, than before is of another scale."""
+
+SEEDS = 4
+"""Draws in which an image is looked for that depends on the others of its batch."""
+
+SHARED = [0, 3]
+"""Of five images: neither a shift nor a reversal takes both to places of each other."""
+
+REPEATS = 8
+"""Repeats in which it must do so: a function may draw from generators that are not seeded."""
+
+
+class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Note whether a function draws for each image of a batch, or once for several.
+
+    Parameters
+    ----------
+    n_images : int
+        Images of the batch.
+    """
+
+    def __init__(self, n_images: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n_images = n_images
+        self.is_any = self.is_once = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation of torch, and look at the shape of what it drew."""
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            drawn = result[0] if isinstance(result, tuple) else result
+            self.is_any = True
+            self.is_once |= not self._is_for_each(tuple(drawn.shape))
+        return result
+
+    def _is_for_each(self, shape: tuple[int, ...]) -> bool:
+        if not shape:
+            return self.n_images == 1
+        is_last = len(shape) <= 2 and shape[-1] % self.n_images == 0
+        return shape[0] == self.n_images or is_last
+
+
+class BatchFunction:
+    """Call a function on batches of pixels; look at its first batch closely.
+
+    A function that draws once for all images that it gets is called on one image at a time.
+
+    Parameters
+    ----------
+    function : callable (tensor) -> tensor
+        Takes and returns a batch of shape (n, channels, height, width).
+    name : str
+        What the function is called in errors, such as "augment[0]".
+    """
+
+    def __init__(self, function: Callable[[Any], Any], name: str) -> None:
+        self.function = function
+        self.name = name
+        self.is_first = True
+        self.is_one_by_one = self.draws = False
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the changed batch.
+
+        Parameters
+        ----------
+        pixels : tensor of shape (n, channels, height, width), any real dtype
+            The function gets a copy, and may change it in place.
+
+        Returns
+        -------
+        tensor of the same shape, any real dtype
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the function returns something else than a batch of the same shape, makes an image of
+            several, or, in the first batch, values that are not finite or of another scale.
+        """
+        kind = f"{pixels.dtype} of shape {tuple(pixels.shape)}"
+        before = pixels.clone() if self.is_first else None
+        try:
+            if not self.is_one_by_one:
+                results = self._watched(pixels) if self.is_first else [self.function(pixels)]
+            if self.is_one_by_one:
+                results = [self.function(pixels[i : i + 1]) for i in range(len(pixels))]
+        except Exception as error:
+            error.add_note(
+                f"Raised by {self.name}, which was given a batch of {kind}. It gets tensors (n, "
+                "channels, height, width): what takes PIL images or arrays (height, width, "
+                "channels) needs a function around it that converts them, image by image."
+            )
+            raise
+        shape = torch.Size([len(pixels) // len(results), *pixels.shape[1:]])
+        checked = [self._check_kind(result, shape) for result in results]
+        batch = torch.cat(checked) if self.is_one_by_one else checked[0]
+        if before is not None:
+            self._check_values(batch, _spread(before))
+            has_changed = self.draws or not torch.equal(batch, before.to(batch.dtype))
+            n_seeds = SEEDS if self.draws else 1
+            if has_changed and _mixes(deepcopy(self.function), before, n_seeds):
+                raise ValueError(
+                    f"{self.name} makes an image of several, as mixup and CutMix do, and its label "
+                    "would be that of one of them. Leave out what mixes images."
+                )
+            self.is_first = False
+        return batch
+
+    def _watched(self, pixels: torch.Tensor) -> list[Any]:
+        """Call the function on its first batch, and note how it draws."""
+        generators = random.getstate(), str(np.random.get_state())  # noqa: NPY002
+        with Draws(len(pixels)) as draws:
+            results = [self.function(pixels)]
+        is_other = generators != (random.getstate(), str(np.random.get_state()))  # noqa: NPY002
+        self.is_one_by_one = draws.is_once or is_other
+        self.draws = self.is_one_by_one or draws.is_any
+        return results
+
+    def _check_kind(self, result: Any, shape: torch.Size) -> torch.Tensor:
+        if not isinstance(result, torch.Tensor):
+            raise TypeError(
+                f"{self.name} must return a tensor of shape {tuple(shape)} (n, channels, height, "
+                f"width), like the one it gets. Got {type(result).__name__}."
+            )
+        if result.shape != shape:
+            raise ValueError(
+                f"{self.name} must return images of the shape it gets, {tuple(shape)} (n, "
+                f"channels, height, width). Got {tuple(result.shape)}."
+            )
+        if result.is_complex():
+            raise TypeError(f"{self.name} must return real numbers. Got {result.dtype}.")
+        return result
+
+    def _check_values(self, result: torch.Tensor, before: float) -> None:
+        if not bool(torch.isfinite(result).all()):
+            raise ValueError(
+                f"{self.name} must return finite numbers. It made NaN or infinity of a batch that "
+                "has none: look for a division or a logarithm in it."
+            )
+        after = _spread(result)
+        if before > 0 and after > 0 and not 1 / FACTOR <= after / before <= FACTOR:
+            raise ValueError(
+                f"{self.name} must keep the range of the pixels that it gets: validation and "
+                f"prediction see the images without it. Their standard deviation went from "
+                f"{before:.3g} to {after:.3g}. Leave out what scales or normalises them, which the "
+                "network does by itself, or do that to X before fit and predict."
+            )
+
+
+def _spread(pixels: torch.Tensor) -> float:
+    return float(pixels.float().std(correction=0))
+
+
+def _mixes(function: Any, pixels: torch.Tensor, n_seeds: int) -> bool:
+    """Tell whether an image depends on the others of its batch.
+
+    The function is tried on two batches of noise that share some images. One that fails on them is
+    not known to mix.
+    """
+    batch, other = _batches_of_noise(pixels)
+    tolerance = 1e-3 * _spread(batch)
+
+    def shared_of(images: torch.Tensor, seed: int) -> torch.Tensor:
+        with isolated_rng(seed, pixels.device):
+            results: torch.Tensor = function(images.clone())
+        return results[SHARED].cpu().double()
+
+    def all_equal(results: list[torch.Tensor]) -> bool:
+        first, *others = results
+        return all(torch.allclose(first, each, 1e-3, tolerance) for each in others)
+
+    try:
+        for seed in range(n_seeds):
+            if not all_equal([shared_of(batch, seed), shared_of(other, seed)]):
+                ones = [shared_of(batch, seed) for _ in range(REPEATS)]
+                twos = [shared_of(other, seed) for _ in range(REPEATS)]
+                if all_equal(ones) and all_equal(twos) and not all_equal([ones[0], twos[0]]):
+                    return True
+    except Exception:
+        return False
+    return False
+
+
+def _batches_of_noise(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make two batches like some pixels, which share some images.
+
+    The others have the same values in both, in other places, so that only what mixes images tells
+    the two from each other, and no statistic of a batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    low, high = float(pixels.min()), float(pixels.max())
+    shape = (5, *pixels.shape[1:])
+    noise = torch.rand(shape, generator=generator, dtype=torch.float64)
+    noise = low + noise * (max(high - low, 1.0) if high - low < 1e-6 else high - low)
+    if not pixels.is_floating_point():
+        noise = noise.round()
+    batch = noise.to(pixels.dtype).to(pixels.device)
+    other = batch.roll((1, 1), (2, 3))
+    other[SHARED] = batch[SHARED]
+    return batch, other

@@ -1,0 +1,1 @@
+"""Files of images become arrays: folders and tables, decoding, the cache."""

@@ -1,0 +1,271 @@
+"""Decoded pixels on the disk, shared by folds, candidates and processes.
+
+A *shelf* is the folder of one way of reading. On it lie numbered segments, to which images are
+added as they are decoded. Images that lie in one segment in the order asked for come back as a
+memory map of it. Others are gathered: a few in memory, many in a file of their own, a *view*, which
+is mapped likewise. Reading takes no lock; writing takes one, which the operating system releases
+when a process dies. When the limit is reached, what was not used for longest goes.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from errno import ENOENT
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from sklearn_cnn.files.keys import KEY_BYTES, match_keys
+from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.segment import Segment, map_images, sync
+from sklearn_cnn.files.shelves import CacheInfo, Shelves
+
+BLOCK_BYTES = 1 << 25
+"""Pixels that are decoded or copied at once."""
+
+SEGMENTS = 64
+"""Into how many segments small reads are put together until a cache is full.
+
+The fewer, the more goes at once when room is made; the more, the more files are open at once.
+"""
+
+IN_MEMORY_BYTES = 1 << 26
+"""Up to which size scattered images are gathered in memory."""
+
+Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Takes n positions, returns which were read, of shape (n,), and their pixels, (n, H, W, C)."""
+
+
+class Places(NamedTuple):
+    """Where images lie.
+
+    Attributes
+    ----------
+    segments : list of Segment
+        Those on the shelf.
+    numbers : ndarray of shape (n_images,), int
+        Which of them holds each image; -1 for none.
+    rows : ndarray of shape (n_images,), int
+        Its row there.
+    """
+
+    segments: list[Segment]
+    numbers: np.ndarray
+    rows: np.ndarray
+
+    def used(self) -> list[int]:
+        """Which segments hold some of the images."""
+        return [number for number in np.unique(self.numbers).tolist() if number >= 0]
+
+    def in_use(self) -> set[Path]:
+        """Their files of keys."""
+        return {self.segments[number].path for number in self.used()}
+
+
+class PixelCache:
+    """The decoded images of one folder.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it is missing.
+    limit : int
+        Bytes that it may take.
+    reading : Reading
+        How the images are read.
+    version : str
+        Of the decoder: pixels of another version are not used.
+    """
+
+    def __init__(self, folder: str | Path, limit: int, reading: Reading, version: str) -> None:
+        self.shelves = Shelves(Path(folder), limit)
+        self.limit = limit
+        self.reading = reading
+        name = blake2b(f"{version} {reading}".encode(), digest_size=KEY_BYTES).hexdigest()
+        self.shelf = self.shelves.folder / name
+        self.rows_at_once = max(1, BLOCK_BYTES // reading.n_bytes)
+        self.lock = FileLock(self.shelves.folder / "sklearn_cnn.lock")  # lets its holder in again
+
+    def info(self) -> CacheInfo:
+        """Count what the folder holds, in all ways of reading."""
+        return self.shelves.info()
+
+    def fetch(
+        self, keys: np.ndarray, decode: Decoder, stand_in: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Return the pixels of images, decoding those that are missing.
+
+        Parameters
+        ----------
+        keys : ndarray of shape (n_images, 2), uint64
+            The key of each image; zeros for one that cannot be kept.
+        decode : callable
+            Called with positions in ``keys``, block by block.
+        stand_in : callable
+            Called if images could not be read, when all others are kept; returns what stands for
+            them, an ndarray of shape (height, width, channels), or raises an error.
+
+        Returns
+        -------
+        ndarray of shape (n_images, height, width, channels), uint8
+            A read-only memory map where they lie in one piece or are large.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit in the limit.
+        OSError
+            If the folder cannot be written to, or the disk is full.
+        """
+        with suppress(FileNotFoundError):  # removed by another process since: then with the lock
+            places = self._find(keys)
+            if (places.rows >= 0).all():
+                return self._collect(keys, places, None)
+        self.shelf.mkdir(parents=True, exist_ok=True)
+        with self.lock:
+            places = self._find(keys)
+            if (places.rows >= 0).all():
+                return self._collect(keys, places, None)
+            n_unread = self._store(keys, places, decode)
+            blank = stand_in() if n_unread else None
+            places = self._find(keys)
+            if len(_first_of_each(keys, np.flatnonzero(places.rows < 0))) != n_unread:
+                raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.shelf)
+            return self._collect(keys, places, blank)
+
+    def _find(self, keys: np.ndarray) -> Places:
+        paths = sorted(self.shelf.glob("*.keys"), key=lambda path: int(path.stem))
+        places = Places(
+            [Segment(path, self.reading) for path in paths],
+            np.full(len(keys), -1),
+            np.full(len(keys), -1),
+        )
+        for number, segment in enumerate(places.segments):
+            rows = match_keys(segment.keys(), keys)
+            found = rows >= 0
+            places.numbers[found] = number
+            places.rows[found] = rows[found]
+        return places
+
+    def _store(self, keys: np.ndarray, places: Places, decode: Decoder) -> int:
+        """Decode what is missing; return how many images could not be read."""
+        missing = _first_of_each(keys, np.flatnonzero(places.rows < 0))
+        needed, in_use = self._bytes_for(missing, keys), places.in_use()
+        segment = places.segments[-1] if places.segments else None
+        if self.shelves.held(in_use) + needed > self.limit:  # it lies among too much else: all anew
+            missing = _first_of_each(keys, np.arange(len(keys)))
+            needed, in_use, segment = self._bytes_for(missing, keys), set(), None
+        if segment is not None and self._can_grow(segment, needed, in_use):
+            segment.trim()
+        else:
+            last = places.segments[-1].number if places.segments else 0
+            number = max(last + 1, time.time_ns())  # of no segment before, removed ones included
+            segment = Segment(self.shelf / f"{number}.keys", self.reading)
+        self.shelves.make_room(needed, {*in_use, segment.path})
+        n_unread = 0
+        for start in range(0, len(missing), self.rows_at_once):
+            block = missing[start : start + self.rows_at_once]
+            read, pixels = decode(block)
+            kept = read & keys[block].any(axis=1)
+            n_unread += len(block) - int(kept.sum())
+            if not kept.all():
+                block, pixels = block[kept], pixels[kept]
+            if len(block):
+                segment.append(keys[block], pixels)
+        return n_unread
+
+    def _bytes_for(self, missing: np.ndarray, keys: np.ndarray) -> int:
+        """Count what is to be written, with a view if the images will not lie in one piece."""
+        n_bytes = len(missing) * (self.reading.n_bytes + KEY_BYTES)
+        if len(missing) < len(keys) and self._are_large(len(keys)):
+            n_bytes += len(keys) * self.reading.n_bytes
+        return n_bytes
+
+    def _can_grow(self, segment: Segment, needed: int, in_use: Set[Path]) -> bool:
+        """Whether a segment may take so many bytes more."""
+        small = self.shelves.held({segment.path}) + needed <= self.limit // SEGMENTS
+        return small and self.shelves.held({segment.path, *in_use}) + needed <= self.limit
+
+    def _are_large(self, n_images: int) -> bool:
+        return n_images * self.reading.n_bytes > IN_MEMORY_BYTES
+
+    def _collect(self, keys: np.ndarray, places: Places, blank: np.ndarray | None) -> np.ndarray:
+        """Map or gather images that have been found, and mark what holds them as used."""
+        n_images, first = len(keys), int(places.rows[0])
+        maps = {number: places.segments[number].pixels() for number in places.used()}
+        in_row = (places.rows == np.arange(first, first + n_images)).all()
+        if first >= 0 and len(maps) == 1 and in_row:
+            pixels = maps[places.numbers[0]][first : first + n_images]
+        elif self._are_large(n_images):
+            pixels = self._view(keys, places, self._gather(places, maps, blank))
+        else:
+            pixels = np.empty((n_images, *self.reading.shape), dtype=self.reading.dtype)
+            start = 0
+            for block in self._gather(places, maps, blank):
+                pixels[start : start + len(block)] = block
+                start += len(block)
+            pixels.flags.writeable = False  # as a map is
+        for path in places.in_use():  # after its view, which is sooner made again
+            _mark_as_used(path)
+        return pixels
+
+    def _gather(
+        self, places: Places, maps: dict[int, np.ndarray], blank: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
+        """Copy images together, block by block."""
+        for start in range(0, len(places.rows), self.rows_at_once):
+            block = slice(start, start + self.rows_at_once)
+            numbers, rows = places.numbers[block], places.rows[block]
+            pixels = np.empty((len(rows), *self.reading.shape), dtype=self.reading.dtype)
+            if blank is not None:
+                pixels[numbers < 0] = blank
+            for number, stored in maps.items():
+                here = numbers == number
+                pixels[here] = stored[rows[here]]
+            yield pixels
+
+    def _view(self, keys: np.ndarray, places: Places, blocks: Iterator[np.ndarray]) -> np.ndarray:
+        """Map the file that holds just these images, writing it where there is none yet."""
+        kept = np.where(places.rows[:, np.newaxis] >= 0, keys, 0)
+        name = blake2b(kept.astype(np.uint64).tobytes(), digest_size=KEY_BYTES).hexdigest()
+        view = self.shelf / f"{name}.view"
+        with suppress(FileNotFoundError):
+            return self._map_view(view)
+        with self.lock:
+            with suppress(FileNotFoundError):  # written while this one waited
+                return self._map_view(view)
+            unfinished = view.with_suffix(".tmp")
+            # What it is copied from is mapped, and stays readable if there is no room for both.
+            self.shelves.make_room(len(keys) * self.reading.n_bytes, places.in_use())
+            try:
+                with open(unfinished, "wb") as file:
+                    for block in blocks:
+                        file.write(block.data)
+                    sync(file)
+                unfinished.replace(view)
+            finally:
+                unfinished.unlink(missing_ok=True)
+            return self._map_view(view)
+
+    def _map_view(self, view: Path) -> np.ndarray:
+        pixels = map_images(view, self.reading)
+        _mark_as_used(view)
+        return pixels
+
+
+def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return one row of each key, and all rows without a key."""
+    without = ~keys[rows].any(axis=1)
+    _, first = np.unique(keys[rows], axis=0, return_index=True)
+    without[first] = True
+    chosen: np.ndarray = rows[without]
+    return chosen
+
+
+def _mark_as_used(path: Path) -> None:
+    with suppress(OSError):  # a cache that is read-only can still be read
+        os.utime(path)

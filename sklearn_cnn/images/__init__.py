@@ -1,1 +1,0 @@
-"""Pixels in: whatever holds the images becomes one array, channels last."""

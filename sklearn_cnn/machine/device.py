@@ -1,0 +1,227 @@
+"""The machine: its device, how many images its memory holds, and the arithmetic that it is fast at."""
+
+from typing import Any
+
+import torch
+
+from sklearn_cnn._messages import did_you_mean
+
+# TODO doc of training/hardware/device: Which device a network computes on, and how pixels get there.
+
+# TODO doc of training/hardware/memory: How many images go through a network at once.
+
+# TODO doc of training/hardware/precision: The floating-point types: of the weights, and of the arithmetic in training.
+#
+# bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor multiplies it
+# natively, convolutions train about twice as fast; weights, norms and the loss stay float32.
+#
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Return the torch device that the ``device`` parameter asks for.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" takes CUDA where there is one, then MPS, then the CPU.
+
+    Returns
+    -------
+    torch.device
+        One that is present.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device, or this machine has none.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:0', 'mps', or a torch.device. "
+            f"Got device={device!r}.{did_you_mean(device, ('auto', 'cpu', 'cuda', 'mps'))}"
+        ) from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA "
+            "devices. Use device='auto' or device='cpu'."
+        )
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch sees no MPS device. Use device='auto' or "
+            "device='cpu'."
+        )
+    if found.type not in ("cpu", "cuda", "mps"):
+        _check_that_it_computes(found)
+    return found
+
+
+def _check_that_it_computes(device: torch.device) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # of any type: not compiled in, no driver, no data
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"device='{device}' was asked for, but torch cannot compute there: {reason}. Use "
+            "device='auto' or device='cpu'."
+        ) from error
+
+
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move values to a device in their own dtype, or in float32 where it has no float64.
+
+    To a CUDA device they go by way of pinned memory, so that the next batch is gathered while the
+    device still computes. Elsewhere the copy blocks: on MPS another may read what has been
+    overwritten since.
+    """
+    if values.device == device:
+        return values
+    if device.type == "mps" and values.dtype == torch.float64:
+        values = values.to(torch.float32)
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+MEMORY_FOR_ACTIVATIONS = 2 << 30
+"""Bytes that the feature maps of one pass through the network may take."""
+
+CHUNK = 64
+"""Images of one pass at prediction, at most: enough for the arithmetic to be at its best."""
+
+LARGEST_MAPS = 8 << 20
+"""Bytes of the largest feature maps of a chunk on a CPU, so that a cache may hold them."""
+
+CHUNK_ON_A_GPU = 1024
+"""The same on a GPU, which has no cache to stay in and many more units to keep busy."""
+
+SHARE_OF_FREE_MEMORY = 0.5
+"""Share of a GPU's free memory that the training images may take, to lie there for good."""
+
+
+def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) -> int:
+    """Return how many images fit in ``MEMORY_FOR_ACTIVATIONS`` at once, at least one.
+
+    Parameters
+    ----------
+    values_per_image : int
+        Values in all feature maps of one image.
+    dtype : torch.dtype
+        Type of a value.
+    passes : int, default=1
+        How often each is held: 1 at prediction, 3 in training (itself, for the gradient, and the
+        gradient).
+    """
+    return max(1, MEMORY_FOR_ACTIVATIONS // (values_per_image * dtype.itemsize * passes))
+
+
+def images_per_chunk(values_of_maps: list[int], dtype: torch.dtype, device: torch.device) -> int:
+    """Return how many images a chunk of prediction holds on a device, at least one.
+
+    Parameters
+    ----------
+    values_of_maps : list of int
+        Values in the feature maps of one image, layer by layer.
+    dtype : torch.dtype
+        Type of a value.
+    device : torch.device
+        Where to compute.
+    """
+    if device.type != "cpu":
+        return min(CHUNK_ON_A_GPU, images_per_pass(sum(values_of_maps), dtype))
+    return max(1, min(CHUNK, LARGEST_MAPS // (max(values_of_maps) * dtype.itemsize)))
+
+
+def lies_on(device: torch.device, n_bytes: int) -> bool:
+    """Tell whether a data set is to lie in the memory of a device, rather than come in batches."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes <= SHARE_OF_FREE_MEMORY * free
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether a GPU ran out of memory; on MPS it says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
+
+
+WEIGHTS = {
+    "auto": torch.float32,
+    "float32": torch.float32,
+    "bfloat16": torch.float32,
+    "float64": torch.float64,
+}
+"""The type of the weights, and of all of prediction, for each value of ``precision``."""
+
+WORTH_IT = 1_000_000
+"""Multiplications an image below which the overheads outweigh faster arithmetic, and threads."""
+
+
+def weights_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the floating-point type of the weights on a device."""
+    if precision == "float64" and device.type == "mps":
+        raise ValueError(
+            "precision='float64' was asked for, but MPS devices compute in float32 at most. Use "
+            "device='cpu' or precision='float32'."
+        )
+    return WEIGHTS[precision]
+
+
+def name_of_dtype(precision: str) -> str:
+    """Return the name, as NumPy's, of the floating-point type of the weights."""
+    return str(WEIGHTS[precision]).removeprefix("torch.")
+
+
+def trains_in_bfloat16(
+    precision: str, device: torch.device, multiplications: int, hazard: str | None = None
+) -> bool:
+    """Tell whether convolutions and dense layers are to multiply bfloat16 in training.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16", "float64"}
+        "auto" does so where the device is fast at it, the network is large enough to gain from it,
+        and holds no convolution that is known to go wrong.
+    device : torch.device
+        Where the network trains.
+    multiplications : int
+        How many one image takes.
+    hazard : str or None, default=None
+        Name of a layer that goes wrong in bfloat16 on CPUs.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If bfloat16 was asked for by name, and a convolution would go wrong.
+    """
+    if precision not in ("auto", "bfloat16"):
+        return False
+    is_hazardous = hazard is not None and device.type == "cpu"
+    if precision == "bfloat16":
+        if is_hazardous:
+            raise ValueError(
+                f"precision='bfloat16' was asked for, but on CPUs torch computes the layer "
+                f"{hazard!r} wrongly or slowly in it: its stride exceeds its kernel, or it is "
+                "dilated or grouped, or strides to maps one pixel wide. Use precision='auto' or "
+                "'float32'."
+            )
+        return True
+    return not is_hazardous and multiplications >= WORTH_IT and _is_fast_at_bfloat16(device)
+
+
+def _is_fast_at_bfloat16(device: torch.device) -> bool:
+    if device.type == "cpu":
+        has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
+        return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return False

@@ -1,0 +1,301 @@
+"""What the layers of a built network give: a row each, and their values for images."""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from sklearn_cnn._messages import did_you_mean
+from sklearn_cnn.network.modules import StridedPointwise, copy_network
+
+# TODO doc of network/table: One row a layer: its name, kind, output shape and parameters, seen on a blank image.
+
+# TODO doc of network/feature_layer: Which values of a network are an image's features: what enters or leaves one of its layers.
+
+# TODO doc of network/layer_outputs: What some layers of a network give, in place of its logits.
+
+
+class LayerRow(NamedTuple):
+    """What one layer of a built network does to one image.
+
+    Attributes
+    ----------
+    name : str
+        Name of the module, as in ``net_.module_.named_modules()``.
+    kind : str
+        Class of the module.
+    output_shape : tuple of int
+        (height, width, channels) of feature maps, or (values,) of a vector.
+    n_parameters : int
+        Number of trainable values.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    n_parameters: int
+
+
+def layer_names(rows: Sequence[LayerRow]) -> list[str]:
+    """Return the names in the order of the rows; of a layer that runs twice, once."""
+    return list(dict.fromkeys(row.name for row in rows))
+
+
+def n_multiplications(rows: Sequence[LayerRow]) -> int:
+    """Return how many multiplications the layers take for one image."""
+    return sum(row.n_parameters * prod(row.output_shape[:-1]) for row in rows)
+
+
+def innermost_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules that hold no others, which have the rows, with their names."""
+    return [item for item in network.named_modules() if not any(item[1].children())]
+
+
+def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[LayerRow, ...]:
+    """Run a blank image through a network, and note what each innermost module gives.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A module that takes pixels of shape (n, channels, height, width).
+    image_shape : tuple of int
+        Height, width, channels.
+
+    Returns
+    -------
+    tuple of LayerRow
+        In the order in which the modules ran.
+    """
+    rows: list[LayerRow] = []
+
+    def note(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+                rows.append(LayerRow(name, type(module).__name__, _image_shape(output), trainable))
+
+        return module.register_forward_hook(hook)
+
+    handles = [note(name, module) for name, module in innermost_modules(network)]
+    try:
+        height, width, channels = image_shape
+        device = next(network.buffers()).device
+        network.eval()
+        with torch.no_grad():
+            network(torch.zeros((1, channels, height, width), dtype=torch.uint8, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(rows)
+
+
+def _image_shape(output: torch.Tensor) -> tuple[int, ...]:
+    if output.ndim == 4:
+        _, channels, height, width = output.shape
+        return height, width, channels
+    return tuple(output.shape[1:])
+
+
+DENSE, FLATTEN = "dense", "flatten"
+"""The names that every network knows, whatever its layers are called."""
+
+
+class Source(NamedTuple):
+    """Where values are taken: after a layer, or before it."""
+
+    layer: str
+    is_input: bool = False
+
+
+def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
+    """Refuse a name that is no layer's.
+
+    Parameters
+    ----------
+    feature_layer : str
+        The parameter of the estimator.
+    rows : sequence of LayerRow
+        The layers of the network.
+
+    Raises
+    ------
+    ValueError
+        Naming those that there are.
+    """
+    names = layer_names(rows)
+    choices = (DENSE, FLATTEN, *names)
+    if feature_layer not in choices:
+        raise ValueError(
+            f"feature_layer must be {DENSE!r} (what feeds the output layer), {FLATTEN!r}, or the "
+            f"name of a layer: {', '.join(names)}. Got feature_layer={feature_layer!r}."
+            f"{did_you_mean(feature_layer, choices)}"
+        )
+
+
+def feature_source(
+    feature_layer: str, network: nn.Module, rows: Sequence[LayerRow], n_outputs: int
+) -> Source:
+    """Find the values that the ``feature_layer`` parameter asks for.
+
+    Parameters
+    ----------
+    feature_layer : str
+        "dense" for what feeds the output layer, "flatten" for what flattening gives, or the name of
+        a layer for what that gives.
+    network : torch.nn.Module
+        The built network.
+    rows : sequence of LayerRow
+        Its layers, in the order in which they run.
+    n_outputs : int
+        Number of classes, by which the output layer of a user-defined module is known.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError
+        If the network has no such layer.
+    """
+    check_feature_layer(feature_layer, rows)
+    if feature_layer in (row.name for row in rows):
+        return Source(feature_layer)
+    for row in reversed(rows):
+        module = network.get_submodule(row.name)
+        if feature_layer == FLATTEN and isinstance(module, nn.Flatten):
+            return Source(row.name)
+        is_output = isinstance(module, nn.Linear) and row.output_shape == (n_outputs,)
+        if feature_layer == DENSE and is_output:
+            return Source(row.name, is_input=True)
+    kind = "torch.nn.Flatten" if feature_layer == FLATTEN else f"torch.nn.Linear(..., {n_outputs})"
+    raise ValueError(
+        f"feature_layer={feature_layer!r} looks for a layer {kind}, and the module that layers "
+        f"returned has none. Name one of its layers: {', '.join(row.name for row in rows)}."
+    )
+
+
+def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
+    """Find the vector that the feature maps are flattened to.
+
+    It leaves a flattening layer, the first there is; or enters the first layer that gives a vector,
+    where a user-defined module flattens by a function.
+    """
+    for row in rows:
+        if row.name == FLATTEN or isinstance(network.get_submodule(row.name), nn.Flatten):
+            return Source(row.name)
+    for row in rows:
+        if len(row.output_shape) == 1:
+            return Source(row.name, is_input=True)
+    return Source(rows[-1].name)
+
+
+def n_values(source: Source, network: nn.Module, rows: Sequence[LayerRow]) -> int:
+    """Count the values of an image that are taken there."""
+    if source.is_input:
+        layer = network.get_submodule(source.layer)
+        assert isinstance(layer, nn.Linear)
+        return layer.in_features
+    shapes = {row.name: row.output_shape for row in rows}  # of a layer that ran twice, the last
+    return prod(shapes[source.layer])
+
+
+class LayerOutputs(nn.Module):
+    """Run a network, and give what enters or leaves some of its layers.
+
+    It works on a copy, since others may compute with the network meanwhile, and keeps apart what
+    several threads compute with that copy at once.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes pixels of shape (n, channels, height, width).
+    sources : sequence of Source
+        Where to take values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_cnn.network.outputs import Source
+    >>> from sklearn_cnn.network.outputs import LayerOutputs
+    >>> network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten())
+    >>> maps, vector = LayerOutputs(network, [Source("0"), Source("1")])(torch.ones(1, 3, 4, 5))
+    >>> maps.shape, vector.shape
+    (torch.Size([1, 4, 5, 3]), torch.Size([1, 60]))
+    """
+
+    def __init__(self, network: nn.Module, sources: Sequence[Source]) -> None:
+        super().__init__()
+        self.network = copy_network(network)
+        self.sources = tuple(sources)
+        self._seen = threading.local()
+        for source in self.sources:
+            layer = self.network.get_submodule(source.layer)
+            if source.is_input:
+                note = partial(_note_input, self._seen, source)
+                layer.register_forward_pre_hook(note, with_kwargs=True)
+            else:
+                layer.register_forward_hook(partial(_note_output, self._seen, source))
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the network.
+
+        Parameters
+        ----------
+        pixels : tensor of shape (n, channels, height, width), any real dtype
+
+        Returns
+        -------
+        tuple of tensors of shape (n, height, width, channels) or (n, values)
+            One for each source, in the type of the logits; of a layer that runs several times, the
+            last.
+
+        Raises
+        ------
+        ValueError
+            If a layer's output has no row for each image.
+        """
+        self._seen.values = {}
+        dtype = self.network(pixels).dtype
+        values = [self._seen.values[source].to(dtype) for source in self.sources]
+        del self._seen.values
+        for source, value in zip(self.sources, values, strict=True):
+            if value.shape[:1] != pixels.shape[:1]:
+                raise ValueError(
+                    f"Layer {source.layer!r} gives values of shape {tuple(value.shape)} for "
+                    f"{len(pixels)} images, not one row for each. Choose another layer."
+                )
+        return tuple(value.permute(0, 2, 3, 1) if value.ndim == 4 else value for value in values)
+
+
+# A hook that knew its LayerOutputs would keep the copy in memory until Python looks for cycles.
+
+
+def _note_input(seen: Any, source: Source, _: nn.Module, inputs: Any, named: Any) -> None:
+    seen.values[source] = (*inputs, *named.values())[0].clone()
+
+
+def _note_output(seen: Any, source: Source, _: nn.Module, __: Any, output: Any) -> None:
+    seen.values[source] = output.clone()  # the next layer may write into it
+
+
+def bfloat16_hazard(network: nn.Module, rows: Sequence[LayerRow] = ()) -> str | None:
+    """Name a convolution that torch computes wrongly or slowly in bfloat16 on CPUs, if any.
+
+    Its stride exceeds its kernel, or it is dilated or grouped, or strides to maps one pixel wide,
+    of which the rows tell.
+    """
+    one_pixel_wide = {row.name for row in rows if row.output_shape[1:-1] == (1,)}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and not isinstance(module, StridedPointwise):
+            steps_over = any(
+                step > size for step, size in zip(module.stride, module.kernel_size, strict=True)
+            )
+            steps_to_a_line = name in one_pixel_wide and module.stride[1] > 1
+            if steps_over or steps_to_a_line or module.groups > 1 or max(module.dilation) > 1:
+                return name
+    return None

@@ -1,0 +1,336 @@
+"""The range of the pixel values, so that a change of range between fit and predict is seen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_cnn._messages import warn
+
+# TODO doc of images/statistics: Mean and standard deviation of the training pixels, channel by channel.
+
+VALUES_AT_ONCE = 1 << 22
+"""How many pixel values a scan holds in a temporary array."""
+
+NEARLY_ONE = 0.9
+"""Fractions from 0 to 1 reach this value; dark images of a larger range rarely do."""
+
+
+PERHAPS, SURELY = 1, 2
+"""How likely it is that an image was scaled differently from those seen at fit."""
+
+
+@dataclass(frozen=True)
+class PixelScale:
+    """The range of the pixel values of some images.
+
+    Attributes
+    ----------
+    low, high : float
+        The smallest and the largest value.
+    whole : bool
+        Whether all are whole numbers, as in uint8 images.
+    doubt : {0, PERHAPS, SURELY}, default=0
+        How much one of the images by itself looks as if it were scaled differently. Others like it
+        then pass.
+    """
+
+    low: float
+    high: float
+    whole: bool
+    doubt: int = 0
+
+    @property
+    def magnitude(self) -> float:
+        """The largest distance of a value from 0."""
+        return max(-self.low, self.high)
+
+    def describe(self) -> str:
+        """Say kind and range in words."""
+        if self.whole:
+            return f"whole numbers from {self.low:.6g} to {self.high:.6g}"
+        return f"fractions from {self.low:.4g} to {self.high:.4g}"
+
+    def is_unscaled(self) -> bool:
+        """Whether this looks like pixels as files hold them: 0 to 255, or other whole numbers."""
+        if self.low < 0:
+            return self.magnitude > (10 if self.whole else 100)
+        return self.high > 10 or (self.whole and self.high > 1)
+
+    def is_scaled(self, unscaled: "PixelScale") -> bool:
+        """Whether this looks like ``unscaled`` divided by its maximum, or standardised."""
+        if self.low >= 0:
+            return self.high <= 1
+        return 10 * self.magnitude < unscaled.magnitude
+
+    def widened(self, more: "PixelScale") -> "PixelScale":
+        """Return the range of these images and of others."""
+        return PixelScale(
+            min(self.low, more.low),
+            max(self.high, more.high),
+            self.whole and more.whole,
+            max(self.doubt, more.doubt),
+        )
+
+
+def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
+    """Cut rows into slices of about ``VALUES_AT_ONCE`` values, so that scans need little memory."""
+    rows = max(1, VALUES_AT_ONCE // max(1, values_per_row))
+    for start in range(0, n_rows, rows):
+        yield slice(start, start + rows)
+
+
+def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
+    """Tell the range of pixel values, block by block.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        The images, at least one.
+    rows : ndarray of shape (n,), int, or None
+        Which images count; None for all.
+
+    Returns
+    -------
+    PixelScale
+    """
+    lows, highs, whole = [], [], True
+    for values in _blocks(images, rows):
+        lows.append(float(values.min()))
+        highs.append(float(values.max()))
+        whole = whole and _are_whole(values)
+    return PixelScale(min(lows), max(highs), whole)
+
+
+def read_training_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
+    """Tell the range of pixel values, and how narrow that of a single image may be."""
+    scale = read_scale(images, rows)
+    return replace(scale, doubt=_judge(images, rows, scale, scale).doubt)
+
+
+def _blocks(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    n_rows = len(images) if rows is None else len(rows)
+    for block in row_blocks(n_rows, prod(images.shape[1:])):
+        yield images[block] if rows is None else images[rows[block]]
+
+
+def check_scale(
+    images: np.ndarray,
+    fitted: PixelScale,
+    dtype: str,
+    rows: np.ndarray | None = None,
+    *,
+    to_train: bool = False,
+) -> PixelScale:
+    """Refuse images whose range cannot be the one seen at fit.
+
+    Each image is judged by itself, so that no answer depends on its neighbours:
+
+    - a model fitted on unscaled pixels (0 to 255, -1000 to 3000) refuses an image that was divided
+      (fractions from 0 to 1 with many levels or a wide range) or standardised;
+    - a model fitted on such pixels refuses unscaled ones, and any model those whose mean magnitude
+      is ten times the largest seen;
+    - an image without contrast, or as narrow as one seen at fit, is in any range. So are dark
+      images of fractions, but a call of nothing else gets a warning.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        The images given now.
+    fitted : PixelScale
+        The range that ``fit`` saw.
+    dtype : str
+        Floating-point type of the network.
+    rows : ndarray of shape (n,), int, or None
+        Which images count; None for all.
+    to_train : bool, default=False
+        Whether the images widen the range. What was seen may then be narrow by chance, so larger
+        values are refused only beside fractions that fill 0 to 1.
+
+    Returns
+    -------
+    PixelScale
+        The range of the images.
+
+    Raises
+    ------
+    ValueError
+        If the range changed so, or the network cannot represent a value.
+    """
+    scale = read_training_scale(images, rows) if to_train else read_scale(images, rows)
+    check_representable(scale, dtype)
+    may_grow = to_train and (fitted.whole or fitted.magnitude < NEARLY_ONE)
+    verdict = _judge(images, rows, scale, fitted, may_grow=may_grow)
+    if not verdict.doubt or (verdict.doubt == PERHAPS and (to_train or not verdict.all)):
+        return scale
+    remedy = "leave X as it is, or scale the training images too"
+    if verdict.scale.magnitude > fitted.magnitude:
+        remedy = "scale X as the training images were scaled"
+    if verdict.doubt == PERHAPS:
+        below = _is_below(scale, fitted)
+        where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
+        warn(
+            f"All images of X {where}: fit saw {fitted.describe()}, and X now holds "
+            f"{scale.describe()}. If they were scaled or shifted, give both in the same range: "
+            f"{remedy}."
+        )
+        return scale
+    raise ValueError(
+        f"The range of the pixels changed since fit, which saw {fitted.describe()}: "
+        f"X[{verdict.row}] now holds {verdict.scale.describe()}. Give both in the same range: "
+        f"{remedy}."
+    )
+
+
+class _Verdict(NamedTuple):
+    """The doubt about the most doubtful image, its row and range, and whether all share it."""
+
+    doubt: int
+    row: int
+    scale: PixelScale
+    all: bool
+
+
+def _judge(
+    images: np.ndarray,
+    rows: np.ndarray | None,
+    scale: PixelScale,
+    fitted: PixelScale,
+    *,
+    may_grow: bool = False,
+) -> _Verdict:
+    worst = _Verdict(0, -1, scale, False)
+    may_be_small = fitted.is_unscaled() and not scale.whole
+    may_be_large = not may_grow and (_is_far(scale, fitted) or _is_below(scale, fitted))
+    if fitted.low == fitted.high or not (may_be_small or may_be_large):
+        return worst
+    first = n_plain = 0
+    for block in _blocks(images, rows):
+        values = block.reshape(len(block), -1)
+        lows = values.min(axis=1).astype(np.float64)
+        highs = values.max(axis=1).astype(np.float64)
+        magnitudes, largest = np.maximum(-lows, highs), fitted.magnitude
+        is_plain = (largest / 10 <= magnitudes) & (magnitudes <= 10 * largest) & (magnitudes > 1)
+        is_plain &= (lows >= 0) | (fitted.low < 0)
+        n_plain += int((is_plain & (lows < highs)).sum())
+        for row in map(int, np.flatnonzero(~is_plain)):
+            low, high = float(lows[row]), float(highs[row])
+            own, doubt = PixelScale(low, high, False), 0
+            if may_be_large and (_is_far(own, fitted) or _is_below(own, fitted)):
+                own = replace(own, whole=_are_whole(values[row]))
+                doubt = _doubt_of_large(values[row], own, fitted)
+            elif may_be_small and low < high and own.is_scaled(fitted):
+                doubt = _doubt_of_small(values[row].astype(np.float64), own, fitted)
+            n_plain += doubt == 0 and low < high
+            if doubt > worst.doubt:
+                index = first + row if rows is None else int(rows[first + row])
+                worst = _Verdict(doubt, index, own, False)
+            if doubt == SURELY:
+                return worst
+        first += len(block)
+    return worst._replace(all=n_plain == 0)
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
+
+
+def _is_far(scale: PixelScale, fitted: PixelScale) -> bool:
+    return scale.magnitude > 10 * fitted.magnitude
+
+
+def _is_below(scale: PixelScale, fitted: PixelScale) -> bool:
+    return fitted.low >= 0 and scale.low < -fitted.high / 4
+
+
+def _doubt_of_large(values: np.ndarray, own: PixelScale, fitted: PixelScale) -> int:
+    """Judge an image with values far beyond those seen, or far below 0 where none were."""
+    if _is_far(own, fitted):
+        unscaled = own.low >= 0 and own.is_unscaled() and fitted.is_scaled(own)
+        mean = np.abs(values.astype(np.float64)).mean()
+        return SURELY if unscaled or mean > 10 * fitted.magnitude else 0
+    return PERHAPS
+
+
+def _doubt_of_small(values: np.ndarray, own: PixelScale, fitted: PixelScale) -> int:
+    """Judge an image with values far below the largest seen."""
+    if _are_whole(values):
+        return 0
+    if own.low >= 0:
+        fills = own.high >= NEARLY_ONE and own.low <= 1 - NEARLY_ONE
+        doubt = SURELY if fills or _is_divided(values) else PERHAPS
+    elif fitted.low < 0:
+        ratio = fitted.magnitude / own.magnitude
+        doubt = SURELY if ratio > 500 else PERHAPS if ratio > 100 else 0
+    else:
+        is_centred = own.low <= -0.4 and -8 * own.low >= own.high  # interpolation overshoots less
+        doubt = SURELY if is_centred else 0
+    return doubt if doubt > fitted.doubt else 0
+
+
+def _is_divided(values: np.ndarray) -> bool:
+    """Whether these are the levels of 8 or 16 bits, divided by the largest level there is."""
+    for largest in (255, 65535):
+        levels = np.rint(values * largest)
+        if np.abs(values * largest - levels).max() < 0.01:  # as exact as float32
+            found = np.unique(levels).astype(np.int64)
+            # means of dark images have fractions too, of a few levels
+            if len(found) >= 4 and np.gcd.reduce(found) == 1:
+                return True
+    return False
+
+
+def check_representable(scale: PixelScale, dtype: str) -> None:
+    """Refuse values that become infinite in the floating-point type of the network."""
+    largest = max(abs(scale.low), abs(scale.high))
+    if largest > float(np.finfo(dtype).max):
+        raise ValueError(
+            f"X contains infinity or a value too large for dtype('{dtype}'), in which the network "
+            f"computes: the largest magnitude is {largest:g}. Scale the pixels down."
+        )
+
+
+def channel_statistics(
+    images: np.ndarray, rows: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute each channel's weighted mean and standard deviation, in two passes.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        All images; they are read block by block and never copied whole.
+    rows : ndarray of shape (n_rows,), int
+        Which images count.
+    weights : ndarray of shape (n_rows,), float64
+        Their weights: a weight of 2 equals the image given twice.
+
+    Returns
+    -------
+    mean, std : ndarray of shape (channels,), float64
+        A channel that is constant, as far as float32 can tell, has a standard deviation of 1.
+    """
+    mean = _weighted_mean(images, rows, weights)
+    std = np.sqrt(_weighted_mean(images, rows, weights, centre=mean, power=2))
+    float32 = np.finfo(np.float32)
+    return mean, np.where(std > np.maximum(float32.eps * np.abs(mean), float32.tiny), std, 1.0)
+
+
+def _weighted_mean(
+    images: np.ndarray,
+    rows: np.ndarray,
+    weights: np.ndarray,
+    centre: np.ndarray | float = 0.0,
+    power: int = 1,
+) -> np.ndarray:
+    """Mean over images and positions of ``(pixel - centre) ** power``, for each channel."""
+    _, height, width, channels = images.shape
+    total = np.zeros(channels)
+    for block in row_blocks(len(rows), prod(images.shape[1:])):
+        values = images[rows[block]].astype(np.float64)
+        values -= centre
+        values **= power
+        total += weights[block] @ values.sum(axis=(1, 2))
+    mean: np.ndarray = total / (weights.sum() * height * width)
+    return mean

@@ -1,0 +1,287 @@
+"""Devices by name, images by memory, and torch's threads as they were found."""
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+import torch
+from skorch.callbacks import Callback
+from torch.backends import cudnn
+
+from sklearn_cnn.machine import device as memory
+from sklearn_cnn.machine.device import images_per_pass, resolve_device, weights_dtype
+from sklearn_cnn.machine.isolation import (
+    SharedSettings,
+    ordinary_modes,
+    reproducible_arithmetic,
+)
+from sklearn_cnn.network.outputs import LayerRow
+from sklearn_cnn.training.start import fit_to_machine
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cpu", CPU])
+def test_the_cpu_by_name_and_by_torchs_object(device):
+    assert resolve_device(device) == CPU
+
+
+@pytest.mark.parametrize(
+    ("n_cuda", "mps", "kind"),
+    [(0, False, "cpu"), (0, True, "mps"), (1, False, "cuda"), (2, True, "cuda")],
+)
+def test_auto_takes_cuda_then_mps_then_cpu(monkeypatch, n_cuda, mps, kind):
+    """All four machines. Catches another order, or MPS taken where it is only built in."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_cuda > 0)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: n_cuda - 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    found = resolve_device("auto")
+    assert found.type == kind
+    assert found.index == (n_cuda - 1 if kind == "cuda" else None)
+
+
+@pytest.mark.parametrize("n_cuda", [0, 1, 2])
+def test_cuda_devices_that_are_not_there(monkeypatch, n_cuda):
+    """Both sides of the last device. Catches torch's own error, minutes later."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_cuda)
+    for index in range(n_cuda):
+        assert resolve_device(f"cuda:{index}") == torch.device("cuda", index)
+    message = (
+        rf"device='cuda:{n_cuda}' was asked for, but torch sees {n_cuda} CUDA devices\. Use "
+        r"device='auto' or device='cpu'\."
+    )
+    with pytest.raises(ValueError, match=message):
+        resolve_device(f"cuda:{n_cuda}")
+
+
+def test_cuda_without_a_number_needs_one_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match=r"device='cuda' was asked for, .* 0 CUDA devices"):
+        resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("cuda").type == "cuda"
+
+
+def test_mps_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    message = r"device='mps' was asked for, but torch sees no MPS .* device='auto' or device='cpu'"
+    with pytest.raises(ValueError, match=message):
+        resolve_device("mps")
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:-1", "CPU", "tpu"])
+def test_names_that_torch_does_not_know(device):
+    message = rf"device must be 'auto', 'cpu', 'cuda', .* Got device={device!r}\."
+    with pytest.raises(ValueError, match=message):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta"), "vulkan", "hpu"])
+def test_names_that_torch_knows_but_nothing_can_train_on(small, bars, device):
+    """Catches a raw error from deep in torch, for a name that torch's parser takes."""
+    with pytest.raises(ValueError, match=rf"device=.*{torch.device(device).type}"):
+        small(device=device).fit(*bars)
+
+
+def test_precision():
+    assert weights_dtype("auto", CPU) == weights_dtype("float32", CPU) == torch.float32
+    assert weights_dtype("float64", CPU) == torch.float64
+    assert weights_dtype("float32", torch.device("mps")) == torch.float32
+    with pytest.raises(ValueError, match=r"precision='float64' was .* MPS .* device='cpu'"):
+        weights_dtype("float64", torch.device("mps"))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "passes", "n_images"),
+    [
+        (1000, torch.float32, 1, 536_870),  # 2**31 / 4000 = 536870.9
+        (1000, torch.float64, 1, 268_435),
+        (1000, torch.float32, 3, 178_956),
+        (2**29, torch.float32, 1, 1),  # 2 GiB: just fits
+        (2**28, torch.float32, 1, 2),
+        (2**28 + 1, torch.float32, 1, 1),
+        (2**29 + 1, torch.float32, 1, 1),  # does not fit, and is tried all the same
+        (2**40, torch.float64, 3, 1),
+    ],
+)
+def test_images_of_a_pass_by_hand(values, dtype, passes, n_images):
+    """Both sides of a whole number. Catches zero images, which would be a loop without end."""
+    assert images_per_pass(values, dtype, passes) == n_images
+
+
+def test_chunks_and_passes_follow_the_maps():
+    """Catches a pass that counts one layer only, and a chunk that counts all of them."""
+    net = SimpleNamespace(module_=torch.nn.BatchNorm1d(1), device=CPU)  # float32: 4 bytes a value
+    layers = (
+        LayerRow("a", "Conv2d", (4, 64, 256), 0),
+        LayerRow("b", "MaxPool2d", (4, 32, 128), 0),
+        LayerRow("c", "Linear", (2**16 - 2**14,), 0),
+    )
+    assert fit_to_machine(net, layers, "float32", is_described=True) == 2**23 // 4 // 2**16
+    assert net.images_per_pass == 2**31 // (4 * 2**17 * 3)
+
+
+@pytest.fixture
+def three_threads():
+    """Three threads, so that one is not what was there before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
+
+
+class NoteThreads(Callback):
+    """Note the number of threads while training; then fail, if asked to."""
+
+    def __init__(self, fail=False):
+        self.fail = fail
+
+    def on_epoch_end(self, net, **_):
+        net.history.record("threads", torch.get_num_threads())
+        if self.fail:
+            raise RuntimeError("on purpose")
+
+
+def test_training_runs_in_one_thread_and_gives_the_others_back(small, bars, three_threads):
+    classifier = small(callbacks=[NoteThreads()]).fit(*bars)
+    assert classifier.history_[:, "threads"] == [1, 1, 1]
+    assert torch.get_num_threads() == three_threads
+
+
+def test_threads_come_back_after_an_error(small, bars, three_threads):
+    """Catches a process that is left with one thread by one failed fit."""
+    with pytest.raises(RuntimeError, match="on purpose"):
+        small(callbacks=[NoteThreads(fail=True)]).fit(*bars)
+    assert torch.get_num_threads() == three_threads
+
+
+def test_a_result_does_not_depend_on_the_threads(small, bars, three_threads):
+    """Catches gradients summed in as many parts as there are threads."""
+    first = small().fit(*bars).loss_curve_
+    torch.set_num_threads(1)
+    assert small().fit(*bars).loss_curve_ == first
+
+
+@pytest.fixture
+def quick_cudnn(monkeypatch):
+    """A user's cuDNN settings that training on CUDA must change for its time."""
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    monkeypatch.setattr(cudnn, "deterministic", False)
+
+
+def cudnn_settings():
+    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic
+
+
+@pytest.mark.usefixtures("quick_cudnn")
+@pytest.mark.parametrize(("kind", "inside"), [("cpu", (True, False)), ("cuda", (False, True))])
+def test_cudnn_is_deterministic_on_cuda_and_as_found_afterwards(kind, inside):
+    """Also after an error. Catches a process that is left deterministic, and slow."""
+    before = cudnn_settings()
+    with reproducible_arithmetic(torch.device(kind)):
+        assert cudnn_settings() == (before[0], *inside)
+    assert cudnn_settings() == before
+
+    def fail_inside():
+        with reproducible_arithmetic(torch.device(kind)):
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail_inside()
+    assert cudnn_settings() == before
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_only_the_cpu_is_held_to_one_thread(three_threads, kind):
+    with reproducible_arithmetic(torch.device(kind)):
+        assert torch.get_num_threads() == (1 if kind == "cpu" else three_threads)
+    assert torch.get_num_threads() == three_threads
+
+
+def test_the_memory_is_two_gibibytes():
+    """The numbers above rest on it."""
+    assert memory.MEMORY_FOR_ACTIVATIONS == 2**31
+
+
+class Flags:
+    """Settings of a process, as torch has them."""
+
+    tf32, benchmark = "user's", True
+
+
+@pytest.mark.parametrize("first_out", ["the first in", "the last in"])
+def test_settings_are_restored_by_the_last_of_those_inside(first_out):
+    """Catches a thread that puts back what another has set: the user's setting was lost for good,
+    or a thread computed without its own."""
+    flags = Flags()
+    shared = SharedSettings(lambda: [(flags, "tf32", "off"), (flags, "benchmark", False)])
+    entered, leave = [threading.Event() for _ in "ab"], [threading.Event() for _ in "ab"]
+
+    def compute(number):
+        with shared.held():
+            entered[number].set()
+            assert leave[number].wait(20)
+            return flags.tf32, flags.benchmark
+
+    order = (0, 1) if first_out == "the first in" else (1, 0)
+    with ThreadPoolExecutor(2) as pool:
+        threads = []
+        for number in (0, 1):
+            threads.append(pool.submit(compute, number))
+            assert entered[number].wait(20)
+        for number in order:
+            assert (flags.tf32, flags.benchmark) == ("off", False)
+            leave[number].set()
+            assert threads[number].result() == ("off", False)
+    assert (flags.tf32, flags.benchmark) == ("user's", True)
+
+
+def test_settings_come_back_after_an_error_and_are_read_anew():
+    """Also where the user changes them between two uses."""
+    flags = Flags()
+    shared = SharedSettings(lambda: [(flags, "tf32", "off")])
+
+    def fail():
+        with shared.held(), shared.held():
+            assert flags.tf32 == "off"
+            raise RuntimeError("on purpose")
+
+    for setting in ("user's", "another"):
+        flags.tf32 = setting
+        with pytest.raises(RuntimeError, match="on purpose"):
+            fail()
+        assert flags.tf32 == setting
+
+
+@pytest.mark.skipif(not hasattr(cudnn, "conv"), reason="torch had other names before 2.9")
+def test_many_threads_with_the_settings_of_torch():
+    """TF32, as threads that predict on a GPU switch it."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+
+    def compute(_):
+        with ordinary_modes(torch.device("cuda")):
+            return matmul.fp32_precision
+
+    try:
+        with warnings.catch_warnings(), ThreadPoolExecutor(16) as pool:
+            warnings.simplefilter("ignore")  # of autocast: there is no CUDA here
+            assert set(pool.map(compute, range(400))) == {"ieee"}
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)."), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_errors_that_say_that_a_gpu_is_out_of_memory(error, expected):
+    assert memory.is_out_of_memory(error) is expected
