@@ -7,32 +7,35 @@ class as it is. Each image gets draws of its own. Predictions see the images as 
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from sklearn_cnn._messages import check_choice
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Direction = Literal["horizontal", "vertical", "both"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
 
 
-def _lies_in(value: Any, lowest: float, highest: float) -> bool:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and lowest <= value <= highest
+def _is_number(value: object, highest: float) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return not value < 0 and value <= highest  # false for NaN
 
 
-def _check_number(value: Any, name: str, highest: float, what: str) -> None:
-    if not _lies_in(value, 0, highest):
+def _check_number(value: object, name: str, highest: float, what: str) -> None:
+    if not _is_number(value, highest):
         raise ValueError(f"{name} must be {what}, from 0 to {highest:g}. Got {name}={value!r}.")
 
 
-def _check_pair(augmentation: Any, name: str, highest: float, what: str) -> None:
-    """Check two numbers, and make a tuple of a list, so that the value cannot change."""
-    value = getattr(augmentation, name)
+def _check_pair(value: object, name: str, highest: float, what: str) -> tuple[float, float]:
+    """Return two numbers as a tuple, so that a description which holds them cannot change."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"{name} must be a pair of numbers, {what}. Got {name}={value!r}.")
-    if not all(_lies_in(number, 0, highest) for number in value):
+    if not all(_is_number(number, highest) for number in value):
         raise ValueError(f"{name} must be {what}, from 0 to {highest:g}. Got {name}={value!r}.")
-    object.__setattr__(augmentation, name, tuple(value))
+    return value[0], value[1]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class RandomShift:
     def __post_init__(self) -> None:
         what = "a share of the height and width (for pixels, divide by them)"
         if isinstance(self.size, tuple | list):
-            _check_pair(self, "size", 0.9, what)
+            object.__setattr__(self, "size", _check_pair(self.size, "size", 0.9, what))
         else:
             _check_number(self.size, "size", 0.9, what)
 
@@ -211,7 +214,8 @@ class RandomErasing:
 
     def __post_init__(self) -> None:
         _check_number(self.probability, "probability", 1, "a share of the images")
-        _check_pair(self, "size", 1, "shares of the image's area, smallest and largest")
+        what = "shares of the image's area, smallest and largest"
+        object.__setattr__(self, "size", _check_pair(self.size, "size", 1, what))
         if self.size[0] > self.size[1]:
             raise ValueError(
                 f"size must hold the smallest share first. Got size={self.size!r}; use "
@@ -222,10 +226,10 @@ class RandomErasing:
 Geometric = RandomFlip | RandomShift | RandomZoom | RandomRotation | RandomShear
 Augmentation = Geometric | RandomErasing
 AUGMENTATIONS: tuple[type, ...] = get_args(Augmentation)
-Step = Augmentation | Callable[[Any], Any]
+Step = Augmentation | Callable[["Tensor"], object]
 
 
-def check_augment(augment: Any) -> tuple[Step, ...]:
+def check_augment(augment: object) -> tuple[Step, ...]:
     """Return the ``augment`` parameter as a tuple of steps, or say which element is none.
 
     Parameters
@@ -242,18 +246,18 @@ def check_augment(augment: Any) -> tuple[Step, ...]:
     TypeError
         If an element is neither an augmentation nor a callable.
     """
-    if augment is None:
-        return ()
-    is_sequence = isinstance(augment, list | tuple)
-    steps = tuple(augment) if is_sequence else (augment,)
-    for position, step in enumerate(steps):
-        name = f"augment[{position}]" if is_sequence else "augment"
-        if isinstance(step, type):
-            raise TypeError(f"{name} is a class, {step.__name__}. Make one: {step.__name__}().")
-        if not isinstance(step, AUGMENTATIONS) and not callable(step):
-            kinds = ", ".join(kind.__name__ for kind in AUGMENTATIONS)
-            raise TypeError(
-                f"{name} must be one of {kinds}, or a callable that takes and returns a batch, a "
-                f"tensor of shape (n, channels, height, width). Got {step!r}."
-            )
-    return steps
+    if isinstance(augment, list | tuple):
+        return tuple(_check_step(step, f"augment[{i}]") for i, step in enumerate(augment))
+    return () if augment is None else (_check_step(augment, "augment"),)
+
+
+def _check_step(step: object, name: str) -> Step:
+    if isinstance(step, type):
+        raise TypeError(f"{name} is a class, {step.__name__}. Make one: {step.__name__}().")
+    if isinstance(step, Augmentation) or callable(step):
+        return step
+    kinds = ", ".join(kind.__name__ for kind in AUGMENTATIONS)
+    raise TypeError(
+        f"{name} must be one of {kinds}, or a callable that takes and returns a batch, a tensor of "
+        f"shape (n, channels, height, width). Got {step!r}."
+    )

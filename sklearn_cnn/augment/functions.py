@@ -24,8 +24,8 @@ REPEATS = 8
 """Repeats in which it must do so: a function may draw from generators that are not seeded."""
 
 
-class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Note whether a function draws for each image of a batch, or once for several.
+class DrawWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A context that notes whether a function draws for each image of a batch, or once for several.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.nondeterministic_seeded in func.tags:
             drawn = result[0] if isinstance(result, tuple) else result
             self.is_any = True
-            self.is_once |= not self._is_for_each(tuple(drawn.shape))
+            self.is_once |= not self._is_for_each(drawn.shape)
         return result
 
-    def _is_for_each(self, shape: tuple[int, ...]) -> bool:
+    def _is_for_each(self, shape: torch.Size) -> bool:
         if not shape:
             return self.n_images == 1
         is_last = len(shape) <= 2 and shape[-1] % self.n_images == 0
@@ -55,7 +55,7 @@ class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class BatchFunction:
-    """Call a function on batches of pixels; look at its first batch closely.
+    """Call a copy of a function on batches of pixels; look at its first batch closely.
 
     A function that draws once for all images that it gets is called on one image at a time.
 
@@ -65,10 +65,22 @@ class BatchFunction:
         Takes and returns a batch of shape (n, channels, height, width).
     name : str
         What the function is called in errors, such as "augment[0]".
+
+    Raises
+    ------
+    TypeError
+        If the function cannot be copied.
     """
 
-    def __init__(self, function: Callable[[Any], Any], name: str) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[torch.Tensor], object], name: str) -> None:
+        try:
+            self.function = deepcopy(function)
+        except Exception as error:
+            raise TypeError(
+                f"{name} cannot be copied, as every fit does, so that no state goes from one to "
+                f"the next: {error}. Use a function that refers to what cannot be copied: it is "
+                "not copied."
+            ) from error
         self.name = name
         self.is_first = True
         self.is_one_by_one = self.draws = False
@@ -88,16 +100,13 @@ class BatchFunction:
         Raises
         ------
         TypeError, ValueError
-            If the function returns something else than a batch of the same shape, makes an image of
+            If the function returns anything but a batch of the same shape, makes an image of
             several, or, in the first batch, values that are not finite or of another scale.
         """
         kind = f"{pixels.dtype} of shape {tuple(pixels.shape)}"
         before = pixels.clone() if self.is_first else None
         try:
-            if not self.is_one_by_one:
-                results = self._watched(pixels) if self.is_first else [self.function(pixels)]
-            if self.is_one_by_one:
-                results = [self.function(pixels[i : i + 1]) for i in range(len(pixels))]
+            results = self._results(pixels) if before is None else self._first_results(pixels)
         except Exception as error:
             error.add_note(
                 f"Raised by {self.name}, which was given a batch of {kind}. It gets tensors (n, "
@@ -120,17 +129,21 @@ class BatchFunction:
             self.is_first = False
         return batch
 
-    def _watched(self, pixels: torch.Tensor) -> list[Any]:
-        """Call the function on its first batch, and note how it draws."""
-        generators = random.getstate(), str(np.random.get_state())  # noqa: NPY002
-        with Draws(len(pixels)) as draws:
-            results = [self.function(pixels)]
-        is_other = generators != (random.getstate(), str(np.random.get_state()))  # noqa: NPY002
-        self.is_one_by_one = draws.is_once or is_other
-        self.draws = self.is_one_by_one or draws.is_any
-        return results
+    def _results(self, pixels: torch.Tensor) -> list[object]:
+        if self.is_one_by_one:
+            return [self.function(pixels[i : i + 1]) for i in range(len(pixels))]
+        return [self.function(pixels)]
 
-    def _check_kind(self, result: Any, shape: torch.Size) -> torch.Tensor:
+    def _first_results(self, pixels: torch.Tensor) -> list[object]:
+        """Call the function on its first batch, and note how it draws."""
+        states = _global_states()
+        with DrawWatch(len(pixels)) as watch:
+            results = self._results(pixels)
+        self.is_one_by_one = watch.is_once or states != _global_states()
+        self.draws = self.is_one_by_one or watch.is_any
+        return self._results(pixels) if self.is_one_by_one else results
+
+    def _check_kind(self, result: object, shape: torch.Size) -> torch.Tensor:
         if not isinstance(result, torch.Tensor):
             raise TypeError(
                 f"{self.name} must return a tensor of shape {tuple(shape)} (n, channels, height, "
@@ -161,11 +174,16 @@ class BatchFunction:
             )
 
 
+def _global_states() -> tuple[object, str]:
+    """Return the states of the generators of Python and NumPy."""
+    return random.getstate(), str(np.random.get_state())  # noqa: NPY002
+
+
 def _spread(pixels: torch.Tensor) -> float:
     return float(pixels.float().std(correction=0))
 
 
-def _mixes(function: Any, pixels: torch.Tensor, n_seeds: int) -> bool:
+def _mixes(function: Callable[[torch.Tensor], Any], pixels: torch.Tensor, n_seeds: int) -> bool:
     """Tell whether an image depends on the others of its batch.
 
     The function is tried on two batches of noise that share some images. One that fails on them is

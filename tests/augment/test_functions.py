@@ -1,4 +1,4 @@
-"""A function of the user's on batches: called on each, looked at closely on the first."""
+"""A user-defined function on batches: called on each, looked at closely on the first."""
 
 import random
 import re
@@ -318,8 +318,9 @@ def test_looking_changes_no_draw_and_no_state():
 
     count = Count()
     torch.manual_seed(5)
-    found = BatchFunction(count, "augment")(BATCH)
-    assert count.calls == 1
+    function = BatchFunction(count, "augment")
+    found = function(BATCH)
+    assert function.function.calls == 1
     torch.manual_seed(5)
     assert torch.equal(found, BATCH + torch.randn_like(BATCH))
 

@@ -1,4 +1,4 @@
-"""Augmentation of batches: boxes by hand, steps in order, callables, and fits that use them."""
+"""Augmentation of batches: erasures by hand, steps in order, callables, and fits that use them."""
 
 import pickle
 import re
@@ -21,7 +21,7 @@ from sklearn_cnn import (
     RandomShift,
     RandomZoom,
 )
-from sklearn_cnn.augment.transforms import STREAM, BatchAugmentation, Boxes, draw_maps
+from sklearn_cnn.augment.transforms import STREAM, AffineTransforms, BatchAugmentation, Erasures
 from sklearn_cnn.machine.isolation import derive_seed
 
 CPU = torch.device("cpu")
@@ -37,16 +37,16 @@ ALL = (
 
 def augmented(steps, pixels, seed=0, rows=slice(None)):
     """One batch through all steps; its images of ``rows``."""
-    whole, drawn = BatchAugmentation(steps, seed, CPU).start(pixels)
-    return BatchAugmentation.finish(whole[rows], drawn, rows)
+    whole, transforms = BatchAugmentation(steps, seed, CPU).start(pixels)
+    return BatchAugmentation.finish(whole[rows], transforms, rows)
 
 
 def numbers(*shape, dtype=torch.uint8):
     return torch.randint(0, 100, shape, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
-def box(top, bottom, left, right):
-    return Boxes(*(torch.tensor([float(edge)]) for edge in (top, bottom, left, right)))
+def rectangle(top, bottom, left, right):
+    return Erasures(*(torch.tensor([float(edge)]) for edge in (top, bottom, left, right)))
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def box(top, bottom, left, right):
         ((0, 0, 0, 3), [[1, 2, 3], [4, 5, 9]]),
     ],
 )
-def test_boxes_by_hand(edges, expected):
+def test_erasures_by_hand(edges, expected):
     """Each border, all of the image, and none. Catches an edge one off, and sides swapped."""
-    found = box(*edges).apply(torch.tensor([[[[1, 2, 3], [4, 5, 9]]]], dtype=torch.uint8))
+    found = rectangle(*edges).apply(torch.tensor([[[[1, 2, 3], [4, 5, 9]]]], dtype=torch.uint8))
     assert found.dtype == torch.uint8
     assert found[0, 0].tolist() == expected
 
 
-def test_the_colour_of_a_box_is_the_mean_of_its_channel():
+def test_the_colour_of_a_rectangle_is_the_mean_of_its_channel():
     """Catches the mean over all channels, or over the batch."""
     pixels = torch.tensor([[[[1.0, 2]], [[10, 30]]], [[[5, 6]], [[0, 0]]]])
-    boxes = Boxes(*(torch.tensor([float(edge)] * 2) for edge in (0, 1, 0, 1)))
-    assert boxes.apply(pixels).tolist() == [[[[1.5, 2]], [[20, 30]]], [[[5.5, 6]], [[0, 0]]]]
+    erasures = Erasures(*(torch.tensor([float(edge)] * 2) for edge in (0, 1, 0, 1)))
+    assert erasures.apply(pixels).tolist() == [[[[1.5, 2]], [[20, 30]]], [[[5.5, 6]], [[0, 0]]]]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_the_colour_of_a_box_is_the_mean_of_its_channel():
         (torch.float64, [0, 0, 1], 1 / 3),
     ],
 )
-def test_boxes_keep_the_dtype_and_round_whole_numbers(dtype, values, painted):
+def test_erasures_keep_the_dtype_and_round_whole_numbers(dtype, values, painted):
     """Catches a colour that is cut off, True for every mean above 0, and float64 by float32."""
-    found = box(0, 1, 0, 1).apply(torch.tensor(values).to(dtype)[None, None, None])
+    found = rectangle(0, 1, 0, 1).apply(torch.tensor(values).to(dtype)[None, None, None])
     assert found.dtype == dtype
     assert found.flatten().tolist() == [painted, *torch.tensor(values).to(dtype)[1:].tolist()]
 
@@ -104,18 +104,18 @@ def test_boxes_keep_the_dtype_and_round_whole_numbers(dtype, values, painted):
         (torch.float16, 65504.0),
     ],
 )
-def test_a_box_on_an_even_image_is_of_its_colour(dtype, value):
+def test_a_rectangle_on_an_even_image_is_of_its_colour(dtype, value):
     """At the ends of the types. Catches a mean in float32 that wraps around in whole numbers."""
     pixels = torch.full((1, 1, 7, 9), value, dtype=dtype)
-    found = box(0, 5, 0, 5).apply(pixels)
+    found = rectangle(0, 5, 0, 5).apply(pixels)
     torch.testing.assert_close(found.double(), pixels.double(), rtol=1e-6, atol=0)
 
 
 def erased(step, n=3000, height=40, width=60):
-    """Rectangles that were drawn, as top, bottom, left, right of the images that have one."""
+    """Rectangles that were sampled, as top, bottom, left, right of the images that have one."""
     pixels = torch.empty(n, 1, height, width)
-    boxes = BatchAugmentation([step], 0, CPU).start(pixels)[1][0]
-    edges = torch.stack(list(boxes)).numpy()
+    erasures = BatchAugmentation([step], 0, CPU).start(pixels)[1][0]
+    edges = torch.stack(list(erasures)).numpy()
     return edges[:, edges[0] < edges[1]]
 
 
@@ -154,7 +154,7 @@ def test_rectangles_have_the_area_and_the_aspect_asked_for_and_lie_anywhere():
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (2, 2)])
 @pytest.mark.parametrize("size", [(0, 0), (0.02, 0.33), (1, 1)])
 def test_a_rectangle_fits_into_a_tiny_image_and_has_a_pixel(height, width, size):
-    """Catches a rectangle of nothing, and one that begins behind the last row."""
+    """Catches a rectangle of nothing, and one that begins after the last row."""
     top, bottom, left, right = erased(RandomErasing(1, size), 500, height, width)
     assert top.shape == (500,)
     assert (top >= 0).all()
@@ -181,7 +181,7 @@ def test_steps_come_in_their_order():
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_callable_sees_what_the_steps_before_it_made(place):
-    """Catches maps that are composed across a callable, and draws that are done twice."""
+    """Catches transforms that are composed across a callable, and draws that are done twice."""
     seen = []
 
     def note(pixels):
@@ -214,16 +214,16 @@ def test_geometric_steps_in_a_row_are_resampled_once():
 def test_two_resamplings_come_in_their_order(seed):
     """A new pixel at x is that of the zoom, x / z, and then of the shift, x / z + s, by hand.
 
-    Catches maps composed the other way round, (x + s) / z, which only a shift shows.
+    Catches transforms composed the other way round, (x + s) / z, which only a shift shows.
     """
     pixels = numbers(30, 1, 12, 9)
     generator = torch.Generator().manual_seed(derive_seed(seed, STREAM))
-    shift = draw_maps(RandomShift(0.25), pixels.shape, generator)
-    zoom = draw_maps(RandomZoom(0.5), pixels.shape, generator)
+    shift = AffineTransforms.sample(RandomShift(0.25), pixels.shape, generator)
+    zoom = AffineTransforms.sample(RandomZoom(0.5), pixels.shape, generator)
     steps = [RandomShift(0.25), RandomZoom(0.5)]
-    (maps,) = BatchAugmentation(steps, seed, CPU).start(pixels)[1]
-    assert torch.equal(maps.offset, shift.offset)
-    assert torch.equal(maps.matrix, zoom.matrix)
+    (composed,) = BatchAugmentation(steps, seed, CPU).start(pixels)[1]
+    assert torch.equal(composed.offset, shift.offset)
+    assert torch.equal(composed.matrix, zoom.matrix)
     (turned,) = BatchAugmentation(steps[::-1], seed, CPU).start(pixels)[1]
     z, s = turned.matrix[:, 0, 0], turned.offset
     assert not torch.equal(s, s.round())
@@ -439,7 +439,7 @@ def test_no_augmentation_equals_none(small, bars):
 
 
 def test_augmented_training_equals_training_on_what_came_out(small, bars):
-    """A map that always does the same is a change of the images. The network sees nothing else.
+    """A transform that always does the same is a change of the images. The network sees nothing else.
 
     The mean and standard deviation of the pixels stay those of a mirrored image, so that all is
     equal to the last bit.
