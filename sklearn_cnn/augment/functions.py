@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_cnn.machine.isolation import isolated_rng
@@ -38,7 +39,9 @@ class DrawWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.n_images = n_images
         self.is_any = self.is_once = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> object:
         """Run an operation of torch, and look at the shape of what it drew."""
         result = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags:
@@ -197,20 +200,19 @@ def _mixes(function: Callable[[torch.Tensor], Any], pixels: torch.Tensor, n_seed
             results: torch.Tensor = function(images.clone())
         return results[SHARED].cpu().double()
 
-    def all_equal(results: list[torch.Tensor]) -> bool:
-        first, *others = results
+    def are_equal(first: torch.Tensor, *others: torch.Tensor) -> bool:
         return all(torch.allclose(first, each, 1e-3, tolerance) for each in others)
 
+    def depend_on_others(seed: int, repeats: int) -> bool:
+        ones = [shared_of(batch, seed) for _ in range(repeats)]
+        twos = [shared_of(other, seed) for _ in range(repeats)]
+        return are_equal(*ones) and are_equal(*twos) and not are_equal(ones[0], twos[0])
+
     try:
-        for seed in range(n_seeds):
-            if not all_equal([shared_of(batch, seed), shared_of(other, seed)]):
-                ones = [shared_of(batch, seed) for _ in range(REPEATS)]
-                twos = [shared_of(other, seed) for _ in range(REPEATS)]
-                if all_equal(ones) and all_equal(twos) and not all_equal([ones[0], twos[0]]):
-                    return True
+        seeds = range(n_seeds)
+        return any(depend_on_others(seed, 1) and depend_on_others(seed, REPEATS) for seed in seeds)
     except Exception:
         return False
-    return False
 
 
 def _batches_of_noise(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

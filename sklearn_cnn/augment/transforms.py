@@ -5,7 +5,7 @@ Affine transforms that follow one another are composed, and the images are resam
 
 from collections.abc import Sequence
 from math import log, pi
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch.nn import functional
@@ -48,9 +48,7 @@ class AffineTransforms(NamedTuple):
     is_whole: bool
 
     @classmethod
-    def sample(
-        cls, step: Geometric, shape: torch.Size, generator: torch.Generator
-    ) -> "AffineTransforms":
+    def sample(cls, step: Geometric, shape: torch.Size, generator: torch.Generator) -> Self:
         """Draw a transform for each image of a batch of ``shape``, (n, channels, height, width).
 
         They lie on the device of the generator.
@@ -154,9 +152,7 @@ class Erasures(NamedTuple):
     right: torch.Tensor
 
     @classmethod
-    def sample(
-        cls, step: RandomErasing, shape: torch.Size, generator: torch.Generator
-    ) -> "Erasures":
+    def sample(cls, step: RandomErasing, shape: torch.Size, generator: torch.Generator) -> Self:
         """Draw whether, how large, how tall and where, for each image of a batch of ``shape``."""
         n, _, height, width = shape
         draws = torch.rand((5, n), generator=generator, device=generator.device)

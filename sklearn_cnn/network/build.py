@@ -3,7 +3,6 @@
 import inspect
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sklearn_cnn._messages import warn
+from sklearn_cnn.network import modules
 from sklearn_cnn.network.layers import (
     Activation,
     BatchNorm,
@@ -21,22 +21,10 @@ from sklearn_cnn.network.layers import (
     Layer,
     Pool,
     Shape,
-    as_pair,
     output_shapes,
+    window_and_stride,
 )
-from sklearn_cnn.network.modules import (
-    BatchNorm1d,
-    BatchNorm2d,
-    MaxPool2d,
-    ModuleWatch,
-    Normalize,
-    SamePaddedConv2d,
-    StridedPointwise,
-    copy_network,
-    seed_dropout,
-)
-from sklearn_cnn.network.modules import Dropout as DropoutModule
-from sklearn_cnn.network.modules import Flatten as FlattenModule
+from sklearn_cnn.network.outputs import blank_images
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -53,6 +41,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 NAMES: dict[type, str] = {
     Conv: "conv",
     Pool: "pool",
+    Flatten: "flatten",
     Dense: "dense",
     Dropout: "dropout",
     BatchNorm: "norm",
@@ -101,32 +90,36 @@ def build_network(
         If the layers do not fit each other or the image, or the callable gives no module or one
         with another number of outputs.
     """
-    normalize = Normalize(mean, std, dtype)
-    modules: OrderedDict[str, nn.Module] = OrderedDict(normalize=normalize)
-    if callable(layers):
-        module = modules["network"] = _made_module(layers, image_shape, n_outputs)
-        network = nn.Sequential(modules)
-        # not to(dtype), which makes complex weights real
-        network = network.double() if dtype == torch.float64 else network.float()
-        _lay_out(network, torch.contiguous_format)
-        for layer in module.modules():
-            if isinstance(layer, Normalize) and not layer.is_left_to_another:
-                normalize.leave_to(layer)  # a fitted network, or a part of one
-                break
-        watch = _check_outputs(network, image_shape, n_outputs)  # gives lazy layers their shapes
-        if watch.draws and may_train_in_parts(module):
-            raise ValueError(
-                "The module that layers returned says trains_in_parts = True, and draws random "
-                f"numbers in training ({watch.draws}), which threads would share. Draw them by "
-                "torch.nn.Dropout alone, or leave trains_in_parts out."
-            )
-        if device is None or device.type == "cpu":
-            watch.check()
-        normalize.is_contiguous_on_cpus = watch.has_seen_one
-    else:
-        modules.update(_described_modules(layers, image_shape, n_outputs, dtype))
-        network = nn.Sequential(modules)
-    if not normalize.is_contiguous_on_cpus:
+    normalize = modules.Normalize(mean, std, dtype)
+    if not callable(layers):
+        described = _described_modules(layers, image_shape, n_outputs, dtype)
+        network = nn.Sequential(OrderedDict(normalize=normalize, **described))
+        _lay_out(network, torch.channels_last)
+        return network.train()
+    module = _made_module(layers, image_shape, n_outputs)
+    network = nn.Sequential(OrderedDict(normalize=normalize, network=module))
+    # not to(dtype), which makes complex weights real
+    network = network.double() if dtype == torch.float64 else network.float()
+    _lay_out(network, torch.contiguous_format)
+    for layer in module.modules():
+        if isinstance(layer, modules.Normalize) and not layer.is_left_to_another:
+            normalize.leave_to(layer)  # a fitted network, or a part of one
+            break
+    watch = _check_outputs(network, image_shape, n_outputs)  # gives lazy layers their shapes
+    if watch.draws and may_train_in_parts(module):
+        raise ValueError(
+            "The module that layers returned says trains_in_parts = True, and draws random "
+            f"numbers in training ({watch.draws}), which threads would share. Draw them by "
+            "torch.nn.Dropout alone, or leave trains_in_parts out."
+        )
+    if watch.is_unsound and (device is None or device.type == "cpu"):
+        raise ValueError(
+            "The module that layers returned puts images in channels_last memory before a "
+            "convolution of 1 x 1 with a stride, whose gradient corrupts memory on CPUs. Leave "
+            "that conversion out, or convolve x[:, :, ::s, ::s] with a stride of 1."
+        )
+    normalize.is_contiguous_on_cpus = watch.has_seen_one
+    if not watch.has_seen_one:
         _lay_out(network, torch.channels_last)
     return network.train()
 
@@ -146,50 +139,46 @@ def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
 
 def _described_modules(
     layers: Sequence[Layer], image_shape: tuple[int, int, int], n_outputs: int, dtype: torch.dtype
-) -> "OrderedDict[str, nn.Module]":
+) -> dict[str, nn.Module]:
     height, width, channels = image_shape
     shapes: list[Shape] = [(channels, height, width), *output_shapes(layers, image_shape)]
     counts: Counter[str] = Counter()
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    described: dict[str, nn.Module] = {}
     for layer, shape in zip(layers, shapes, strict=False):
-        if isinstance(layer, Flatten):
-            name = "flatten"
-        else:
-            kind = NAMES[type(layer)]
-            counts[kind] += 1
-            name = f"{kind}{counts[kind]}"
-        modules[name] = _module(layer, shape, dtype)
-    modules["output"] = nn.Linear(shapes[-1][0], n_outputs, dtype=dtype)
-    return modules
+        kind = NAMES[type(layer)]
+        counts[kind] += 1
+        name = kind if isinstance(layer, Flatten) else f"{kind}{counts[kind]}"
+        described[name] = _described_module(layer, shape, dtype)
+    described["output"] = nn.Linear(shapes[-1][0], n_outputs, dtype=dtype)
+    return described
 
 
-def _module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
+def _described_module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
     """Build one layer for inputs of ``shape``, (channels, height, width) or (values,)."""
     match layer:
         case Conv():
-            kernel = as_pair(layer.kernel_size, "kernel_size")
-            stride = as_pair(layer.stride, "stride")
-            options: dict[str, Any] = {"stride": stride, "bias": layer.bias, "dtype": dtype}
-            if layer.padding == "same":
-                if kernel[0] % 2 == 0 or kernel[1] % 2 == 0:
-                    return SamePaddedConv2d(shape[0], layer.channels, kernel, **options)
-                options["padding"] = (kernel[0] // 2, kernel[1] // 2)
+            kernel, stride = window_and_stride(layer)
+            is_even = kernel[0] % 2 == 0 or kernel[1] % 2 == 0
+            conv, padding = nn.Conv2d, (0, 0)
+            if layer.padding == "same" and is_even:
+                conv = modules.SamePaddedConv2d
+            elif layer.padding == "same":
+                padding = (kernel[0] // 2, kernel[1] // 2)
             if kernel == (1, 1) and max(stride) > 1:
-                return StridedPointwise(shape[0], layer.channels, kernel, **options)
-            return nn.Conv2d(shape[0], layer.channels, kernel, **options)
+                conv = modules.StridedPointwise
+            bias = layer.bias
+            return conv(shape[0], layer.channels, kernel, stride, padding, bias=bias, dtype=dtype)
         case Pool():
-            pool = MaxPool2d if layer.kind == "max" else nn.AvgPool2d
-            window = as_pair(layer.size, "size")
-            step = window if layer.stride is None else as_pair(layer.stride, "stride")
-            return pool(window, step)
+            pool = modules.MaxPool2d if layer.kind == "max" else nn.AvgPool2d
+            return pool(*window_and_stride(layer))
         case Flatten():
-            return FlattenModule()
+            return modules.Flatten()
         case Dense():
             return nn.Linear(shape[0], layer.units, dtype=dtype)
         case Dropout():
-            return DropoutModule(layer.rate)
+            return modules.Dropout(layer.rate)
         case BatchNorm():
-            norm = BatchNorm2d if len(shape) == 3 else BatchNorm1d
+            norm = modules.BatchNorm2d if len(shape) == 3 else modules.BatchNorm1d
             return norm(shape[0], dtype=dtype)
         case Activation():
             return ACTIVATIONS[layer.name]()
@@ -213,7 +202,7 @@ def _made_module(
         ) from error
     except ValueError:
         pass  # a callable written in C may not tell its signature
-    module: Any = layers(image_shape, n_outputs)
+    module: object = layers(image_shape, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
             "layers must be a sequence of layer descriptions, or a callable that returns a "
@@ -229,14 +218,14 @@ def _made_module(
             "The module that layers returned has weights on the 'meta' device, which holds no "
             "values. Make it on the CPU; fit moves it to the device parameter's."
         )
-    return copy_network(module).cpu()  # it may be one that earlier fits have used
+    return modules.copy_network(module).cpu()  # it may be one that earlier fits have used
 
 
 def _check_outputs(
     network: nn.Sequential, image_shape: tuple[int, int, int], n_outputs: int
-) -> ModuleWatch:
+) -> modules.ModuleWatch:
     """Run blank images through a user-defined module, check its outputs, and return what ran."""
-    watch = ModuleWatch()
+    watch = modules.ModuleWatch()
     with watch, torch.no_grad():
         outputs = _outputs_of_blank_images(network.eval(), image_shape, 1, n_outputs)
     if n_outputs > 1 and outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-5:
@@ -246,8 +235,8 @@ def _check_outputs(
         )
     # statistics, and whatever else a training step leaves in a module, stay in a copy
     with watch, torch.random.fork_rng(devices=[]):
-        copy = copy_network(network).train()
-        seed_dropout(copy, 0)
+        copy = modules.copy_network(network).train()
+        modules.seed_dropout(copy, 0)
         watch.draws = ""  # the first weights of lazy layers count for nothing
         outputs = _outputs_of_blank_images(copy, image_shape, 2, n_outputs)
     if not outputs.requires_grad and any(weight.requires_grad for weight in network.parameters()):
@@ -261,29 +250,29 @@ def _check_outputs(
 
 def _outputs_of_blank_images(
     network: nn.Module, image_shape: tuple[int, int, int], n_images: int, n_outputs: int
-) -> Any:
-    height, width, channels = image_shape
-    shape = (n_images, channels, height, width)
+) -> torch.Tensor:
+    pixels = blank_images(n_images, image_shape)
     try:
-        outputs = network(torch.zeros(shape, dtype=torch.uint8))
+        outputs: object = network(pixels)
     except Exception as error:  # whatever a user-defined module raises
         use = "be trained on" if network.training else "take"
         raise ValueError(
-            f"The module that layers returned cannot {use} images of shape {shape} (n, channels, "
-            f"height, width): {error}"
+            f"The module that layers returned cannot {use} images of shape {tuple(pixels.shape)} "
+            f"(n, channels, height, width): {error}"
         ) from error
-    is_tensor = isinstance(outputs, torch.Tensor)
-    got = tuple(outputs.shape) if is_tensor else type(outputs).__name__
-    if got != (n_images, n_outputs):
-        images = "one image" if n_images == 1 else f"{n_images} images in training"
-        remedy = "" if is_tensor else (
-            " Have it return the logits alone, in training too: leave auxiliary outputs out "
-            "(aux_logits=False), or pick the logits in the forward of a module around it."
-        )  # fmt: skip
+    images = "one image" if n_images == 1 else f"{n_images} images in training"
+    expected = (
+        f"The module that layers returned must give {n_outputs} outputs an image, one for each "
+        f"class: expected shape {(n_images, n_outputs)} for {images}, got"
+    )
+    if not isinstance(outputs, torch.Tensor):
         raise ValueError(
-            f"The module that layers returned must give {n_outputs} outputs an image, one for "
-            f"each class: expected shape {(n_images, n_outputs)} for {images}, got {got}.{remedy}"
+            f"{expected} {type(outputs).__name__}. Have it return the logits alone, in training "
+            "too: leave auxiliary outputs out (aux_logits=False), or pick the logits in the "
+            "forward of a module around it."
         )
+    if outputs.shape != (n_images, n_outputs):
+        raise ValueError(f"{expected} {tuple(outputs.shape)}.")
     if outputs.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"The module that layers returned must give logits of torch.float32, got "

@@ -1,7 +1,7 @@
 """From hyperparameters and the shape of an image to a list of layer descriptions."""
 
 from math import log2
-from typing import Any
+from numbers import Integral
 
 import numpy as np
 
@@ -30,11 +30,11 @@ FINAL_SIDE = 4
 def design_network(
     image_shape: tuple[int, int, int],
     *,
-    conv_channels: Any = "auto",
-    kernel_size: Any = 3,
+    conv_channels: object = "auto",
+    kernel_size: object = 3,
     pooling: PoolKind = "max",
-    pool_size: Any = 2,
-    dense_units: Any = (128,),
+    pool_size: object = 2,
+    dense_units: object = (128,),
     activation: ActivationName = "relu",
     batch_norm: bool = True,
     dropout: float = 0.0,
@@ -96,20 +96,16 @@ def design_network(
     for block, channels in enumerate(blocks, start=1):
         reach = (min(kernel[0], 2 * height - 1), min(kernel[1], 2 * width - 1))
         layers.append(Conv(channels, reach, bias=not batch_norm))
-        window = (
-            pool[0] if pool[0] <= height else 1,
-            pool[1] if pool[1] <= width else 1,
-        )
+        window = (pool[0] if pool[0] <= height else 1, pool[1] if pool[1] <= width else 1)
         if isinstance(conv_channels, str) and 1 < block == len(blocks):
             left = max(height // window[0], width // window[1])
             window = window if left >= FINAL_SIDE else (1, 1)
-        pool_layers: list[Layer] = [] if window == (1, 1) else [Pool(pooling, window)]
-        activation_layers: list[Layer] = [BatchNorm()] if batch_norm else []
-        activation_layers.append(Activation(activation))
+        pools = [] if window == (1, 1) else [Pool(pooling, window)]
+        norms = [BatchNorm()] if batch_norm else []
         if pooling == "mean":  # which does not commute with the activation, as the maximum does
-            layers += [*activation_layers, *pool_layers]
+            layers += [*norms, Activation(activation), *pools]
         else:
-            layers += [*pool_layers, *activation_layers]
+            layers += [*pools, *norms, Activation(activation)]
         height, width = height // window[0], width // window[1]
     layers.append(Flatten())
     for units in _counts(dense_units, "dense_units"):
@@ -119,7 +115,7 @@ def design_network(
     return tuple(layers)
 
 
-def _block_channels(conv_channels: Any, side: int, pool: int) -> tuple[int, ...]:
+def _block_channels(conv_channels: object, side: int, pool: int) -> tuple[int, ...]:
     if not isinstance(conv_channels, str):
         return _counts(conv_channels, "conv_channels")
     shrinkings = log2(max(side / FINAL_SIDE, 1)) / log2(max(pool, 2))
@@ -127,8 +123,12 @@ def _block_channels(conv_channels: Any, side: int, pool: int) -> tuple[int, ...]
     return tuple(WIDTHS[min(block, len(WIDTHS) - 1)] for block in range(n_blocks))
 
 
-def _counts(value: Any, name: str) -> tuple[int, ...]:
-    counts = (value,) if np.ndim(value) == 0 else tuple(value)
-    if not all(map(is_count, counts)):
+def _counts(value: object, name: str) -> tuple[int, ...]:
+    counts = (value,) if isinstance(value, Integral) else value
+    if not (
+        isinstance(counts, tuple | list | np.ndarray)
+        and np.ndim(counts) == 1
+        and all(map(is_count, counts))
+    ):
         raise ValueError(f"{name} must hold whole numbers of at least 1. Got {name}={value!r}.")
     return tuple(int(count) for count in counts)

@@ -1,18 +1,17 @@
-"""Descriptions of layers: immutable values, compared and printed like any other. No torch here.
+"""Descriptions of layers, and the shape that each gives, before anything is built. No torch here.
 
 The four steps of a convolutional network are a class each: :class:`Conv` makes feature maps,
 :class:`Pool` shrinks them, :class:`Flatten` makes one vector of them, and :class:`Dense` learns
-from that vector.
+from that vector. Descriptions are immutable values, compared and printed like any other.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from sklearn_cnn._messages import check_choice, check_count, is_count
-
-# TODO doc of network/shapes: The shape that each described layer gives, worked out before anything is built.
 
 PoolKind = Literal["max", "mean"]
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
@@ -22,44 +21,11 @@ POOL_KINDS: tuple[str, ...] = get_args(PoolKind)
 ACTIVATION_NAMES: tuple[str, ...] = get_args(ActivationName)
 PADDINGS: tuple[str, ...] = get_args(Padding)
 
-Size = int | tuple[int, int]
+Pair = tuple[int, int]
+Size = int | Pair
 
-
-def as_pair(size: Any, name: str) -> tuple[int, int]:
-    """Return a size given as a whole number or as (height, width) as the pair.
-
-    Parameters
-    ----------
-    size : int or sequence of two int
-        At least 1.
-    name : str
-        The parameter, for the message.
-
-    Returns
-    -------
-    tuple of int
-        Height and width.
-
-    Raises
-    ------
-    ValueError
-        If ``size`` is neither.
-    """
-    pair = (size, size) if isinstance(size, Integral) else size
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_count, pair)):
-        raise ValueError(
-            f"{name} must be a whole number of at least 1, or a pair of them (height, width). "
-            f"Got {name}={size!r}."
-        )
-    return int(pair[0]), int(pair[1])
-
-
-def _check_size(layer: Any, name: str) -> None:
-    """Check a size, and make a tuple of a list, so that the layer is a value that cannot change."""
-    size = getattr(layer, name)
-    pair = as_pair(size, name)
-    if not isinstance(size, Integral):
-        object.__setattr__(layer, name, pair)
+Shape = tuple[int, ...]
+"""(channels, height, width) of feature maps, or (values,) of a vector."""
 
 
 @dataclass(frozen=True)
@@ -265,8 +231,21 @@ Layer = Conv | Pool | Flatten | Dense | Dropout | BatchNorm | Activation
 LAYER_KINDS: tuple[type, ...] = get_args(Layer)
 
 
-Shape = tuple[int, ...]
-"""(channels, height, width) of feature maps, or (values,) of a vector."""
+def as_pair(size: object, name: str) -> Pair:
+    """Return a size given as a whole number or as (height, width) as the pair; refuse any other."""
+    pair = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_count, pair)):
+        raise ValueError(
+            f"{name} must be a whole number of at least 1, or a pair of them (height, width). "
+            f"Got {name}={size!r}."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def window_and_stride(layer: Conv | Pool) -> tuple[Pair, Pair]:
+    """Return the window that slides over the maps, and its steps, as (height, width) each."""
+    window = as_pair(layer.kernel_size if isinstance(layer, Conv) else layer.size, "size")
+    return window, window if layer.stride is None else as_pair(layer.stride, "stride")
 
 
 def check_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -282,12 +261,11 @@ def check_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> list[Shape]:
-    """Work out the output shape of each layer.
+    """Work out the output shape of each layer of a network without its output layer.
 
     Parameters
     ----------
     layers : sequence of layer descriptions
-        The network without its output layer.
     image_shape : tuple of int
         Height, width, channels.
 
@@ -322,42 +300,39 @@ def _output_shape(layer: Layer, shape: Shape, where: str) -> Shape:
     match layer:
         case Conv() | Pool() | Flatten() if len(shape) != 3:
             raise ValueError(
-                f"{where} needs feature maps, but it stands behind Flatten(), which gives a "
-                f"vector of {shape[0]} values. Put it in front of Flatten()."
+                f"{where} needs feature maps, but it stands after Flatten(), which gives a vector "
+                f"of {shape[0]} values. Put it before Flatten()."
             )
-        case Conv(channels=channels, padding=padding):
-            kernel = as_pair(layer.kernel_size, "kernel_size")
-            stride = as_pair(layer.stride, "stride")
-            if padding == "same":
-                sides = tuple(-(-side // s) for side, s in zip(shape[1:], stride, strict=True))
-            else:
-                sides = _slide(kernel, stride, shape, where)
-            return (channels, *sides)
-        case Pool():
-            window = as_pair(layer.size, "size")
-            stride = window if layer.stride is None else as_pair(layer.stride, "stride")
-            return (shape[0], *_slide(window, stride, shape, where))
-        case Flatten():
-            return (shape[0] * shape[1] * shape[2],)
-        case Dense(units=units):
-            if len(shape) != 1:
+        case Dense() if len(shape) != 1:
+            raise ValueError(
+                f"{where} needs a vector, but the layer before it gives feature maps of shape "
+                f"{shape} (channels, height, width). Put Flatten() before it."
+            )
+        case Conv() | Pool():
+            window, stride = window_and_stride(layer)
+            if isinstance(layer, Conv) and layer.padding == "same":
+                window = (1, 1)  # whose positions are as many as those of a padded kernel
+            if window[0] > shape[1] or window[1] > shape[2]:
                 raise ValueError(
-                    f"{where} needs a vector, but the layer before it gives feature maps of shape "
-                    f"{shape} (channels, height, width). Put Flatten() in front of it."
+                    f"{where} does not fit: its window is {window[0]} x {window[1]}, and the maps "
+                    f"that reach it are {shape[1]} x {shape[2]}. Make it smaller, or leave out a "
+                    "layer that shrinks the maps."
                 )
-            return (units,)
+            sides = (
+                (side - w) // s + 1 for side, w, s in zip(shape[1:], window, stride, strict=True)
+            )
+            return (layer.channels if isinstance(layer, Conv) else shape[0], *sides)
+        case Flatten():
+            return (prod(shape),)
+        case Dense():
+            return (layer.units,)
         case _:
             return shape
 
 
-def _slide(
-    window: tuple[int, int], stride: tuple[int, int], shape: Shape, where: str
-) -> tuple[int, ...]:
-    """Return the sides of what a sliding window gives without padding."""
-    if window[0] > shape[1] or window[1] > shape[2]:
-        raise ValueError(
-            f"{where} does not fit: its window is {window[0]} x {window[1]}, and the maps that "
-            f"reach it are {shape[1]} x {shape[2]}. Make it smaller, or leave out a layer that "
-            "shrinks the maps."
-        )
-    return tuple((side - w) // s + 1 for side, w, s in zip(shape[1:], window, stride, strict=True))
+def _check_size(layer: Conv | Pool, name: str) -> None:
+    """Check a size, and make a tuple of a list, so that the layer is a value that cannot change."""
+    size = getattr(layer, name)
+    pair = as_pair(size, name)
+    if not isinstance(size, Integral):
+        object.__setattr__(layer, name, pair)

@@ -1,4 +1,4 @@
-"""The modules of this package, each with where it differs from torch's, and copies of a network."""
+"""Our own layers, where they differ from torch's, and what is done to a network as it is."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch._ops import OpOverload
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import UninitializedBuffer
@@ -15,116 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_cnn._messages import warn
 
-# TODO doc of network/copying: A copy of a network, whatever its modules keep of the last batch.
-
-# TODO doc of network/normalize: The network's first layer: raw pixels of any dtype become standardised floats.
-
-# TODO doc of network/batch_norm: Batch normalisation for few and small batches.
-#
-# It differs from PyTorch's in two ways. The running statistics are a plain mean over the first ten
-# batches, before they become a moving one, so that a network predicts well after a single batch and
-# not only once the zeros and ones that it began with have faded. And a batch of a single value for
-# each channel, whose variance is zero, is normalised by the running statistics where PyTorch raises;
-# it comes up where a batch, or the piece of it that fits in memory, is one image with maps of 1 x 1.
-#
-
-# TODO doc of network/dropout: Dropout that can draw from a generator of its own, so that threads do not share one.
-
-# TODO doc of network/flatten: Flattening that copies nothing where the maps lie in memory pixel by pixel.
-#
-# The convolutions keep their maps so (torch's ``channels_last``), and a vector in the order of
-# channels, as :class:`torch.nn.Flatten` makes it, has to gather every value, and its gradient to
-# scatter them.
-#
-
-# TODO doc of network/max_pool: Maximum pooling that is quick at prediction.
-#
-# Without a gradient nobody asks where a maximum stood, and the maximum of a window is that of its
-# columns' maxima: two or three passes over whole slices, in place of a search in every window.
-#
-
-# TODO doc of network/same_padding: Convolution that keeps height and width with a kernel of even size.
-#
-# PyTorch's ``padding="same"`` does so too, but warns of the padded copy that it makes.
-#
-
-# TODO doc of network/strided_pointwise: Convolutions of 1 x 1 with a stride, whose gradient in torch can end the process.
-#
-# Where such a layer, its input or its weight lies in memory pixel by pixel (``channels_last``), the
-# gradient of its weights writes beyond a buffer on CPUs: without AVX512 for 2 to 7 channels, and with
-# AVX512 where the layer has a dilation. ``scripts/map_crashes`` maps the family. Our own layer leaves
-# the pixels out first, and convolves with a stride of 1. A user-defined module that holds one keeps
-# to torch's default order of memory on CPUs, in which the gradient is sound.
-#
-
-
-def copy_network(network: nn.Module) -> nn.Module:
-    """Copy a network as it is, trained or not.
-
-    A user-defined module may keep the maps of a training step as an attribute. torch copies no
-    value with a gradient function, so the copy shares these with the network, until it runs.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        It is not changed.
-
-    Returns
-    -------
-    torch.nn.Module
-        With weights of its own.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_cnn.network.modules import copy_network
-    >>> network = torch.nn.Linear(2, 1)
-    >>> network.kept = network(torch.ones(1, 2))
-    >>> copy_network(network)
-    Linear(in_features=2, out_features=1, bias=True)
-    """
-    copied: nn.Module = copy_together(network)[0]
-    return copied
-
-
-def copy_together(network: nn.Module, *others: Any) -> tuple[Any, ...]:
-    """Copy a network, and what refers to it, such as its optimizer, so that the copies do likewise.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        It is not changed.
-    *others : object
-        What is copied along.
-
-    Returns
-    -------
-    tuple
-        The network's copy, and those of the others.
-    """
-    kept = (value for module in network.modules() for value in _with_gradient(vars(module)))
-    memo = {id(value): value for value in kept}
-    make: Any = UninitializedBuffer  # its annotations do not know its arguments
-    for buffer in network.buffers():
-        if isinstance(buffer, UninitializedBuffer):  # of a lazy norm, which torch does not copy
-            memo[id(buffer)] = make(device=buffer.device, dtype=buffer.dtype)
-    return deepcopy((network, *others), memo)
-
-
-def _with_gradient(attributes: Any) -> Iterator[torch.Tensor]:
-    """Find the values that have a gradient function, in lists and dicts too."""
-    if isinstance(attributes, torch.Tensor):
-        if attributes.grad_fn is not None:
-            yield attributes
-    elif isinstance(attributes, dict):
-        yield from _with_gradient(list(attributes.values()))
-    elif isinstance(attributes, list | tuple):
-        for value in attributes:
-            yield from _with_gradient(value)
-
-
 OTHER_RANGE = 10
 """Pixels whose means or deviations differ by more than this factor are on different scales."""
+
+MOMENTUM = 0.1
+"""Weight of a new batch in the running statistics, from the tenth batch on."""
 
 
 class Normalize(nn.Module):
@@ -208,20 +104,24 @@ class Normalize(nn.Module):
         return f"channels={self.mean.numel()}"
 
 
-MOMENTUM = 0.1
-"""Weight of a new batch in the running statistics, from the tenth batch on."""
-
-
 class _FromTheFirstBatch(_BatchNorm):
-    """What the two classes below share."""
+    """Batch normalisation for few and small batches.
 
-    def __init__(self, num_features: int, **options: Any) -> None:
-        super().__init__(num_features, momentum=1.0, **options)
-        after_loading: Any = self.register_load_state_dict_post_hook  # torch leaves it untyped
-        after_loading(_count_batches_again)
+    The running statistics are a plain mean over the first ten batches, before they become a moving
+    one, so that a network predicts well after a single batch and not only once the zeros and ones
+    that it began with have faded. And a batch of a single value for each channel, whose variance is
+    zero, is normalised by the running statistics where torch raises: it comes up where a batch, or
+    a part of one that fits in memory, is one image with maps of 1 x 1.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(num_features, eps, momentum=1.0, dtype=dtype)
+        self.register_load_state_dict_post_hook(_count_batches_again)  # type: ignore[no-untyped-call]
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise by the batch while training, and by the running statistics else."""
+        """Normalise by the batch while training, and by the running statistics otherwise."""
         if self.training and input.numel() == self.num_features:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -240,37 +140,13 @@ class BatchNorm1d(_FromTheFirstBatch, nn.BatchNorm1d):
     """Normalise vectors of shape (n, values)."""
 
 
-def _count_batches_again(norm: Any, _: Any) -> None:
-    """Let weights that were loaded say how many batches their statistics have seen."""
-    norm.momentum = 1.0
-
-
-def keep_frozen_statistics(network: nn.Module) -> None:
-    """Have the norms of frozen parts normalise by their running statistics, and keep those.
-
-    A norm is frozen if all of its parameters are, and one without parameters if those of the module
-    that holds it are. A network in training stays so in all else.
-    """
-    for norm in _frozen_norms(network, False):
-        norm.eval()
-
-
-def _frozen_norms(module: nn.Module, is_inside: bool) -> Iterator[nn.Module]:
-    weights = list(module.parameters())
-    is_frozen = not any(weight.requires_grad for weight in weights) if weights else is_inside
-    if is_frozen and isinstance(module, _NormBase):
-        yield module
-    for child in module.children():
-        yield from _frozen_norms(child, is_frozen)
-
-
 class Dropout(nn.Dropout):
     """Set a share of the values to zero while training, and scale the others up.
 
     Attributes
     ----------
     generator : torch.Generator or None
-        What the draws come from; None for torch's own.
+        What the draws come from, so that threads do not share one; None for torch's own.
     """
 
     generator: torch.Generator | None = None
@@ -284,18 +160,12 @@ class Dropout(nn.Dropout):
         return input * kept.div_(share)
 
 
-def seed_dropout(network: nn.Module, seed: int) -> None:
-    """Have all dropout of a network, torch's own layer included, draw from one new generator."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = Dropout
-        if isinstance(module, Dropout):
-            module.generator = generator
-
-
 class Flatten(nn.Module):
     """Make a vector of each image's feature maps, pixel by pixel, as ``numpy.reshape`` does.
+
+    It copies nothing where the maps lie in memory so, as those of convolutions do (torch's
+    ``channels_last``). A vector in the order of channels, as :class:`torch.nn.Flatten` makes it,
+    has to gather every value, and its gradient to scatter them.
 
     Examples
     --------
@@ -307,21 +177,17 @@ class Flatten(nn.Module):
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Flatten.
-
-        Parameters
-        ----------
-        maps : tensor of shape (n, channels, height, width)
-
-        Returns
-        -------
-        tensor of shape (n, height * width * channels)
-        """
+        """Flatten maps of shape (n, channels, height, width) to (n, height * width * channels)."""
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """Take the maximum of each window of maps of shape (n, channels, height, width)."""
+    """Take the maximum of each window of maps of shape (n, channels, height, width).
+
+    It is quick at prediction: without a gradient nobody asks where a maximum stood, and the maximum
+    of a window is that of its columns' maxima. These are two or three passes over whole slices, in
+    place of a search in every window.
+    """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -331,10 +197,9 @@ class MaxPool2d(nn.MaxPool2d):
         if torch.is_grad_enabled() or self.stride != self.kernel_size:
             searched: torch.Tensor = super().forward(input)
             return searched
-        (height, width), sides = self.kernel_size, input.shape[2:]
-        below, right = (
-            side - side % size for side, size in zip(sides, (height, width), strict=True)
-        )
+        height, width = self.kernel_size
+        below = input.shape[2] - input.shape[2] % height
+        right = input.shape[3] - input.shape[3] % width
         rows = [input[:, :, row:below:height, :right] for row in range(height)]
         tallest = reduce(torch.maximum, rows)
         columns = [tallest[..., column::width] for column in range(width)]
@@ -343,32 +208,30 @@ class MaxPool2d(nn.MaxPool2d):
 
 
 class SamePaddedConv2d(nn.Conv2d):
-    """Pad with zeros so that a stride of 1 keeps the sides, the odd zero below and to the right.
+    """Convolve with a kernel of even size, padded so that a stride of 1 keeps height and width.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels of input and output.
-    kernel_size : (height, width)
-        Size of the kernel; even where it pays to use this class.
-    **options
-        As for :class:`torch.nn.Conv2d`, less ``padding``.
+    The odd zero stands below and to the right. torch's ``padding="same"`` does so too, but warns of
+    the padded copy that it makes.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], **options: Any
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, **options)
-        height, width = kernel_size
-        self.zeros = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2)
+    kernel_size: tuple[int, int]
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Convolve maps of shape (n, channels, height, width)."""
-        return super().forward(functional.pad(input, self.zeros))
+        height, width = self.kernel_size
+        zeros = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2)
+        return super().forward(functional.pad(input, zeros))
 
 
 class StridedPointwise(nn.Conv2d):
-    """Convolve with a kernel of 1 x 1 and any stride."""
+    """Convolve with a kernel of 1 x 1 and any stride: leave pixels out, then take a stride of 1.
+
+    torch's gradient of such a layer can end the process. Where the layer's input or weight lies in
+    memory pixel by pixel (``channels_last``), the gradient of its weights writes beyond a buffer on
+    CPUs: without AVX512 for 2 to 7 channels, and with AVX512 where the layer has a dilation.
+    ``scripts/map_crashes`` maps the family. A user-defined module that holds one keeps to torch's
+    default order of memory on CPUs, in which the gradient is sound; see :class:`ModuleWatch`.
+    """
 
     stride: tuple[int, int]
 
@@ -397,8 +260,8 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.draws = ""
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> object:
         """Look at the arguments of a convolution, and run whatever it is."""
         if func is torch.ops.aten.convolution.default:
             images, weight, _, stride, _, _, is_transposed = args[:7]
@@ -410,14 +273,86 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.draws = str(func)
         return func(*args, **options)
 
-    def check(self) -> None:
-        """Refuse a module that puts images in channels_last memory by itself."""
-        if self.is_unsound:
-            raise ValueError(
-                "The module that layers returned puts images in channels_last memory before a "
-                "convolution of 1 x 1 with a stride, whose gradient corrupts memory on CPUs. Leave "
-                "that conversion out, or convolve x[:, :, ::s, ::s] with a stride of 1."
+
+def copy_network(network: nn.Module) -> nn.Module:
+    """Copy a network as it is, trained or not.
+
+    A user-defined module may keep the maps of a training step as an attribute. torch copies no
+    value with a gradient function, so the copy shares these with the network, until it runs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_cnn.network.modules import copy_network
+    >>> network = torch.nn.Linear(2, 1)
+    >>> network.kept = network(torch.ones(1, 2))
+    >>> copy_network(network)
+    Linear(in_features=2, out_features=1, bias=True)
+    """
+    return deepcopy(network, _what_torch_does_not_copy(network))
+
+
+def copy_together(network: nn.Module, *others: object) -> tuple[object, ...]:
+    """Copy a network, and what refers to it, such as its optimizer, which refers to the copy."""
+    return deepcopy((network, *others), _what_torch_does_not_copy(network))
+
+
+def keep_frozen_statistics(network: nn.Module) -> None:
+    """Have the norms of frozen parts normalise by their running statistics, and keep those.
+
+    A norm is frozen if all of its parameters are, and one without parameters if those of the module
+    that holds it are. The rest of a network in training stays so.
+    """
+    for norm in _frozen_norms(network, False):
+        norm.eval()
+
+
+def seed_dropout(network: nn.Module, seed: int) -> None:
+    """Have all dropout of a network, torch's own layer included, draw from one new generator."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = Dropout
+        if isinstance(module, Dropout):
+            module.generator = generator
+
+
+def _count_batches_again(norm: _BatchNorm, _: object) -> None:
+    """Let weights that were loaded say how many batches their statistics have seen."""
+    norm.momentum = 1.0
+
+
+def _frozen_norms(module: nn.Module, is_inside: bool) -> Iterator[nn.Module]:
+    weights = list(module.parameters())
+    is_frozen = not any(weight.requires_grad for weight in weights) if weights else is_inside
+    if is_frozen and isinstance(module, _NormBase):
+        yield module
+    for child in module.children():
+        yield from _frozen_norms(child, is_frozen)
+
+
+def _what_torch_does_not_copy(network: nn.Module) -> dict[int, torch.Tensor]:
+    """Return what takes the place of each such value in a copy, by the value's id."""
+    kept = (value for module in network.modules() for value in _with_gradient(vars(module)))
+    places = {id(value): value for value in kept}
+    for buffer in network.buffers():
+        if isinstance(buffer, UninitializedBuffer):  # of a lazy norm
+            places[id(buffer)] = UninitializedBuffer(  # type: ignore[call-arg]
+                device=buffer.device, dtype=buffer.dtype
             )
+    return places
+
+
+def _with_gradient(value: object) -> Iterator[torch.Tensor]:
+    """Find the values that have a gradient function, in lists and dicts too."""
+    if isinstance(value, torch.Tensor):
+        if value.grad_fn is not None:
+            yield value
+    elif isinstance(value, dict):
+        yield from _with_gradient(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _with_gradient(item)
 
 
 def _is_pixel_by_pixel(values: torch.Tensor) -> bool:

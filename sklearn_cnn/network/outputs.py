@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -12,11 +12,8 @@ from torch import nn
 from sklearn_cnn._messages import did_you_mean
 from sklearn_cnn.network.modules import StridedPointwise, copy_network
 
-# TODO doc of network/table: One row a layer: its name, kind, output shape and parameters, seen on a blank image.
-
-# TODO doc of network/feature_layer: Which values of a network are an image's features: what enters or leaves one of its layers.
-
-# TODO doc of network/layer_outputs: What some layers of a network give, in place of its logits.
+DENSE, FLATTEN = "dense", "flatten"
+"""The names of features that every network knows, whatever its layers are called."""
 
 
 class LayerRow(NamedTuple):
@@ -40,19 +37,24 @@ class LayerRow(NamedTuple):
     n_parameters: int
 
 
-def layer_names(rows: Sequence[LayerRow]) -> list[str]:
-    """Return the names in the order of the rows; of a layer that runs twice, once."""
-    return list(dict.fromkeys(row.name for row in rows))
+class Source(NamedTuple):
+    """Where values are taken: after a layer, or before it."""
 
-
-def n_multiplications(rows: Sequence[LayerRow]) -> int:
-    """Return how many multiplications the layers take for one image."""
-    return sum(row.n_parameters * prod(row.output_shape[:-1]) for row in rows)
+    layer: str
+    is_input: bool = False
 
 
 def innermost_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the modules that hold no others, which have the rows, with their names."""
     return [item for item in network.named_modules() if not any(item[1].children())]
+
+
+def blank_images(
+    n: int, image_shape: tuple[int, int, int], device: torch.device | None = None
+) -> torch.Tensor:
+    """Make images of shape (n, channels, height, width), uint8, of zeros."""
+    height, width, channels = image_shape
+    return torch.zeros((n, channels, height, width), dtype=torch.uint8, device=device)
 
 
 def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[LayerRow, ...]:
@@ -72,60 +74,57 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
     """
     rows: list[LayerRow] = []
 
-    def note(name: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-                rows.append(LayerRow(name, type(module).__name__, _image_shape(output), trainable))
+    def note(name: str, module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+            shape = _channels_last(output).shape[1:]
+            rows.append(LayerRow(name, type(module).__name__, tuple(shape), trainable))
 
-        return module.register_forward_hook(hook)
-
-    handles = [note(name, module) for name, module in innermost_modules(network)]
+    handles = [
+        module.register_forward_hook(partial(note, name))
+        for name, module in innermost_modules(network)
+    ]
     try:
-        height, width, channels = image_shape
-        device = next(network.buffers()).device
         network.eval()
         with torch.no_grad():
-            network(torch.zeros((1, channels, height, width), dtype=torch.uint8, device=device))
+            network(blank_images(1, image_shape, next(network.buffers()).device))
     finally:
         for handle in handles:
             handle.remove()
     return tuple(rows)
 
 
-def _image_shape(output: torch.Tensor) -> tuple[int, ...]:
-    if output.ndim == 4:
-        _, channels, height, width = output.shape
-        return height, width, channels
-    return tuple(output.shape[1:])
+def layer_names(rows: Sequence[LayerRow]) -> list[str]:
+    """Return the names in the order of the rows; of a layer that runs twice, once."""
+    return list(dict.fromkeys(row.name for row in rows))
 
 
-DENSE, FLATTEN = "dense", "flatten"
-"""The names that every network knows, whatever its layers are called."""
+def n_multiplications(rows: Sequence[LayerRow]) -> int:
+    """Return how many multiplications the layers take for one image."""
+    return sum(row.n_parameters * prod(row.output_shape[:-1]) for row in rows)
 
 
-class Source(NamedTuple):
-    """Where values are taken: after a layer, or before it."""
+def bfloat16_hazard(network: nn.Module, rows: Sequence[LayerRow] = ()) -> str | None:
+    """Name a convolution that torch computes wrongly or slowly in bfloat16 on CPUs, if any.
 
-    layer: str
-    is_input: bool = False
+    Its stride exceeds its kernel, or it is dilated or grouped, or strides to maps one pixel wide,
+    of which the rows tell.
+    """
+    one_pixel_wide = {row.name for row in rows if row.output_shape[1:-1] == (1,)}
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    for name, module in modules.items():
+        if isinstance(module, nn.Conv2d) and not isinstance(module, StridedPointwise):
+            steps_over = any(
+                step > size for step, size in zip(module.stride, module.kernel_size, strict=True)
+            )
+            steps_to_a_line = name in one_pixel_wide and module.stride[1] > 1
+            if steps_over or steps_to_a_line or module.groups > 1 or max(module.dilation) > 1:
+                return name
+    return None
 
 
 def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
-    """Refuse a name that is no layer's.
-
-    Parameters
-    ----------
-    feature_layer : str
-        The parameter of the estimator.
-    rows : sequence of LayerRow
-        The layers of the network.
-
-    Raises
-    ------
-    ValueError
-        Naming those that there are.
-    """
+    """Refuse a name that is no layer's, and name those of the network."""
     names = layer_names(rows)
     choices = (DENSE, FLATTEN, *names)
     if feature_layer not in choices:
@@ -220,8 +219,7 @@ class LayerOutputs(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_cnn.network.outputs import Source
-    >>> from sklearn_cnn.network.outputs import LayerOutputs
+    >>> from sklearn_cnn.network.outputs import LayerOutputs, Source
     >>> network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten())
     >>> maps, vector = LayerOutputs(network, [Source("0"), Source("1")])(torch.ones(1, 3, 4, 5))
     >>> maps.shape, vector.shape
@@ -269,33 +267,27 @@ class LayerOutputs(nn.Module):
                     f"Layer {source.layer!r} gives values of shape {tuple(value.shape)} for "
                     f"{len(pixels)} images, not one row for each. Choose another layer."
                 )
-        return tuple(value.permute(0, 2, 3, 1) if value.ndim == 4 else value for value in values)
+        return tuple(map(_channels_last, values))
 
 
 # A hook that knew its LayerOutputs would keep the copy in memory until Python looks for cycles.
 
 
-def _note_input(seen: Any, source: Source, _: nn.Module, inputs: Any, named: Any) -> None:
+def _note_input(
+    seen: threading.local,
+    source: Source,
+    _: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    named: dict[str, torch.Tensor],
+) -> None:
     seen.values[source] = (*inputs, *named.values())[0].clone()
 
 
-def _note_output(seen: Any, source: Source, _: nn.Module, __: Any, output: Any) -> None:
+def _note_output(
+    seen: threading.local, source: Source, _: nn.Module, __: object, output: torch.Tensor
+) -> None:
     seen.values[source] = output.clone()  # the next layer may write into it
 
 
-def bfloat16_hazard(network: nn.Module, rows: Sequence[LayerRow] = ()) -> str | None:
-    """Name a convolution that torch computes wrongly or slowly in bfloat16 on CPUs, if any.
-
-    Its stride exceeds its kernel, or it is dilated or grouped, or strides to maps one pixel wide,
-    of which the rows tell.
-    """
-    one_pixel_wide = {row.name for row in rows if row.output_shape[1:-1] == (1,)}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d) and not isinstance(module, StridedPointwise):
-            steps_over = any(
-                step > size for step, size in zip(module.stride, module.kernel_size, strict=True)
-            )
-            steps_to_a_line = name in one_pixel_wide and module.stride[1] > 1
-            if steps_over or steps_to_a_line or module.groups > 1 or max(module.dilation) > 1:
-                return name
-    return None
+def _channels_last(values: torch.Tensor) -> torch.Tensor:
+    return values.permute(0, 2, 3, 1) if values.ndim == 4 else values

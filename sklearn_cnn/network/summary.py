@@ -1,25 +1,39 @@
-"""The table of a network's layers, as text, as a DataFrame and as HTML, and each layer's time."""
+"""The summary of a network: a table of its layers, and how long each of them computes.
+
+The table is text, a DataFrame or HTML. Times are measured on a few blank images.
+"""
 
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from sklearn_cnn.machine.isolation import one_thread, ordinary_modes
 from sklearn_cnn.network.modules import copy_network
-from sklearn_cnn.network.outputs import LayerRow, innermost_modules
-
-# TODO doc of network/summary: The table of a network's layers, as text, as a DataFrame and as HTML.
-
-# TODO doc of training/layer_times: How long each layer of a network computes, measured on a few blank images.
+from sklearn_cnn.network.outputs import LayerRow, blank_images, innermost_modules
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ROUNDS = 5
+"""Passes whose median counts, after one that does not."""
+
+STYLE = """<style>
+.sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; color: inherit; }
+.sklearn-cnn-layers :is(td, th) { padding: 0.3em 0.7em; text-align: left !important; }
+.sklearn-cnn-layers :is(td, th) { border: 1px solid rgba(106, 105, 104, 0.25); }
+.sklearn-cnn-layers .number { text-align: right !important; white-space: nowrap; }
+.sklearn-cnn-layers .total td { font-weight: bold; }
+.sk-global .sklearn-cnn-layers { margin: 0 auto !important; }
+.sk-global .sklearn-cnn-layers tr:nth-child(odd) { background-color: #fff; }
+.sk-global .sklearn-cnn-layers tr:nth-child(even) { background-color: #f6f6f6; }
+</style>"""
+"""For a page that is light or dark; white inside of scikit-learn's boxes, as its tables are."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,15 +104,8 @@ class NetworkSummary:
         """
         import pandas as pd
 
-        columns = {
-            "layer": [row.name for row in self.rows],
-            "kind": [row.kind for row in self.rows],
-            "output_shape": [row.output_shape for row in self.rows],
-            "n_parameters": [row.n_parameters for row in self.rows],
-            "time_share": self.time_shares,
-            "seconds": self.seconds,
-        }
-        return pd.DataFrame(columns)
+        frame = pd.DataFrame(self.rows, columns=["layer", "kind", "output_shape", "n_parameters"])
+        return frame.assign(time_share=self.time_shares, seconds=self.seconds)
 
     def _lines(self) -> list[tuple[str, ...]]:
         milliseconds = 1e3 * self.seconds_per_image
@@ -147,30 +154,6 @@ def html_table(lines: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def _html_cells(cells: Sequence[str], tag: str = "td") -> str:
-    classes = ["", "", "", *[' class="number"'] * (len(cells) - 3)]
-    return "".join(
-        f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, cells, strict=True)
-    )
-
-
-STYLE = """<style>
-.sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; color: inherit; }
-.sklearn-cnn-layers :is(td, th) { padding: 0.3em 0.7em; text-align: left !important; }
-.sklearn-cnn-layers :is(td, th) { border: 1px solid rgba(106, 105, 104, 0.25); }
-.sklearn-cnn-layers .number { text-align: right !important; white-space: nowrap; }
-.sklearn-cnn-layers .total td { font-weight: bold; }
-.sk-global .sklearn-cnn-layers { margin: 0 auto !important; }
-.sk-global .sklearn-cnn-layers tr:nth-child(odd) { background-color: #fff; }
-.sk-global .sklearn-cnn-layers tr:nth-child(even) { background-color: #f6f6f6; }
-</style>"""
-"""For a page that is light or dark; white inside of scikit-learn's boxes, as its tables are."""
-
-
-ROUNDS = 5
-"""Passes whose median counts, after one that does not."""
-
-
 def layer_times(
     network: nn.Module, image_shape: tuple[int, int, int], n_images: int
 ) -> tuple[float, ...]:
@@ -195,11 +178,11 @@ def layer_times(
     starts: list[float] = []
     passes: list[list[float]] = []
 
-    def start(*_: Any) -> None:
+    def start(*_: object) -> None:
         _wait(device)
         starts.append(time.perf_counter())
 
-    def stop(_: nn.Module, __: Any, output: Any) -> None:
+    def stop(_: nn.Module, __: object, output: object) -> None:
         _wait(device)
         seconds = time.perf_counter() - starts.pop()
         if isinstance(output, torch.Tensor):
@@ -208,13 +191,19 @@ def layer_times(
     for _, module in innermost_modules(copy):
         module.register_forward_pre_hook(start)
         module.register_forward_hook(stop)
-    height, width, channels = image_shape
-    pixels = torch.zeros((n_images, channels, height, width), dtype=torch.uint8, device=device)
+    pixels = blank_images(n_images, image_shape, device)
     with one_thread(), ordinary_modes(device), torch.inference_mode():
         for _ in range(1 + ROUNDS):
             passes.append([])
             copy(pixels)
     return tuple(statistics.median(times) for times in zip(*passes[1:], strict=True))
+
+
+def _html_cells(cells: Sequence[str], tag: str = "td") -> str:
+    classes = ["", "", "", *[' class="number"'] * (len(cells) - 3)]
+    return "".join(
+        f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, cells, strict=True)
+    )
 
 
 def _wait(device: torch.device) -> None:

@@ -439,7 +439,7 @@ def test_no_augmentation_equals_none(small, bars):
 
 
 def test_augmented_training_equals_training_on_what_came_out(small, bars):
-    """A transform that always does the same is a change of the images. The network sees nothing else.
+    """A transform that is always the same changes the images. The network sees nothing else.
 
     The mean and standard deviation of the pixels stay those of a mirrored image, so that all is
     equal to the last bit.

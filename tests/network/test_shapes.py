@@ -23,7 +23,7 @@ from sklearn_cnn.network.layers import (
 )
 
 
-def shape_behind(layer, height, width, channels=3):
+def shape_after(layer, height, width, channels=3):
     """Shape of the maps that one layer makes of an image."""
     return output_shapes([layer, Flatten()], (height, width, channels))[0]
 
@@ -57,7 +57,7 @@ def shape_behind(layer, height, width, channels=3):
 )
 def test_shapes_by_hand(layer, height, width, expected):
     """Would catch rounding up where torch rounds down, and height and width swapped."""
-    assert shape_behind(layer, height, width) == expected
+    assert shape_after(layer, height, width) == expected
 
 
 def test_a_whole_network_by_hand():
@@ -99,11 +99,11 @@ def test_a_window_one_pixel_too_large(layer, window, maps):
 
 
 @pytest.mark.parametrize("layer", [Conv(8), Pool(), Flatten()])
-def test_layers_of_maps_behind_flatten(layer):
+def test_layers_of_maps_after_flatten(layer):
     """Would catch a raw torch error at the first batch."""
     text = (
-        f"layers[2] = {layer} needs feature maps, but it stands behind Flatten(), which gives a "
-        "vector of 24 values. Put it in front of Flatten()."
+        f"layers[2] = {layer} needs feature maps, but it stands after Flatten(), which gives a "
+        "vector of 24 values. Put it before Flatten()."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         output_shapes([Activation(), Flatten(), layer], (2, 3, 4))
@@ -113,7 +113,7 @@ def test_a_dense_layer_without_flatten():
     """Would catch torch's dense layer along the width alone."""
     text = (
         "layers[1] = Dense(units=5) needs a vector, but the layer before it gives feature maps of "
-        "shape (8, 2, 3) (channels, height, width). Put Flatten() in front of it."
+        "shape (8, 2, 3) (channels, height, width). Put Flatten() before it."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         output_shapes([Conv(8), Dense(5)], (2, 3, 4))
