@@ -10,7 +10,8 @@ from tqdm.std import TqdmDefaultWriteLock, TqdmWarning
 
 # TODO doc of _locks: Locks of one process: a forked child gets its own.
 
-# TODO doc of _progress: The one place where tqdm is imported: a progress bar on standard error, or in a notebook.
+# TODO doc of _progress: The one place where tqdm is imported: a progress bar on standard error,
+# or in a notebook.
 
 forks_wait = threading.RLock()
 """Held while a module is imported late: a child forked then would wait for Python's own lock."""

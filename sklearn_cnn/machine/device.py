@@ -1,4 +1,4 @@
-"""The machine: its device, how many images its memory holds, and the arithmetic that it is fast at."""
+"""The machine: its device, how many images its memory holds, and the arithmetic it is fast at."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ import torch
 
 from sklearn_cnn._messages import did_you_mean
 
-# TODO doc of training/hardware/device: Which device a network computes on, and how pixels get there.
+# TODO doc of training/hardware/device: Which device a network computes on, and how pixels get
+# there.
 
 # TODO doc of training/hardware/memory: How many images go through a network at once.
 
-# TODO doc of training/hardware/precision: The floating-point types: of the weights, and of the arithmetic in training.
+# TODO doc of training/hardware/precision: The floating-point types: of the weights, and of the
+# arithmetic in training.
 #
 # bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor multiplies it
 # natively, convolutions train about twice as fast; weights, norms and the loss stay float32.

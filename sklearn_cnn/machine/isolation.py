@@ -1,4 +1,4 @@
-"""State that belongs to the whole process: torch's threads, modes and generators, as found afterwards."""
+"""State of the whole process: torch's threads, modes and generators, as found afterwards."""
 
 import os
 import threading
@@ -14,11 +14,14 @@ from torch.backends import cuda, cudnn
 
 from sklearn_cnn._forks import ProcessLock
 
-# TODO doc of training/hardware/threads: How many threads compute, and the number put back as it was found.
+# TODO doc of training/hardware/threads: How many threads compute, and the number put back as it
+# was found.
 
-# TODO doc of training/hardware/modes: torch's modes and settings while a network computes, and as they were found afterwards.
+# TODO doc of training/hardware/modes: torch's modes and settings while a network computes, and
+# as they were found afterwards.
 
-# TODO doc of training/seeding: Randomness: one seed in, every draw from it, and the global generators as they were found.
+# TODO doc of training/seeding: Randomness: one seed in, every draw from it, and the global
+# generators as they were found.
 
 _forked = False
 """Whether this process is a forked child of one that had imported this module."""

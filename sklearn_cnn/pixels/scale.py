@@ -9,7 +9,8 @@ import numpy as np
 
 from sklearn_cnn._messages import warn
 
-# TODO doc of images/statistics: Mean and standard deviation of the training pixels, channel by channel.
+# TODO doc of images/statistics: Mean and standard deviation of the training pixels, channel by
+# channel.
 
 VALUES_AT_ONCE = 1 << 22
 """How many pixel values a scan holds in a temporary array."""

@@ -1,4 +1,4 @@
-"""The callbacks of a training: learning rate, early stopping, progress, and scikit-learn's tasks."""
+"""The callbacks of a training: learning rate, early stopping, progress, scikit-learn's tasks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,14 @@ from sklearn_cnn._forks import tqdm
 from sklearn_cnn.training.net import Callback, ConvNet, StopTraining
 from sklearn_cnn.training.optimizer import LearningRateSchedule
 
-# TODO doc of training/stopping: When training ends before its last epoch: the best validation score, or numbers that broke.
+# TODO doc of training/stopping: When training ends before its last epoch: the best validation
+# score, or numbers that broke.
 
-# TODO doc of training/progress: A progress bar over all batches of a training, with the loss and the time left.
+# TODO doc of training/progress: A progress bar over all batches of a training, with the loss and
+# the time left.
 
-# TODO doc of training/epoch_tasks: scikit-learn's callbacks: each epoch is a task of a fit, and one of them may stop it.
+# TODO doc of training/epoch_tasks: scikit-learn's callbacks: each epoch is a task of a fit, and
+# one of them may stop it.
 #
 # The callbacks themselves are scikit-learn's; they come with a context, which calls them.
 #

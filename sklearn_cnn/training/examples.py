@@ -1,4 +1,4 @@
-"""Examples: images with class numbers and weights, their division, and the batches drawn from them."""
+"""Examples: images with class numbers and weights, their division, and batches of them."""
 
 from collections.abc import Iterator
 from math import ceil, exp, log
@@ -12,11 +12,13 @@ from sklearn_cnn._messages import warn
 from sklearn_cnn.machine.device import is_out_of_memory, lies_on, send
 from sklearn_cnn.training.labels import class_weights, encode_labels, loss_weights
 
-# TODO doc of training/batches: Batches by index: one array of pixels in its own dtype, and a list of row numbers a batch.
+# TODO doc of training/batches: Batches by index: one array of pixels in its own dtype, and a
+# list of row numbers a batch.
 
 # TODO doc of training/split: The images that early stopping holds out.
 
-# TODO doc of training/examples: Images with their class numbers and weights, and their division into training and validation.
+# TODO doc of training/examples: Images with their class numbers and weights, and their division
+# into training and validation.
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 """({"images": (n, channels, height, width), "sample_weight": (n,)}, class numbers (n,))."""
