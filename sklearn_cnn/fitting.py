@@ -78,7 +78,7 @@ def read_examples(
     if reset:
         scale = read_training_scale(images, rows)
         check_representable(scale, name_of_dtype(estimator.precision))
-        estimator.image_shape_ = estimator._layout.image_shape
+        estimator.image_shape_ = estimator._layout.shape
         estimator._pixel_scale = scale
         estimator.classes_ = find_classes(labels[rows] if classes is None else classes)
     else:

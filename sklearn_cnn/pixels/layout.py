@@ -1,11 +1,14 @@
-"""Where the height, width and channels of an array of images stand."""
+"""Where the height, width and channels of an array of images stand.
+
+The shape of the array tells it, with the parameters ``image_shape`` and ``data_format``, and so do
+the names that ImageReader gives the columns of a table.
+"""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import isqrt, prod
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -13,6 +16,8 @@ from sklearn_cnn._messages import is_count, warn
 
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""
+
+DATA_FORMATS = ("auto", "channels_last", "channels_first")
 
 CHANNEL_COUNTS = range(1, 5)
 """The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
@@ -24,23 +29,14 @@ SMALLEST_SIDE_TO_DOUBT = 8
 """From this side on, a number of features is unlikely to fit an image by chance."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How the values of one image are laid out in the array given to ``fit``.
+class Layout(NamedTuple):
+    """The shape of one image as (height, width, channels), and whether its channels come first."""
 
-    Attributes
-    ----------
-    image_shape : tuple of int
-        Height, width, channels.
-    channels_first : bool
-        Whether the channels come before the height, in a 4-D array or in a flattened row.
-    """
-
-    image_shape: ImageShape
+    shape: ImageShape
     channels_first: bool = False
 
 
-def normalise_image_shape(image_shape: Any) -> ImageShape | None:
+def normalise_image_shape(image_shape: Sequence[int] | None) -> ImageShape | None:
     """Return ``image_shape`` as (height, width, channels), or None where none is given."""
     if image_shape is None:
         return None
@@ -54,28 +50,27 @@ def normalise_image_shape(image_shape: Any) -> ImageShape | None:
     return height, width, channels[0] if channels else 1
 
 
+def learn_layout(
+    shape: tuple[int, ...],
+    names: Sequence[str] | None,
+    image_shape: ImageShape | None,
+    data_format: str,
+) -> Layout:
+    """Tell the layout of training images, and warn where another one is likely."""
+    named = read_names(names, image_shape, data_format)
+    if named is not None:
+        return named
+    layout = read_layout(shape, image_shape, data_format)
+    if image_shape is None and len(shape) == 2:
+        warn_of_doubtful_rows(shape[1])
+    elif image_shape is None and len(shape) == 4:
+        warn_of_slices(shape, layout, data_format)
+    warn_of_swapped_axes(layout, image_shape, data_format)
+    return layout
+
+
 def read_layout(shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str) -> Layout:
-    """Tell the layout of an array of images from its shape and the parameters.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the array: (n, features), (n, height, width), or 4-D.
-    image_shape : tuple of int or None
-        Height, width, channels, where the user gave them.
-    data_format : {"auto", "channels_last", "channels_first"}
-        Where the channels stand.
-
-    Returns
-    -------
-    Layout
-        The shape of one image and the order of its values.
-
-    Raises
-    ------
-    ValueError
-        If the array has no such layout, or has two.
-    """
+    """Tell the layout of an array of images from its shape and the parameters."""
     if len(shape) == 2:
         return Layout(
             _shape_of_rows(shape[1], image_shape), channels_first=data_format == "channels_first"
@@ -90,10 +85,10 @@ def read_layout(shape: tuple[int, ...], image_shape: ImageShape | None, data_for
             f"(n, channels, height, width) or flattened rows (n, features). Got {len(shape)} "
             f"dimensions, X.shape={shape}. For videos, classify their frames one by one."
         )
-    if image_shape is not None and found.image_shape != image_shape:
+    if image_shape is not None and found.shape != image_shape:
         raise ValueError(
             f"image_shape={image_shape} was asked for, but X.shape={shape} holds images of shape "
-            f"{found.image_shape} (height, width, channels). Correct image_shape, or leave it as "
+            f"{found.shape} (height, width, channels). Correct image_shape, or leave it as "
             "None: it is only needed for flattened rows."
         )
     return found
@@ -104,25 +99,8 @@ def read_names(
 ) -> Layout | None:
     """Tell the layout of flattened rows from the names that ImageReader gives their columns.
 
-    Parameters
-    ----------
-    names : sequence of str or None
-        Names of the columns, where they have some.
-    image_shape : tuple of int or None
-        Height, width, channels, where the user gave them.
-    data_format : {"auto", "channels_last", "channels_first"}
-        Where the channels stand.
-
-    Returns
-    -------
-    Layout or None
-        None where no column is named so, or the names are not those of one image and
-        ``image_shape`` says what the rows are.
-
-    Raises
-    ------
-    ValueError
-        If the names are not those of one whole image, or contradict the parameters.
+    None means that no column has such a name, or that ``image_shape`` decides what the rows are
+    since the names are not those of one image.
     """
     names = () if names is None else names
     found = [PIXEL_NAME.fullmatch(name) for name in names]
@@ -167,13 +145,13 @@ def _check_names(
     data_format: str,
 ) -> Layout:
     """Return the layout of an image that is named whole, unless the parameters contradict it."""
-    if image_shape is not None and image_shape != named.image_shape:
+    if image_shape is not None and image_shape != named.shape:
         raise ValueError(
             f"image_shape={image_shape} was asked for, but the columns of X are named as the "
-            f"pixels of images of shape {named.image_shape} (height, width, channels). Correct "
+            f"pixels of images of shape {named.shape} (height, width, channels). Correct "
             "image_shape, or leave it as None."
         )
-    rows, columns = (range(side) for side in named.image_shape[:2])
+    rows, columns = (range(side) for side in named.shape[:2])
     if places == list(product(rows, columns, channels)):
         order = "channels_last"
     elif places == [(row, column, name) for name, row, column in product(channels, rows, columns)]:
@@ -189,7 +167,7 @@ def _check_names(
             f"data_format={data_format!r} was asked for, but the columns of X are named "
             f"{order.replace('_', ' ')}. Use data_format='auto' or {order!r}."
         )
-    return Layout(named.image_shape, channels_first=order == "channels_first")
+    return Layout(named.shape, channels_first=order == "channels_first")
 
 
 def warn_of_doubtful_rows(n_features: int) -> None:
@@ -213,8 +191,8 @@ def warn_of_doubtful_rows(n_features: int) -> None:
 
 def warn_of_slices(shape: tuple[int, ...], layout: Layout, data_format: str) -> None:
     """Warn where an axis of 2 or 4, which may be slices or frames, is read as channels."""
-    if data_format == "auto" and layout.channels_first and layout.image_shape[2] in (2, 4):
-        height, width, channels = layout.image_shape
+    if data_format == "auto" and layout.channels_first and layout.shape[2] in (2, 4):
+        height, width, channels = layout.shape
         warn(
             f"X.shape={shape} is read as images of {height} x {width} with {channels} channels, "
             "which come first. If these are slices or frames, the network sees them as the "
@@ -229,7 +207,7 @@ def warn_of_swapped_axes(layout: Layout, image_shape: ImageShape | None, data_fo
 
     Both parameters together leave no doubt.
     """
-    height, width, channels = layout.image_shape
+    height, width, channels = layout.shape
     doubtful = channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS
     if doubtful and (image_shape is None or data_format == "auto"):
         warn(
@@ -265,8 +243,8 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
         return as_first
     if first == middle == last == 1:
         return as_last  # both readings are the same
-    asked = [layout for layout in (as_last, as_first) if layout.image_shape == image_shape]
-    likely = [layout for layout in (as_last, as_first) if layout.image_shape[2] in CHANNEL_COUNTS]
+    asked = [layout for layout in (as_last, as_first) if layout.shape == image_shape]
+    likely = [layout for layout in (as_last, as_first) if layout.shape[2] in CHANNEL_COUNTS]
     for fitting in (asked, likely):
         if len(fitting) == 1:
             return fitting[0]
@@ -283,28 +261,11 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
 def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -> np.ndarray:
     """View an array of images as (n, height, width, channels), without a copy.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, features), (n, H, W), (n, H, W, C) or (n, C, H, W), any dtype
-        The images, in the layout seen at fit or in the other one.
-    layout : Layout
-        What ``fit`` saw.
-    data_format : {"auto", "channels_last", "channels_first"}
-        With "auto" a 4-D array may come in either layout, as long as its shape tells which, and
-        flattened rows come as at fit.
-
-    Returns
-    -------
-    ndarray of shape (n, height, width, channels)
-        A view of ``X``, in its dtype.
-
-    Raises
-    ------
-    ValueError
-        If the images do not have the shape seen at fit.
+    With "auto" a 4-D array may come in either layout, as long as its shape tells which, and
+    flattened rows come as at fit.
     """
-    height, width, channels = layout.image_shape
-    if X.ndim == 2 and X.shape[1] == prod(layout.image_shape):
+    height, width, channels = layout.shape
+    if X.ndim == 2 and X.shape[1] == prod(layout.shape):
         if layout.channels_first if data_format == "auto" else data_format == "channels_first":
             return X.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         return X.reshape(-1, height, width, channels)
@@ -325,12 +286,12 @@ def to_channels_last(X: np.ndarray, layout: Layout, data_format: str = "auto") -
 def refuse_shape(shape: tuple[int, ...], layout: Layout, data_format: str) -> NoReturn:
     """Refuse images of another shape than those seen at fit."""
     message = (
-        f"X holds images of another shape than those seen at fit: expected {layout.image_shape} "
+        f"X holds images of another shape than those seen at fit: expected {layout.shape} "
         f"(height, width, channels), got X.shape={shape}. Resize and convert them as the training "
         "images were."
     )
-    height, width, channels = layout.image_shape
-    if tuple(shape) in (layout.image_shape, (height, width), (channels, height, width)):
+    height, width, channels = layout.shape
+    if tuple(shape) in (layout.shape, (height, width), (channels, height, width)):
         message += " A single image needs a batch axis: pass X[np.newaxis]."
     elif len(shape) == 4 and data_format != "auto":
         message += f" The array is read with data_format={data_format!r}."

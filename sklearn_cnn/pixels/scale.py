@@ -1,7 +1,10 @@
-"""The range of the pixel values, so that a change of range between fit and predict is seen."""
+"""The range of the pixel values, and the mean and standard deviation of each channel.
+
+The range shows whether pixels were scaled differently between fit and predict; mean and standard
+deviation normalise them. Both read the images block by block, and never copy them whole.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -9,33 +12,21 @@ import numpy as np
 
 from sklearn_cnn._messages import warn
 
-# TODO doc of images/statistics: Mean and standard deviation of the training pixels, channel by
-# channel.
-
 VALUES_AT_ONCE = 1 << 22
 """How many pixel values a scan holds in a temporary array."""
 
 NEARLY_ONE = 0.9
 """Fractions from 0 to 1 reach this value; dark images of a larger range rarely do."""
 
-
 PERHAPS, SURELY = 1, 2
 """How likely it is that an image was scaled differently from those seen at fit."""
 
 
-@dataclass(frozen=True)
-class PixelScale:
-    """The range of the pixel values of some images.
+class PixelScale(NamedTuple):
+    """The range of the pixel values of some images, and whether all are whole numbers.
 
-    Attributes
-    ----------
-    low, high : float
-        The smallest and the largest value.
-    whole : bool
-        Whether all are whole numbers, as in uint8 images.
-    doubt : {0, PERHAPS, SURELY}, default=0
-        How much one of the images by itself looks as if it were scaled differently. Others like it
-        then pass.
+    ``doubt`` is 0, PERHAPS or SURELY: how much one of the images by itself looks as if it were
+    scaled differently. Others like it then pass.
     """
 
     low: float
@@ -84,19 +75,7 @@ def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
 
 
 def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
-    """Tell the range of pixel values, block by block.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width, channels), any real dtype
-        The images, at least one.
-    rows : ndarray of shape (n,), int, or None
-        Which images count; None for all.
-
-    Returns
-    -------
-    PixelScale
-    """
+    """Tell the range of pixel values, block by block."""
     lows, highs, whole = [], [], True
     for values in _blocks(images, rows):
         lows.append(float(values.min()))
@@ -108,7 +87,7 @@ def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale
 def read_training_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
     """Tell the range of pixel values, and how narrow that of a single image may be."""
     scale = read_scale(images, rows)
-    return replace(scale, doubt=_judge(images, rows, scale, scale).doubt)
+    return scale._replace(doubt=_judge(images, rows, scale, scale).doubt)
 
 
 def _blocks(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
@@ -136,29 +115,8 @@ def check_scale(
     - an image without contrast, or as narrow as one seen at fit, is in any range. So are dark
       images of fractions, but a call of nothing else gets a warning.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width, channels), any real dtype
-        The images given now.
-    fitted : PixelScale
-        The range that ``fit`` saw.
-    dtype : str
-        Floating-point type of the network.
-    rows : ndarray of shape (n,), int, or None
-        Which images count; None for all.
-    to_train : bool, default=False
-        Whether the images widen the range. What was seen may then be narrow by chance, so larger
-        values are refused only beside fractions that fill 0 to 1.
-
-    Returns
-    -------
-    PixelScale
-        The range of the images.
-
-    Raises
-    ------
-    ValueError
-        If the range changed so, or the network cannot represent a value.
+    With ``to_train`` the images widen the range: what was seen may be narrow by chance, so larger
+    values are refused only where it filled 0 to 1 with fractions. Return the range of the images.
     """
     scale = read_training_scale(images, rows) if to_train else read_scale(images, rows)
     check_representable(scale, dtype)
@@ -205,7 +163,7 @@ def _judge(
     worst = _Verdict(0, -1, scale, False)
     may_be_small = fitted.is_unscaled() and not scale.whole
     may_be_large = not may_grow and (_is_far(scale, fitted) or _is_below(scale, fitted))
-    if fitted.low == fitted.high or not (may_be_small or may_be_large):
+    if fitted.low >= fitted.high or not (may_be_small or may_be_large):
         return worst
     first = n_plain = 0
     for block in _blocks(images, rows):
@@ -220,7 +178,7 @@ def _judge(
             low, high = float(lows[row]), float(highs[row])
             own, doubt = PixelScale(low, high, False), 0
             if may_be_large and (_is_far(own, fitted) or _is_below(own, fitted)):
-                own = replace(own, whole=_are_whole(values[row]))
+                own = own._replace(whole=_are_whole(values[row]))
                 doubt = _doubt_of_large(values[row], own, fitted)
             elif may_be_small and low < high and own.is_scaled(fitted):
                 doubt = _doubt_of_small(values[row].astype(np.float64), own, fitted)

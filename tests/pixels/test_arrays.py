@@ -140,7 +140,7 @@ def test_pixels_in_another_order_than_row_by_row_are_refused(parameters):
         with pytest.raises(ValueError, match="do not stand row by row"):
             read_training_images(CNNClassifier(**parameters), table)
     _, layout = read_training_images(CNNClassifier(**parameters), whole.iloc[:, ::-1].to_numpy())
-    assert layout.image_shape == ((6, 24, 1) if parameters else (12, 12, 1))
+    assert layout.shape == ((6, 24, 1) if parameters else (12, 12, 1))
 
 
 def test_names_of_pixels_that_contradict_the_parameters_are_refused():
@@ -322,7 +322,7 @@ def test_a_single_image_needs_a_batch_axis(fitted, single):
 def test_one_row_of_pixels_is_a_batch_of_one(fitted, rows):
     """Would catch a row refused since the image, 1 x n, has its shape."""
     estimator, layout = fitted_on(np.zeros(fitted))
-    assert read_images(estimator, np.zeros(rows), layout).shape == (1, *layout.image_shape)
+    assert read_images(estimator, np.zeros(rows), layout).shape == (1, *layout.shape)
 
 
 @pytest.mark.parametrize("n_features", [19, 21])

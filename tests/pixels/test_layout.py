@@ -289,7 +289,7 @@ def test_every_layout_is_viewed_without_a_copy(sides, form, order, dtype):
 )
 def test_images_of_another_shape_than_at_fit(shape, layout, data_format, hint):
     """Would catch an error without expected and got, or without the way out where one is known."""
-    text = f"expected {layout.image_shape} (height, width, channels), got X.shape={shape}."
+    text = f"expected {layout.shape} (height, width, channels), got X.shape={shape}."
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         to_channels_last(np.zeros(shape), layout, data_format)
     assert hint in str(caught.value)
