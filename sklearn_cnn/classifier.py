@@ -18,8 +18,8 @@ from sklearn_cnn.parameters import (
     copy_callbacks,
     set_callback_parameter,
 )
-from sklearn_cnn.pixels.layout import Layout
 from sklearn_cnn.pixels.scale import PixelScale
+from sklearn_cnn.pixels.spec import ImageSpec
 from sklearn_cnn.predicting import PredictionMixin
 from sklearn_cnn.training.examples import TrainingData, divide_examples
 from sklearn_cnn.training.labels import check_partial_class_weight, check_partial_classes
@@ -230,7 +230,7 @@ class CNNClassifier(
     image_shape_: tuple[int, int, int]
     layers_: tuple[LayerRow, ...]
     net_: ConvNet
-    _layout: Layout
+    _layout: ImageSpec
     _pixel_scale: PixelScale
     _dtype: str
     _settled_for: tuple[Any, str, Any]

@@ -20,8 +20,8 @@ from sklearn_cnn.machine.isolation import derive_seed
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.outputs import check_feature_layer, layer_table
 from sklearn_cnn.parameters import check_callbacks
-from sklearn_cnn.pixels.arrays import read_images, read_training_images
 from sklearn_cnn.pixels.scale import check_representable, check_scale, read_training_scale
+from sklearn_cnn.pixels.spec import read_images, read_training_images
 from sklearn_cnn.training.callbacks import EpochTasks, as_if_stopped
 from sklearn_cnn.training.examples import Examples, TrainingData, encode_examples
 from sklearn_cnn.training.labels import check_labels, check_weights, find_classes

@@ -13,8 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.utils import Bunch
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.pixels.arrays import read_images, read_training_images
-from sklearn_cnn.pixels.layout import Layout
+from sklearn_cnn.pixels.spec import ImageSpec, read_images, read_training_images
 
 GRAY = np.arange(2 * 4 * 5.0).reshape(2, 4, 5)
 
@@ -35,7 +34,7 @@ def test_the_same_images_from_any_container(hold):
     """Would catch a container that is refused, or whose axes are mixed up."""
     images, layout = read_training_images(CNNClassifier(), hold(GRAY))
     np.testing.assert_array_equal(images, GRAY[..., np.newaxis])
-    assert layout == Layout((4, 5, 1))
+    assert layout == ImageSpec((4, 5, 1))
 
 
 def test_a_list_of_tensors_and_one_that_requires_grad():
@@ -109,7 +108,7 @@ def test_the_shape_is_read_from_the_names_of_pixels(frame, prefix, height, width
     """Would catch rows of 6 x 24 read as 12 x 12, of 8 x 8 RGBA as 16 x 16, or as strips."""
     table = named_table(height, width, channels, prefix)
     estimator, layout = fitted_on(frame(table))
-    assert layout == Layout((height, width, len(channels) or 1))
+    assert layout == ImageSpec((height, width, len(channels) or 1))
     images = table.to_numpy().reshape(2, height, width, -1)
     np.testing.assert_array_equal(read_images(estimator, frame(table), layout), images)
 
@@ -129,7 +128,7 @@ def test_tables_of_pixels_that_are_no_whole_image_ask_for_the_shape():
             read_training_images(CNNClassifier(), table)
         assert "pass image_shape=(height, width)" in str(caught.value)
     _, layout = read_training_images(CNNClassifier(image_shape=(12, 12)), two)
-    assert layout == Layout((12, 12, 1))
+    assert layout == ImageSpec((12, 12, 1))
 
 
 @pytest.mark.parametrize("parameters", [{}, {"image_shape": (6, 24)}])
@@ -153,7 +152,7 @@ def test_names_of_pixels_that_contradict_the_parameters_are_refused():
     first = colour[[f"pixel_{r}_{c}_{k}" for k in "RGB" for r in range(4) for c in range(6)]]
     for data_format in ("auto", "channels_first"):
         images, layout = read_training_images(CNNClassifier(data_format=data_format), first)
-        assert layout == Layout((4, 6, 3), channels_first=True)
+        assert layout == ImageSpec((4, 6, 3), channels_first=True)
         np.testing.assert_array_equal(images, colour.to_numpy().reshape(2, 4, 6, 3))
 
 
@@ -173,7 +172,7 @@ def test_names_of_pixels_of_another_shape_are_refused_at_predict():
 def test_names_of_other_tools_leave_the_rule_of_squares(name):
     """Would catch the columns of OpenML's digits, pixel1 to pixel784, that are no longer square."""
     frame = pd.DataFrame(np.zeros((2, 64)), columns=[name.format(i) for i in range(1, 65)])
-    assert fitted_on(frame)[1] == Layout((8, 8, 1))
+    assert fitted_on(frame)[1] == ImageSpec((8, 8, 1))
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -184,7 +183,7 @@ def test_slices_that_are_read_as_channels_warn(channels):
         read_training_images(CNNClassifier(), X)
     for parameters in ({"data_format": "channels_first"}, {"image_shape": (12, 12, channels)}):
         _, layout = read_training_images(CNNClassifier(**parameters), X)
-        assert layout == Layout((12, 12, channels), channels_first=True)
+        assert layout == ImageSpec((12, 12, channels), channels_first=True)
 
 
 @pytest.mark.parametrize("shape", [(20, 3, 12, 12), (20, 1, 12, 12), (20, 12, 12, 4)])
@@ -370,7 +369,7 @@ def test_other_rows_do_not_warn(n_features):
 def test_rows_with_an_image_shape_do_not_warn():
     """Would catch advice that has been followed."""
     _, layout = read_training_images(CNNClassifier(image_shape=(8, 8, 3)), np.zeros((2, 192)))
-    assert layout == Layout((8, 8, 3))
+    assert layout == ImageSpec((8, 8, 3))
 
 
 def test_the_warning_points_at_the_line_that_called_fit():

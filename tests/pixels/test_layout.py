@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cnn.pixels.layout import (
-    Layout,
+from sklearn_cnn.pixels.spec import (
+    ImageSpec,
     normalise_image_shape,
     read_layout,
     to_channels_last,
@@ -83,7 +83,7 @@ def test_invalid_image_shape_names_the_parameter_and_the_value(image_shape):
 )
 def test_rows_are_square_gray_images_or_single_rows(n_features, expected):
     """Would catch a square root that is off by one at a perfect square."""
-    assert read_layout((10, n_features), None, "auto") == Layout(expected, LAST)
+    assert read_layout((10, n_features), None, "auto") == ImageSpec(expected, LAST)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_rows_are_square_gray_images_or_single_rows(n_features, expected):
 def test_rows_take_the_image_shape_and_the_format(data_format, channels_first):
     """Would catch a format that is lost on rows, or "auto" that reads them channels first."""
     found = read_layout((10, 60), (4, 5, 3), data_format)
-    assert found == Layout((4, 5, 3), channels_first)
+    assert found == ImageSpec((4, 5, 3), channels_first)
 
 
 @pytest.mark.parametrize("n_features", [59, 61])
@@ -111,22 +111,22 @@ def test_rows_of_another_length_than_image_shape(n_features):
 @pytest.mark.parametrize("image_shape", [None, (4, 5, 1)])
 def test_three_axes_are_gray_images_in_any_format(data_format, image_shape):
     """Would catch a third axis of 3 or 4 that is taken for channels."""
-    assert read_layout((10, 4, 5), image_shape, data_format) == Layout((4, 5, 1), LAST)
-    assert read_layout((10, 4, 3), None, data_format) == Layout((4, 3, 1), LAST)
+    assert read_layout((10, 4, 5), image_shape, data_format) == ImageSpec((4, 5, 1), LAST)
+    assert read_layout((10, 4, 3), None, data_format) == ImageSpec((4, 3, 1), LAST)
 
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        ((10, 28, 20, 1), Layout((28, 20, 1), LAST)),
-        ((10, 28, 20, 4), Layout((28, 20, 4), LAST)),
-        ((10, 5, 20, 4), Layout((5, 20, 4), LAST)),
-        ((10, 1, 28, 20), Layout((28, 20, 1), FIRST)),
-        ((10, 4, 28, 20), Layout((28, 20, 4), FIRST)),
-        ((10, 4, 28, 5), Layout((28, 5, 4), FIRST)),
-        ((10, 5, 1, 1), Layout((5, 1, 1), LAST)),
-        ((10, 1, 1, 5), Layout((1, 5, 1), FIRST)),
-        ((10, 1, 1, 1), Layout((1, 1, 1), LAST)),
+        ((10, 28, 20, 1), ImageSpec((28, 20, 1), LAST)),
+        ((10, 28, 20, 4), ImageSpec((28, 20, 4), LAST)),
+        ((10, 5, 20, 4), ImageSpec((5, 20, 4), LAST)),
+        ((10, 1, 28, 20), ImageSpec((28, 20, 1), FIRST)),
+        ((10, 4, 28, 20), ImageSpec((28, 20, 4), FIRST)),
+        ((10, 4, 28, 5), ImageSpec((28, 5, 4), FIRST)),
+        ((10, 5, 1, 1), ImageSpec((5, 1, 1), LAST)),
+        ((10, 1, 1, 5), ImageSpec((1, 5, 1), FIRST)),
+        ((10, 1, 1, 1), ImageSpec((1, 1, 1), LAST)),
     ],
 )
 def test_auto_finds_the_axis_of_one_to_four(shape, expected):
@@ -157,17 +157,17 @@ def test_auto_refuses_what_can_be_read_twice_or_not_at_all(shape, axes):
 def test_data_format_decides_whatever_the_sides(shape):
     """Would catch a guess that overrules what the user said."""
     _, a, b, c = shape
-    assert read_layout(shape, None, "channels_last") == Layout((a, b, c), LAST)
-    assert read_layout(shape, None, "channels_first") == Layout((b, c, a), FIRST)
+    assert read_layout(shape, None, "channels_last") == ImageSpec((a, b, c), LAST)
+    assert read_layout(shape, None, "channels_first") == ImageSpec((b, c, a), FIRST)
 
 
 @pytest.mark.parametrize(
     ("shape", "image_shape", "expected"),
     [
-        ((10, 4, 28, 4), (4, 28, 4), Layout((4, 28, 4), LAST)),
-        ((10, 4, 28, 4), (28, 4, 4), Layout((28, 4, 4), FIRST)),
-        ((10, 13, 28, 20), (28, 20, 13), Layout((28, 20, 13), FIRST)),
-        ((10, 28, 20, 13), (28, 20, 13), Layout((28, 20, 13), LAST)),
+        ((10, 4, 28, 4), (4, 28, 4), ImageSpec((4, 28, 4), LAST)),
+        ((10, 4, 28, 4), (28, 4, 4), ImageSpec((28, 4, 4), FIRST)),
+        ((10, 13, 28, 20), (28, 20, 13), ImageSpec((28, 20, 13), FIRST)),
+        ((10, 28, 20, 13), (28, 20, 13), ImageSpec((28, 20, 13), LAST)),
     ],
 )
 def test_image_shape_settles_what_auto_cannot(shape, image_shape, expected):
@@ -181,7 +181,7 @@ def test_image_shape_cannot_tell_the_readings_of_a_cube_apart(side):
     with pytest.raises(ValueError, match="stand cannot be told") as caught:
         read_layout((10, side, side, side), (side, side, side), "auto")
     assert BOTH in str(caught.value)
-    assert read_layout((10, 1, 1, 1), (1, 1, 1), "auto") == Layout((1, 1, 1), LAST)
+    assert read_layout((10, 1, 1, 1), (1, 1, 1), "auto") == ImageSpec((1, 1, 1), LAST)
 
 
 @pytest.mark.parametrize(
@@ -219,24 +219,24 @@ CHANNELS_FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
 @pytest.mark.parametrize("X", [IMAGES, CHANNELS_FIRST], ids=["NHWC", "NCHW"])
 def test_predict_takes_either_layout_whatever_fit_saw(X, seen_first):
     """Would catch images that are only taken in the layout of fit."""
-    np.testing.assert_array_equal(to_channels_last(X, Layout((4, 5, 3), seen_first)), IMAGES)
+    np.testing.assert_array_equal(to_channels_last(X, ImageSpec((4, 5, 3), seen_first)), IMAGES)
 
 
 def test_rows_are_read_in_the_order_seen_at_fit():
     """Would catch rows of a channels-first model that are read channels last."""
     last, first = IMAGES.reshape(2, 60), CHANNELS_FIRST.reshape(2, 60)
-    np.testing.assert_array_equal(to_channels_last(last, Layout((4, 5, 3), LAST)), IMAGES)
-    np.testing.assert_array_equal(to_channels_last(first, Layout((4, 5, 3), FIRST)), IMAGES)
+    np.testing.assert_array_equal(to_channels_last(last, ImageSpec((4, 5, 3), LAST)), IMAGES)
+    np.testing.assert_array_equal(to_channels_last(first, ImageSpec((4, 5, 3), FIRST)), IMAGES)
 
 
 def test_a_cube_is_read_as_at_fit():
     """Would catch 3 x 3 x 3 images read one way at fit and the other at predict."""
     cube = np.arange(27).reshape(1, 3, 3, 3)
     read_first = cube.transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(to_channels_last(cube, Layout((3, 3, 3), LAST)), cube)
-    np.testing.assert_array_equal(to_channels_last(cube, Layout((3, 3, 3), FIRST)), read_first)
+    np.testing.assert_array_equal(to_channels_last(cube, ImageSpec((3, 3, 3), LAST)), cube)
+    np.testing.assert_array_equal(to_channels_last(cube, ImageSpec((3, 3, 3), FIRST)), read_first)
     np.testing.assert_array_equal(
-        to_channels_last(cube, Layout((3, 3, 3), LAST), "channels_first"), read_first
+        to_channels_last(cube, ImageSpec((3, 3, 3), LAST), "channels_first"), read_first
     )
 
 
@@ -244,7 +244,7 @@ def test_a_cube_is_read_as_at_fit():
 def test_gray_images_come_with_or_without_a_channel_axis(shape):
     """Would catch a gray model that takes only the number of axes seen at fit."""
     gray = np.arange(40).reshape(shape)
-    found = to_channels_last(gray, Layout((4, 5, 1)))
+    found = to_channels_last(gray, ImageSpec((4, 5, 1)))
     np.testing.assert_array_equal(found, np.arange(40).reshape(2, 4, 5, 1))
 
 
@@ -265,7 +265,7 @@ def test_every_layout_is_viewed_without_a_copy(sides, form, order, dtype):
     X = np.array(given_as, order=order)[::-1]
     X.flags.writeable = False
     data_format = "channels_first" if first else "channels_last"
-    found = to_channels_last(X, Layout(sides[1:], first), data_format)
+    found = to_channels_last(X, ImageSpec(sides[1:], first), data_format)
     np.testing.assert_array_equal(found, images[::-1])
     assert np.shares_memory(found, X)
     assert found.dtype == X.dtype
@@ -274,17 +274,17 @@ def test_every_layout_is_viewed_without_a_copy(sides, form, order, dtype):
 @pytest.mark.parametrize(
     ("shape", "layout", "data_format", "hint"),
     [
-        ((10, 4, 6, 3), Layout((4, 5, 3)), "auto", ""),
-        ((10, 4, 5, 1), Layout((4, 5, 3)), "auto", ""),
-        ((10, 5, 4, 3), Layout((4, 5, 3)), "auto", ""),
-        ((10, 4, 5), Layout((4, 5, 3)), "auto", ""),
-        ((10, 59), Layout((4, 5, 3)), "auto", ""),
-        ((10, 2, 4, 5, 3), Layout((4, 5, 3)), "auto", ""),
-        ((10, 3, 4, 5), Layout((4, 5, 3)), "channels_last", "data_format='channels_last'"),
-        ((10, 4, 5, 3), Layout((4, 5, 3)), "channels_first", "data_format='channels_first'"),
-        ((4, 5, 3), Layout((4, 5, 3)), "auto", "pass X[np.newaxis]"),
-        ((4, 5, 1), Layout((4, 5, 1)), "auto", "pass X[np.newaxis]"),
-        ((3, 4, 5), Layout((4, 5, 3), FIRST), "auto", "pass X[np.newaxis]"),
+        ((10, 4, 6, 3), ImageSpec((4, 5, 3)), "auto", ""),
+        ((10, 4, 5, 1), ImageSpec((4, 5, 3)), "auto", ""),
+        ((10, 5, 4, 3), ImageSpec((4, 5, 3)), "auto", ""),
+        ((10, 4, 5), ImageSpec((4, 5, 3)), "auto", ""),
+        ((10, 59), ImageSpec((4, 5, 3)), "auto", ""),
+        ((10, 2, 4, 5, 3), ImageSpec((4, 5, 3)), "auto", ""),
+        ((10, 3, 4, 5), ImageSpec((4, 5, 3)), "channels_last", "data_format='channels_last'"),
+        ((10, 4, 5, 3), ImageSpec((4, 5, 3)), "channels_first", "data_format='channels_first'"),
+        ((4, 5, 3), ImageSpec((4, 5, 3)), "auto", "pass X[np.newaxis]"),
+        ((4, 5, 1), ImageSpec((4, 5, 1)), "auto", "pass X[np.newaxis]"),
+        ((3, 4, 5), ImageSpec((4, 5, 3), FIRST), "auto", "pass X[np.newaxis]"),
     ],
 )
 def test_images_of_another_shape_than_at_fit(shape, layout, data_format, hint):

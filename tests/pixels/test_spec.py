@@ -6,7 +6,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from sklearn_cnn.pixels.arrays import ImageSpec, check_images
+from sklearn_cnn.pixels.arrays import check_images
+from sklearn_cnn.pixels.spec import ImageSpec
 
 COLOUR = np.arange(4 * 3 * 6 * 5, dtype="uint8").reshape(4, 3, 6, 5)
 

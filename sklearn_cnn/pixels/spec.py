@@ -1,0 +1,490 @@
+"""What a model knows of its images, and how an array tells it: shape, order of values, range.
+
+The shape of the array tells where height, width and channels stand, with the parameters
+``image_shape`` and ``data_format``, and so do the names that ImageReader gives to the columns of a
+table. Images are viewed channels last: nothing is copied, converted or written to.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from math import inf, isqrt, prod
+from typing import Any, NoReturn
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from sklearn_cnn._messages import check_choice, is_count, warn
+from sklearn_cnn.pixels.arrays import check_images
+from sklearn_cnn.pixels.scale import PixelScale, check_scale
+
+ImageShape = tuple[int, int, int]
+"""Height, width, channels."""
+
+DATA_FORMATS = ("auto", "channels_last", "channels_first")
+
+CHANNEL_COUNTS = range(1, 5)
+"""The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
+
+PIXEL_NAME = re.compile(r"(.*__)?pixel_(\d+)_(\d+)(?:_([^_]+))?")
+"""How ImageReader names the value of a row, a column and a channel, after a union's prefix."""
+
+SMALLEST_SIDE_TO_DOUBT = 8
+"""From this side on, a number of features is unlikely to fit an image by chance."""
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a model knows of its images: their shape, the order of their values, their range.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height, width, channels of an image.
+    channels_first : bool, default=False
+        Whether the channels came before the height, in a 4-D array or in a flattened row.
+    low, high : float
+        The smallest and the largest pixel value. Without them, the range is empty.
+    whole : bool, default=True
+        Whether all values are whole numbers, as in uint8 images.
+    doubt : {0, 1, 2}, default=0
+        How much one of the training images by itself looks as if it were scaled differently:
+        not at all, perhaps, surely. Others like it then pass.
+
+    Notes
+    -----
+    ``X`` is an array-like of shape (n, height, width), (n, height, width, channels),
+    (n, channels, height, width) or (n, features), of any real dtype. ``image_shape`` and
+    ``data_format`` mean in each method what they mean in :class:`sklearn_cnn.CNNClassifier`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn.pixels.spec import ImageSpec
+    >>> images = load_digits().images
+    >>> spec = ImageSpec.learn(images)
+    >>> spec
+    ImageSpec(shape=(8, 8, 1), channels_first=False, low=0.0, high=16.0, whole=True)
+    >>> spec.read(images.reshape(-1, 64)).shape
+    (1797, 8, 8, 1)
+    >>> spec.read(images / 16)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: The range of the pixels changed since fit, which saw whole numbers from 0 to 16: ...
+    """
+
+    shape: ImageShape
+    channels_first: bool = False
+    low: float = inf
+    high: float = -inf
+    whole: bool = True
+    doubt: int = field(default=0, repr=False)
+
+    @classmethod
+    def learn(
+        cls,
+        X: object,
+        *,
+        image_shape: Sequence[int] | None = None,
+        data_format: str = "auto",
+        dtype: str = "float32",
+        rows: np.ndarray | None = None,
+    ) -> "ImageSpec":
+        """Tell shape, order and range of training images.
+
+        Parameters
+        ----------
+        X : array-like or PixelArray
+            The images.
+        image_shape : sequence of int or None, default=None
+            Shape of an image, where it comes as a flattened row.
+        data_format : {"auto", "channels_last", "channels_first"}, default="auto"
+            Where the channels stand.
+        dtype : str, default="float32"
+            Floating-point type of the network, which must hold the values.
+        rows : ndarray of shape (n_rows,), int, or None, default=None
+            Which images count for the range; None for all.
+
+        Returns
+        -------
+        ImageSpec
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``X`` holds no images, their layout cannot be told, or the network cannot represent
+            a value.
+        """
+        images = check_images(X)
+        spec = cls.learn_shape(images, image_shape=image_shape, data_format=data_format)
+        viewed = spec.view(images, image_shape=image_shape, data_format=data_format)
+        return spec.widened(viewed, rows, dtype)
+
+    @classmethod
+    def learn_shape(
+        cls, X: object, *, image_shape: Sequence[int] | None = None, data_format: str = "auto"
+    ) -> "ImageSpec":
+        """Tell shape and order alone, as :meth:`learn` does; the range is empty.
+
+        :meth:`widened` then gives it the range of the images that count.
+        """
+        check_choice(data_format, "data_format", DATA_FORMATS)
+        values, names = check_images(X)
+        asked = normalise_image_shape(image_shape)
+        named = read_names(names, asked, data_format)
+        if named is not None:
+            return named
+        found = read_layout(values.shape, asked, data_format)
+        if asked is None and values.ndim == 2:
+            _warn_of_doubtful_rows(values.shape[1])
+        if asked is None and values.ndim == 4 and data_format == "auto":
+            _warn_of_slices(values.shape, found)
+        if asked is None or data_format == "auto":
+            _warn_of_swapped_axes(found)
+        return found
+
+    def view(
+        self, X: object, *, image_shape: Sequence[int] | None = None, data_format: str = "auto"
+    ) -> np.ndarray:
+        """View images channels last, whatever their layout, after a check of their shape.
+
+        Parameters
+        ----------
+        X : array-like or PixelArray
+            The images; their layout may differ from that at fit, the shape of an image may not.
+        image_shape : sequence of int or None, default=None
+            None, or the shape seen at fit.
+        data_format : {"auto", "channels_last", "channels_first"}, default="auto"
+            Where the channels stand; "auto" reads flattened rows as at fit.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width, channels)
+            A view of ``X`` where that is an array, in its own dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``X`` holds no images, or images of another shape.
+        """
+        check_choice(data_format, "data_format", DATA_FORMATS)
+        values, names = check_images(X, shape=self.shape)
+        asked = normalise_image_shape(image_shape)
+        if asked not in (None, self.shape):
+            raise ValueError(
+                f"image_shape={asked} was asked for, but the estimator was fitted on images of "
+                f"shape {self.shape} (height, width, channels). Set it back, or call fit anew."
+            )
+        named = read_names(names, asked, data_format)
+        if named is not None and named.shape != self.shape:
+            _refuse_shape((len(values), *named.shape), self, data_format)
+        return to_channels_last(values, named or self, data_format)
+
+    def read(
+        self,
+        X: object,
+        *,
+        image_shape: Sequence[int] | None = None,
+        data_format: str = "auto",
+        dtype: str = "float32",
+    ) -> np.ndarray:
+        """View images channels last, as :meth:`view` does, after a check of their range, too.
+
+        Parameters
+        ----------
+        X, image_shape, data_format
+            As for :meth:`view`.
+        dtype : str, default="float32"
+            Floating-point type of the network, which must hold the values.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width, channels)
+            A view of ``X`` where that is an array, in its own dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``X`` holds no images, or images of another shape or range.
+        """
+        images = self.view(X, image_shape=image_shape, data_format=data_format)
+        check_scale(images, self._scale, dtype)
+        return images
+
+    def widened(self, images: np.ndarray, rows: np.ndarray | None, dtype: str) -> "ImageSpec":
+        """Return the spec with the range of further training images in it.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, channels)
+            What :meth:`view` gives.
+        rows : ndarray of shape (n_rows,), int, or None
+            Which images count; None for all.
+        dtype : str
+            Floating-point type of the network, which must hold the values.
+
+        Returns
+        -------
+        ImageSpec
+
+        Raises
+        ------
+        ValueError
+            If the images were scaled differently from those seen before.
+        """
+        more = check_scale(images, self._scale, dtype, rows, to_train=True)
+        return replace(self, **self._scale.widened(more)._asdict())
+
+    @property
+    def _scale(self) -> PixelScale:
+        return PixelScale(self.low, self.high, self.whole, self.doubt)
+
+
+def normalise_image_shape(image_shape: Sequence[int] | None) -> ImageShape | None:
+    """Return ``image_shape`` as (height, width, channels), or None where none is given."""
+    if image_shape is None:
+        return None
+    sides = tuple(image_shape) if np.ndim(image_shape) == 1 else ()
+    if len(sides) not in (2, 3) or not all(map(is_count, sides)):
+        raise ValueError(
+            f"image_shape must be (height, width) or (height, width, channels) in whole numbers "
+            f"of at least 1. Got image_shape={image_shape!r}."
+        )
+    height, width, *channels = (int(side) for side in sides)
+    return height, width, channels[0] if channels else 1
+
+
+def read_layout(
+    shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str
+) -> ImageSpec:
+    """Tell the layout of an array of images from its shape and the parameters."""
+    if len(shape) == 2:
+        return ImageSpec(_shape_of_rows(shape[1], image_shape), data_format == "channels_first")
+    if len(shape) == 3:
+        found = ImageSpec((shape[1], shape[2], 1))
+    elif len(shape) == 4:
+        found = _read_4d(shape, image_shape, data_format)
+    else:
+        raise ValueError(
+            f"X must hold images as (n, height, width), (n, height, width, channels), "
+            f"(n, channels, height, width) or flattened rows (n, features). Got {len(shape)} "
+            f"dimensions, X.shape={shape}. For videos, classify their frames one by one."
+        )
+    if image_shape is not None and found.shape != image_shape:
+        raise ValueError(
+            f"image_shape={image_shape} was asked for, but X.shape={shape} holds images of shape "
+            f"{found.shape} (height, width, channels). Correct image_shape, or leave it as "
+            "None: it is only needed for flattened rows."
+        )
+    return found
+
+
+def read_names(
+    names: Sequence[str], image_shape: ImageShape | None, data_format: str
+) -> ImageSpec | None:
+    """Tell the layout of flattened rows from the names that ImageReader gives their columns.
+
+    None means that no column has such a name, or that ``image_shape`` decides what the rows are
+    since the names are not those of one image.
+    """
+    matches = [match for match in map(PIXEL_NAME.fullmatch, names) if match]
+    if not matches:
+        return None
+    places = [(int(match[2]), int(match[3]), match[4]) for match in matches]
+    rows, columns, channels = map(set, zip(*places, strict=True))
+    shape = (1 + max(rows), 1 + max(columns), len(channels))
+    problem, prefixes = "", {match[1] for match in matches}
+    if len(matches) < len(names):
+        other = next(name for name in names if not PIXEL_NAME.fullmatch(name))
+        problem = (
+            f"{len(places)} columns of X are named as ImageReader names pixels, and others are "
+            f"not, {other!r} among them"
+        )
+    elif len(prefixes) > 1:
+        problem = f"the columns of X are named as the pixels of {len(prefixes)} images a row"
+    elif len(places) != prod(shape) or len(set(places)) != len(places):
+        problem = (
+            f"the columns of X are named as pixels of images of {shape[0]} x {shape[1]} x "
+            f"{shape[2]}, but are {len(places)} and not {prod(shape)}"
+        )
+    if problem and image_shape is not None:
+        return None
+    if problem:
+        raise ValueError(
+            f"The shape of the images cannot be told: {problem}. Give the columns of one whole "
+            "image, or pass image_shape=(height, width) or (height, width, channels) if each row "
+            "is an image all the same."
+        )
+    if image_shape not in (None, shape):
+        raise ValueError(
+            f"image_shape={image_shape} was asked for, but the columns of X are named as the "
+            f"pixels of images of shape {shape} (height, width, channels). Correct image_shape, "
+            "or leave it as None."
+        )
+    order = _read_order(places, shape)
+    if shape[2] > 1 and data_format not in ("auto", order):
+        raise ValueError(
+            f"data_format={data_format!r} was asked for, but the columns of X are named "
+            f"{order.replace('_', ' ')}. Use data_format='auto' or {order!r}."
+        )
+    return ImageSpec(shape, channels_first=order == "channels_first")
+
+
+def _read_order(places: list[tuple[int, int, str]], shape: ImageShape) -> str:
+    """Tell from (row, column, channel) of each value of an image where its channels stand."""
+    rows, columns = range(shape[0]), range(shape[1])
+    channels = list(dict.fromkeys(channel for *_, channel in places))
+    if places == list(product(rows, columns, channels)):
+        return "channels_last"
+    if places == [(row, column, name) for name, row, column in product(channels, rows, columns)]:
+        return "channels_first"
+    raise ValueError(
+        "The columns of X are named as the pixels of an image, but do not stand row by row, as "
+        "ImageReader gives them. Put them in that order, or pass X.to_numpy() if the names are "
+        "wrong."
+    )
+
+
+def _warn_of_doubtful_rows(n_features: int) -> None:
+    """Warn where a row of no stated shape has as many values as a colour image, or one too many."""
+    for n_values, channels in ((n_features, 3), (n_features - 1, 1), (n_features - 1, 3)):
+        side = isqrt(max(n_values, 0) // channels)
+        if side < SMALLEST_SIDE_TO_DOUBT or channels * side * side != n_values:
+            continue
+        if n_features == n_values:
+            count = f"{n_features} = {side} x {side} x 3 features a row"
+            remedy = f"If they are colour images, pass image_shape=({side}, {side}, 3)."
+        else:
+            sides = f"{side} x {side}" + " x 3" * (channels == 3)
+            count = f"{n_features} features a row, one more than {sides},"
+            remedy = "If one of them is a column of labels, leave it out of X."
+        warn(
+            f"X has {count} and image_shape is None, so each row is taken for a single row of "
+            f"{n_features} pixels. {remedy}"
+        )
+
+
+def _warn_of_slices(shape: tuple[int, ...], spec: ImageSpec) -> None:
+    """Warn where an axis of 2 or 4, which may be slices or frames, is read as channels."""
+    height, width, channels = spec.shape
+    if spec.channels_first and channels in (2, 4):
+        warn(
+            f"X.shape={shape} is read as images of {height} x {width} with {channels} channels, "
+            "which come first. If these are slices or frames, the network sees them as the "
+            "channels of one image; to classify each by itself, pass X.reshape(-1, "
+            f"{height}, {width}) with a label for each. If it is right, pass "
+            "data_format='channels_first'."
+        )
+
+
+def _warn_of_swapped_axes(spec: ImageSpec) -> None:
+    """Warn where the channels are many and a side is 1 to 4 long, as if the two were swapped."""
+    height, width, channels = spec.shape
+    if channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS:
+        warn(
+            f"The images are read as {height} high and {width} wide with {channels} channels. If "
+            "that is wrong: image_shape is (height, width, channels), whatever the layout of X, "
+            "and data_format says where the channels of X stand. If it is right, pass both "
+            "parameters."
+        )
+
+
+def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShape:
+    if image_shape is None:
+        side = isqrt(n_features)
+        return (side, side, 1) if side * side == n_features else (1, n_features, 1)
+    if prod(image_shape) != n_features:
+        height, width, channels = image_shape
+        raise ValueError(
+            f"image_shape={image_shape} asks for {height} x {width} x {channels} = "
+            f"{prod(image_shape)} values an image, but X has {n_features} features a row."
+            + " If one of them is a column of labels, leave it out of X."
+            * (n_features == prod(image_shape) + 1)
+        )
+    return image_shape
+
+
+def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str) -> ImageSpec:
+    _, first, middle, last = shape
+    as_last = ImageSpec((first, middle, last))
+    as_first = ImageSpec((middle, last, first), channels_first=True)
+    if data_format == "channels_last":
+        return as_last
+    if data_format == "channels_first":
+        return as_first
+    if first == middle == last == 1:
+        return as_last  # both readings are the same
+    asked = [spec for spec in (as_last, as_first) if spec.shape == image_shape]
+    likely = [spec for spec in (as_last, as_first) if spec.shape[2] in CHANNEL_COUNTS]
+    for fitting in (asked, likely):
+        if len(fitting) == 1:
+            return fitting[0]
+    if last in CHANNEL_COUNTS:
+        problem = f"its second axis ({first}) and its last ({last}) could both be the channels"
+    else:
+        problem = f"neither its second axis ({first}) nor its last ({last}) is 1 to 4 long"
+    raise ValueError(
+        f"Where the channels of X.shape={shape} stand cannot be told: {problem}. Pass "
+        "data_format='channels_last' or data_format='channels_first'."
+    )
+
+
+def to_channels_last(X: np.ndarray, spec: ImageSpec, data_format: str = "auto") -> np.ndarray:
+    """View an array of images as (n, height, width, channels), without a copy.
+
+    With "auto" a 4-D array may come in either layout, as long as its shape tells which, and
+    flattened rows come as at fit.
+    """
+    height, width, channels = spec.shape
+    if X.ndim == 2 and X.shape[1] == prod(spec.shape):
+        if spec.channels_first if data_format == "auto" else data_format == "channels_first":
+            return X.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+        return X.reshape(-1, height, width, channels)
+    if X.ndim == 3 and X.shape[1:] == (height, width) and channels == 1:
+        return X[..., np.newaxis]
+    if X.ndim == 4:
+        fits_last = X.shape[1:] == (height, width, channels)
+        fits_first = X.shape[1:] == (channels, height, width)
+        takes_last = fits_last and data_format != "channels_first"
+        takes_first = fits_first and data_format != "channels_last"
+        if takes_last and not (takes_first and spec.channels_first):
+            return X
+        if takes_first:
+            return X.transpose(0, 2, 3, 1)
+    _refuse_shape(X.shape, spec, data_format)
+
+
+def _refuse_shape(shape: tuple[int, ...], spec: ImageSpec, data_format: str) -> NoReturn:
+    """Refuse images of another shape than those seen at fit."""
+    message = (
+        f"X holds images of another shape than those seen at fit: expected {spec.shape} "
+        f"(height, width, channels), got X.shape={shape}. Resize and convert them as the training "
+        "images were."
+    )
+    height, width, channels = spec.shape
+    if tuple(shape) in (spec.shape, (height, width), (channels, height, width)):
+        message += " A single image needs a batch axis: pass X[np.newaxis]."
+    elif len(shape) == 4 and data_format != "auto":
+        message += f" The array is read with data_format={data_format!r}."
+    raise ValueError(message)
+
+
+def read_training_images(estimator: Any, X: Any) -> tuple[np.ndarray, ImageSpec]:
+    """Check images for ``fit`` on behalf of an estimator."""
+    check_rows = partial(validate_data, estimator, reset=True)
+    images = check_images(X, name=type(estimator).__name__, check_rows=check_rows)
+    parameters = {"image_shape": estimator.image_shape, "data_format": estimator.data_format}
+    spec = ImageSpec.learn_shape(images, **parameters)
+    if images.values.ndim > 2:
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(estimator).pop(name, None)
+    return spec.view(images, **parameters), spec
+
+
+def read_images(estimator: Any, X: Any, spec: ImageSpec) -> np.ndarray:
+    """Check images for ``predict`` on behalf of an estimator."""
+    check_rows, name = partial(validate_data, estimator, reset=False), type(estimator).__name__
+    images = check_images(X, shape=spec.shape, name=name, check_rows=check_rows)
+    return spec.view(images, image_shape=estimator.image_shape, data_format=estimator.data_format)
