@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 from sklearn_cnn._compat import _get_feature_names
 
 ARRAY_LIKE = (list, tuple, range, Number, type(None))
-"""What NumPy makes an array of, beside what says so itself; numbers are left to scikit-learn."""
+"""Types that NumPy converts, beside those with an ``__array__``; scikit-learn refuses numbers."""
 
 _SHOW_PIPELINE = (
     "X must hold the pixels of images, not {what}. ImageReader opens the files, as the first step "
@@ -87,7 +87,7 @@ def check_images(
 
 
 def _as_array(X: Any) -> Any:
-    """Turn lists and other array-likes into arrays, with a word on what is often put there."""
+    """Turn lists and other array-likes into arrays, and explain what is passed by mistake."""
     if issparse(X):
         return X
     if hasattr(X, "iloc") and len(X.shape) == 2 and 0 not in X.shape:
@@ -124,12 +124,10 @@ def to_host(values: T) -> T | np.ndarray:
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # torch's
         tensor = values.detach().cpu()
         is_short = str(tensor.dtype) == "torch.bfloat16"
-        host: np.ndarray = tensor.float().numpy() if is_short else tensor.resolve_neg().numpy()
-        return host
+        return np.asarray(tensor.float() if is_short else tensor.resolve_neg())
     if hasattr(values, "__array_namespace__") and hasattr(values, "__dlpack__"):
         if hasattr(values, "get"):  # CuPy's
-            host = values.get()
-            return host
+            return np.asarray(values.get())
         try:
             return np.asarray(values)
         except (TypeError, RuntimeError):  # on another device

@@ -40,7 +40,7 @@ class PixelScale(NamedTuple):
         return max(-self.low, self.high)
 
     def describe(self) -> str:
-        """Say kind and range in words."""
+        """Give the kind of the values and their range in words."""
         if self.whole:
             return f"whole numbers from {self.low:.6g} to {self.high:.6g}"
         return f"fractions from {self.low:.4g} to {self.high:.4g}"
@@ -53,18 +53,12 @@ class PixelScale(NamedTuple):
 
     def is_scaled(self, unscaled: "PixelScale") -> bool:
         """Whether this looks like ``unscaled`` divided by its maximum, or standardised."""
-        if self.low >= 0:
-            return self.high <= 1
-        return 10 * self.magnitude < unscaled.magnitude
+        return self.high <= 1 if self.low >= 0 else 10 * self.magnitude < unscaled.magnitude
 
     def widened(self, more: "PixelScale") -> "PixelScale":
         """Return the range of these images and of others."""
-        return PixelScale(
-            min(self.low, more.low),
-            max(self.high, more.high),
-            self.whole and more.whole,
-            max(self.doubt, more.doubt),
-        )
+        low, high = min(self.low, more.low), max(self.high, more.high)
+        return PixelScale(low, high, self.whole and more.whole, max(self.doubt, more.doubt))
 
 
 def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
@@ -121,7 +115,7 @@ def check_scale(
     scale = read_training_scale(images, rows) if to_train else read_scale(images, rows)
     check_representable(scale, dtype)
     may_grow = to_train and (fitted.whole or fitted.magnitude < NEARLY_ONE)
-    verdict = _judge(images, rows, scale, fitted, may_grow=may_grow)
+    verdict = _judge(images, rows, scale, fitted, may_grow)
     if not verdict.doubt or (verdict.doubt == PERHAPS and (to_train or not verdict.all)):
         return scale
     remedy = "leave X as it is, or scale the training images too"
@@ -157,9 +151,9 @@ def _judge(
     rows: np.ndarray | None,
     scale: PixelScale,
     fitted: PixelScale,
-    *,
     may_grow: bool = False,
 ) -> _Verdict:
+    """Find the image that most looks as if it were scaled differently from those seen at fit."""
     worst = _Verdict(0, -1, scale, False)
     may_be_small = fitted.is_unscaled() and not scale.whole
     may_be_large = not may_grow and (_is_far(scale, fitted) or _is_below(scale, fitted))

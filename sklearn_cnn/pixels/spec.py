@@ -348,7 +348,7 @@ def _read_order(places: list[tuple[int, int, str]], shape: ImageShape) -> str:
 
 
 def _warn_of_doubtful_rows(n_features: int) -> None:
-    """Warn where a row of no stated shape has as many values as a colour image, or one too many."""
+    """Warn where a row has as many values as a square colour image, or an image and a label."""
     for n_values, channels in ((n_features, 3), (n_features - 1, 1), (n_features - 1, 3)):
         side = isqrt(max(n_values, 0) // channels)
         if side < SMALLEST_SIDE_TO_DOUBT or channels * side * side != n_values:
@@ -392,6 +392,7 @@ def _warn_of_swapped_axes(spec: ImageSpec) -> None:
 
 
 def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShape:
+    """Return the shape asked for, that of a square gray image, or that of one row of pixels."""
     if image_shape is None:
         side = isqrt(n_features)
         return (side, side, 1) if side * side == n_features else (1, n_features, 1)
@@ -407,15 +408,14 @@ def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShap
 
 
 def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str) -> ImageSpec:
+    """Tell on which side of a 4-D array the channels stand."""
     _, first, middle, last = shape
     as_last = ImageSpec((first, middle, last))
     as_first = ImageSpec((middle, last, first), channels_first=True)
-    if data_format == "channels_last":
-        return as_last
     if data_format == "channels_first":
         return as_first
-    if first == middle == last == 1:
-        return as_last  # both readings are the same
+    if data_format == "channels_last" or first == middle == last == 1:
+        return as_last  # a single value is the same in both
     asked = [spec for spec in (as_last, as_first) if spec.shape == image_shape]
     likely = [spec for spec in (as_last, as_first) if spec.shape[2] in CHANNEL_COUNTS]
     for fitting in (asked, likely):
@@ -438,21 +438,19 @@ def to_channels_last(X: np.ndarray, spec: ImageSpec, data_format: str = "auto") 
     flattened rows come as at fit.
     """
     height, width, channels = spec.shape
+    first_shape = (channels, height, width)
     if X.ndim == 2 and X.shape[1] == prod(spec.shape):
         if spec.channels_first if data_format == "auto" else data_format == "channels_first":
-            return X.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-        return X.reshape(-1, height, width, channels)
-    if X.ndim == 3 and X.shape[1:] == (height, width) and channels == 1:
+            return X.reshape(-1, *first_shape).transpose(0, 2, 3, 1)
+        return X.reshape(-1, *spec.shape)
+    if X.shape[1:] == (height, width) and channels == 1:
         return X[..., np.newaxis]
-    if X.ndim == 4:
-        fits_last = X.shape[1:] == (height, width, channels)
-        fits_first = X.shape[1:] == (channels, height, width)
-        takes_last = fits_last and data_format != "channels_first"
-        takes_first = fits_first and data_format != "channels_last"
-        if takes_last and not (takes_first and spec.channels_first):
-            return X
-        if takes_first:
-            return X.transpose(0, 2, 3, 1)
+    takes_last = X.shape[1:] == spec.shape and data_format != "channels_first"
+    takes_first = X.shape[1:] == first_shape and data_format != "channels_last"
+    if takes_last and not (takes_first and spec.channels_first):
+        return X
+    if takes_first:
+        return X.transpose(0, 2, 3, 1)
     _refuse_shape(X.shape, spec, data_format)
 
 
