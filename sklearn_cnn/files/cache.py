@@ -1,13 +1,14 @@
 """Decoded pixels on the disk, shared by folds, candidates and processes.
 
-A *shelf* is the folder of one way of reading. On it lie numbered segments, to which images are
-added as they are decoded. Images that lie in one segment in the order asked for come back as a
-memory map of it. Others are gathered: a few in memory, many in a file of their own, a *view*, which
-is mapped likewise. Reading takes no lock; writing takes one, which the operating system releases
-when a process dies. When the limit is reached, what was not used for longest goes.
+The folder of a cache has a folder for each set of options. In it lie numbered segments, to which
+images are added as they are decoded. Images that lie in one segment in the order asked for come
+back as a memory map of it. Others are gathered: a few in memory, many in a file of their own, a
+*view*, which is mapped too. Reading takes no lock; writing takes one, which the operating system
+releases when a process dies. When the limit is reached, what was not used for longest goes.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
@@ -19,10 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from sklearn_cnn.files.keys import KEY_BYTES, match_keys
-from sklearn_cnn.files.options import Reading
-from sklearn_cnn.files.segment import Segment, map_images, sync
-from sklearn_cnn.files.shelves import CacheInfo, Shelves
+from sklearn_cnn.files.decode import decoder_version
+from sklearn_cnn.files.options import ReadOptions
+from sklearn_cnn.files.segment import KEY_BYTES, Segment, map_images, match_keys, sync
 
 BLOCK_BYTES = 1 << 25
 """Pixels that are decoded or copied at once."""
@@ -36,8 +36,82 @@ The fewer, the more goes at once when room is made; the more, the more files are
 IN_MEMORY_BYTES = 1 << 26
 """Up to which size scattered images are gathered in memory."""
 
+SUFFIXES = (".keys", ".pixels", ".view", ".tmp")
+"""Of the files of a cache; ".tmp" is a view that is not finished."""
+
 Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Takes n positions, returns which were read, of shape (n,), and their pixels, (n, H, W, C)."""
+
+
+class CacheFolder:
+    """All files of a cache: how much they are, and how room is made.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; it may hold other files too, which are left alone.
+    limit : int
+        Bytes that the cache may take.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path = path
+        self.limit = limit
+
+    def __str__(self) -> str:
+        n_images, n_bytes = self.count()
+        return (
+            f"{n_images:,} images, {n_bytes / 1e6:,.1f} MB of at most {self.limit / 1e6:,.1f} MB, "
+            f"in {self.path}"
+        )
+
+    def count(self) -> tuple[int, int]:
+        """Count the decoded images, of all options together, and the bytes that all files take."""
+        sizes = self.sizes()
+        keys = sum(size for path, size in sizes.items() if path.suffix == ".keys")
+        return keys // KEY_BYTES, sum(sizes.values())
+
+    def sizes(self) -> dict[Path, int]:
+        """Return the size of every file of the cache, in bytes."""
+        sizes = {}
+        for path in self.path.glob("[0-9a-f]" * 2 * KEY_BYTES + "/*.*"):
+            if path.suffix in SUFFIXES:
+                with suppress(FileNotFoundError):
+                    sizes[path] = path.stat().st_size
+        return sizes
+
+    def size_of(self, segments: Set[Path]) -> int:
+        """Return the size of some segments, in bytes."""
+        sizes = self.sizes()
+        files = [path.with_suffix(suffix) for path in segments for suffix in (".keys", ".pixels")]
+        return sum(sizes.get(path, 0) for path in files)
+
+    def make_room(self, needed: int, spare: Set[Path]) -> None:
+        """Remove what was not used for longest until ``needed`` bytes fit; ``spare`` goes last.
+
+        The lock must be held: whatever others have not finished is then abandoned.
+        """
+        sizes = self.sizes()
+        for path in sizes:
+            keyless = path.suffix == ".pixels" and path.with_suffix(".keys") not in sizes
+            if keyless or path.suffix == ".tmp":
+                with suppress(PermissionError):  # Windows keeps what is mapped
+                    path.unlink(missing_ok=True)
+        sizes = self.sizes()
+        excess = sum(sizes.values()) + needed - self.limit
+        removable = [path for path in sizes if path.suffix in (".keys", ".view")]
+        removable.sort(key=lambda path: (path in spare, _last_use(path), path.suffix == ".keys"))
+        while excess > 0 and removable and needed <= self.limit:
+            path = removable.pop(0)
+            with suppress(PermissionError):
+                path.unlink(missing_ok=True)  # keys go first, so that none is left without pixels
+                path.with_suffix(".pixels").unlink(missing_ok=True)
+                excess -= sizes[path] + sizes.get(path.with_suffix(".pixels"), 0)
+        if excess > 0:
+            raise ValueError(
+                f"The images need {needed:,} bytes of the cache, and cache_limit={self.limit:,} "
+                "leaves too few. Raise cache_limit, or choose a smaller size of images."
+            )
 
 
 class Places(NamedTuple):
@@ -46,11 +120,11 @@ class Places(NamedTuple):
     Attributes
     ----------
     segments : list of Segment
-        Those on the shelf.
+        Those of the options.
     numbers : ndarray of shape (n_images,), int
         Which of them holds each image; -1 for none.
     rows : ndarray of shape (n_images,), int
-        Its row there.
+        Its row in that segment.
     """
 
     segments: list[Segment]
@@ -67,32 +141,27 @@ class Places(NamedTuple):
 
 
 class PixelCache:
-    """The decoded images of one folder.
+    """The images that are decoded with one set of options.
 
     Parameters
     ----------
     folder : path
-        Made where it is missing.
+        Made if it is missing.
     limit : int
         Bytes that it may take.
-    reading : Reading
+    options : ReadOptions
         How the images are read.
     version : str
         Of the decoder: pixels of another version are not used.
     """
 
-    def __init__(self, folder: str | Path, limit: int, reading: Reading, version: str) -> None:
-        self.shelves = Shelves(Path(folder), limit)
-        self.limit = limit
-        self.reading = reading
-        name = blake2b(f"{version} {reading}".encode(), digest_size=KEY_BYTES).hexdigest()
-        self.shelf = self.shelves.folder / name
-        self.rows_at_once = max(1, BLOCK_BYTES // reading.n_bytes)
-        self.lock = FileLock(self.shelves.folder / "sklearn_cnn.lock")  # lets its holder in again
-
-    def info(self) -> CacheInfo:
-        """Count what the folder holds, in all ways of reading."""
-        return self.shelves.info()
+    def __init__(self, folder: str | Path, limit: int, options: ReadOptions, version: str) -> None:
+        self.whole = CacheFolder(Path(folder), limit)
+        self.options = options
+        name = blake2b(f"{version}{options.key()}".encode(), digest_size=KEY_BYTES).hexdigest()
+        self.folder = self.whole.path / name
+        self.rows_at_once = max(1, BLOCK_BYTES // options.n_bytes)
+        self.lock = FileLock(self.whole.path / "sklearn_cnn.lock")  # lets its holder in again
 
     def fetch(
         self, keys: np.ndarray, decode: Decoder, stand_in: Callable[[], np.ndarray]
@@ -111,7 +180,7 @@ class PixelCache:
 
         Returns
         -------
-        ndarray of shape (n_images, height, width, channels), uint8
+        ndarray of shape (n_images, height, width, channels), of the type of the options
             A read-only memory map where they lie in one piece or are large.
 
         Raises
@@ -125,7 +194,7 @@ class PixelCache:
             places = self._find(keys)
             if (places.rows >= 0).all():
                 return self._collect(keys, places, None)
-        self.shelf.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock:
             places = self._find(keys)
             if (places.rows >= 0).all():
@@ -134,17 +203,14 @@ class PixelCache:
             blank = stand_in() if n_unread else None
             places = self._find(keys)
             if len(_first_of_each(keys, np.flatnonzero(places.rows < 0))) != n_unread:
-                raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.shelf)
+                raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.folder)
             return self._collect(keys, places, blank)
 
     def _find(self, keys: np.ndarray) -> Places:
-        paths = sorted(self.shelf.glob("*.keys"), key=lambda path: int(path.stem))
-        places = Places(
-            [Segment(path, self.reading) for path in paths],
-            np.full(len(keys), -1),
-            np.full(len(keys), -1),
-        )
-        for number, segment in enumerate(places.segments):
+        paths = sorted(self.folder.glob("*.keys"), key=lambda path: int(path.stem))
+        segments = [Segment(path, self.options) for path in paths]
+        places = Places(segments, np.full(len(keys), -1), np.full(len(keys), -1))
+        for number, segment in enumerate(segments):
             rows = match_keys(segment.keys(), keys)
             found = rows >= 0
             places.numbers[found] = number
@@ -156,7 +222,7 @@ class PixelCache:
         missing = _first_of_each(keys, np.flatnonzero(places.rows < 0))
         needed, in_use = self._bytes_for(missing, keys), places.in_use()
         segment = places.segments[-1] if places.segments else None
-        if self.shelves.held(in_use) + needed > self.limit:  # it lies among too much else: all anew
+        if self.whole.size_of(in_use) + needed > self.whole.limit:  # scattered too much: all anew
             missing = _first_of_each(keys, np.arange(len(keys)))
             needed, in_use, segment = self._bytes_for(missing, keys), set(), None
         if segment is not None and self._can_grow(segment, needed, in_use):
@@ -164,8 +230,8 @@ class PixelCache:
         else:
             last = places.segments[-1].number if places.segments else 0
             number = max(last + 1, time.time_ns())  # of no segment before, removed ones included
-            segment = Segment(self.shelf / f"{number}.keys", self.reading)
-        self.shelves.make_room(needed, {*in_use, segment.path})
+            segment = Segment(self.folder / f"{number}.keys", self.options)
+        self.whole.make_room(needed, {*in_use, segment.path})
         n_unread = 0
         for start in range(0, len(missing), self.rows_at_once):
             block = missing[start : start + self.rows_at_once]
@@ -180,18 +246,19 @@ class PixelCache:
 
     def _bytes_for(self, missing: np.ndarray, keys: np.ndarray) -> int:
         """Count what is to be written, with a view if the images will not lie in one piece."""
-        n_bytes = len(missing) * (self.reading.n_bytes + KEY_BYTES)
+        n_bytes = len(missing) * (self.options.n_bytes + KEY_BYTES)
         if len(missing) < len(keys) and self._are_large(len(keys)):
-            n_bytes += len(keys) * self.reading.n_bytes
+            n_bytes += len(keys) * self.options.n_bytes
         return n_bytes
 
     def _can_grow(self, segment: Segment, needed: int, in_use: Set[Path]) -> bool:
-        """Whether a segment may take so many bytes more."""
-        small = self.shelves.held({segment.path}) + needed <= self.limit // SEGMENTS
-        return small and self.shelves.held({segment.path, *in_use}) + needed <= self.limit
+        """Whether a segment may take ``needed`` more bytes."""
+        limit = self.whole.limit
+        small = self.whole.size_of({segment.path}) + needed <= limit // SEGMENTS
+        return small and self.whole.size_of({segment.path, *in_use}) + needed <= limit
 
     def _are_large(self, n_images: int) -> bool:
-        return n_images * self.reading.n_bytes > IN_MEMORY_BYTES
+        return n_images * self.options.n_bytes > IN_MEMORY_BYTES
 
     def _collect(self, keys: np.ndarray, places: Places, blank: np.ndarray | None) -> np.ndarray:
         """Map or gather images that have been found, and mark what holds them as used."""
@@ -203,7 +270,7 @@ class PixelCache:
         elif self._are_large(n_images):
             pixels = self._view(keys, places, self._gather(places, maps, blank))
         else:
-            pixels = np.empty((n_images, *self.reading.shape), dtype=self.reading.dtype)
+            pixels = np.empty((n_images, *self.options.shape), dtype=self.options.dtype)
             start = 0
             for block in self._gather(places, maps, blank):
                 pixels[start : start + len(block)] = block
@@ -220,7 +287,7 @@ class PixelCache:
         for start in range(0, len(places.rows), self.rows_at_once):
             block = slice(start, start + self.rows_at_once)
             numbers, rows = places.numbers[block], places.rows[block]
-            pixels = np.empty((len(rows), *self.reading.shape), dtype=self.reading.dtype)
+            pixels = np.empty((len(rows), *self.options.shape), dtype=self.options.dtype)
             if blank is not None:
                 pixels[numbers < 0] = blank
             for number, stored in maps.items():
@@ -229,18 +296,18 @@ class PixelCache:
             yield pixels
 
     def _view(self, keys: np.ndarray, places: Places, blocks: Iterator[np.ndarray]) -> np.ndarray:
-        """Map the file that holds just these images, writing it where there is none yet."""
+        """Map the file that holds just these images, writing it if it is missing."""
         kept = np.where(places.rows[:, np.newaxis] >= 0, keys, 0)
         name = blake2b(kept.astype(np.uint64).tobytes(), digest_size=KEY_BYTES).hexdigest()
-        view = self.shelf / f"{name}.view"
+        view = self.folder / f"{name}.view"
         with suppress(FileNotFoundError):
             return self._map_view(view)
         with self.lock:
-            with suppress(FileNotFoundError):  # written while this one waited
+            with suppress(FileNotFoundError):  # written while this process waited
                 return self._map_view(view)
             unfinished = view.with_suffix(".tmp")
             # What it is copied from is mapped, and stays readable if there is no room for both.
-            self.shelves.make_room(len(keys) * self.reading.n_bytes, places.in_use())
+            self.whole.make_room(len(keys) * self.options.n_bytes, places.in_use())
             try:
                 with open(unfinished, "wb") as file:
                     for block in blocks:
@@ -252,9 +319,23 @@ class PixelCache:
             return self._map_view(view)
 
     def _map_view(self, view: Path) -> np.ndarray:
-        pixels = map_images(view, self.reading)
+        pixels = map_images(view, self.options)
         _mark_as_used(view)
         return pixels
+
+
+def open_cache(cache: object, limit: float, options: ReadOptions) -> PixelCache | None:
+    """Return the cache that the parameters of ImageReader name, or None."""
+    if isinstance(cache, (str, os.PathLike)):
+        if not os.fspath(cache):
+            raise ValueError("cache='' is no folder: pass its path, or None for no cache.")
+        folder = os.path.expanduser(cache)
+    else:  # a joblib.Memory, which may have no store
+        store = getattr(cache, "store_backend", None)
+        if store is None:
+            return None
+        folder = os.path.join(store.location, "sklearn_cnn")
+    return PixelCache(folder, int(min(limit, sys.maxsize)), options, decoder_version())
 
 
 def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -269,3 +350,9 @@ def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _mark_as_used(path: Path) -> None:
     with suppress(OSError):  # a cache that is read-only can still be read
         os.utime(path)
+
+
+def _last_use(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0

@@ -1,11 +1,13 @@
-"""How image files are to be read: size, mode, fitting, background, type and range, as one value."""
+"""What is asked of each image: size, mode, fitting, background, type, range, as one value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite, prod
-from typing import Any
+from types import CodeType, FunctionType, MethodType
 
 import numpy as np
+from joblib import hash as joblib_hash
 
 from sklearn_cnn._messages import is_count
 
@@ -18,8 +20,8 @@ DTYPES = ("uint8", "uint16", "float32")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The checked options of reading.
+class ReadOptions:
+    """Checked options, which every step from a file to pixels takes.
 
     Attributes
     ----------
@@ -30,7 +32,7 @@ class Reading:
     resize : {"fit", "crop", "pad", "stretch"}
         How an image of another size becomes one of this size.
     background : tuple of int
-        Red, green and blue, 0 to 255, of what lies behind and beside an image.
+        Red, green and blue, 0 to 255, of what shows through and around an image.
     dtype : {"uint8", "uint16", "float32"}
         Type of their values.
     value_range : tuple of float, or None
@@ -46,7 +48,7 @@ class Reading:
     background: tuple[int, int, int]
     dtype: str = "uint8"
     value_range: tuple[float, float] | None = None
-    decoder: Callable[[Any], Any] | None = field(default=None, repr=False)
+    decoder: Callable[..., object] | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,35 +66,18 @@ class Reading:
         """Whether the values of an image of eight bits are not mapped before it is resized."""
         return isinstance(self.mode, str) and self.value_range in (None, (0, 255))
 
-    def pixel_names(self) -> np.ndarray:
-        """Name every value of an image, in the order of its flattened row.
-
-        Returns
-        -------
-        ndarray of shape (height * width * channels,), object
-            "pixel_0_0", ... of gray images, "pixel_0_0_R", ... of colour, "pixel_0_0_0", ... where
-            the mode is a number: row, column, channel.
-        """
-        channels = self.mode if isinstance(self.mode, str) else range(self.mode)
-        suffixes = [""] if self.mode == "L" else [f"_{channel}" for channel in channels]
-        names = [
-            f"pixel_{row}_{column}{suffix}"
-            for row in range(self.height)
-            for column in range(self.width)
-            for suffix in suffixes
-        ]
-        return np.array(names, dtype=object)
+    def key(self) -> str:
+        """Tell these options, decoder included, from others; caches on disks are named by it."""
+        decoder = "" if self.decoder is None else _decoder_key(self.decoder)
+        return f"{decoder} Reading{repr(self).removeprefix(type(self).__name__)}"
 
 
-def check_size(size: Any) -> tuple[int, int]:
-    """Return the ``size`` parameter as (height, width).
+Reading = ReadOptions
 
-    Raises
-    ------
-    ValueError
-        If it is not one or two whole numbers of at least 1.
-    """
-    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+
+def check_size(size: int | Sequence[int] | np.ndarray) -> tuple[int, int]:
+    """Return the ``size`` parameter as (height, width)."""
+    sides = tuple(size) if isinstance(size, Iterable) and np.ndim(size) else (size, size)
     if len(sides) != 2 or not all(map(is_count, sides)):
         raise ValueError(
             "size must be (height, width) in whole numbers of at least 1, or one such number for "
@@ -101,14 +86,8 @@ def check_size(size: Any) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def check_value_range(value_range: Any) -> tuple[float, float] | None:
-    """Return the ``value_range`` parameter as two numbers, or None.
-
-    Raises
-    ------
-    ValueError
-        If it is not two finite numbers, the lower first.
-    """
+def check_value_range(value_range: Iterable[float] | None) -> tuple[float, float] | None:
+    """Return the ``value_range`` parameter as two numbers, or None."""
     if value_range is None:
         return None
     try:
@@ -121,3 +100,49 @@ def check_value_range(value_range: Any) -> tuple[float, float] | None:
             f"white, with low < high. Got value_range={value_range!r}."
         )
     return low, high
+
+
+def _decoder_key(decoder: Callable[..., object]) -> str:
+    """Compute a key of a callable's name, code and held values, but not of what it calls."""
+    try:
+        return str(joblib_hash(_identity(decoder)))
+    except Exception as error:  # which one depends on what is pickled
+        raise ValueError(
+            f"cache needs to tell decoder={decoder!r} from others, which takes a function that "
+            f"holds only what can be pickled ({type(error).__name__}: {error}). Define such a "
+            "function in a module, or set cache=None."
+        ) from error
+
+
+def _identity(value: object) -> object:
+    """Describe a callable by values that joblib can hash; leave other values as they are."""
+    if isinstance(value, partial):
+        keywords = sorted(value.keywords.items())
+        held = [*value.args, *(item for pair in keywords for item in pair)]
+        return ["partial", _identity(value.func), *map(_identity, held)]
+    if isinstance(value, MethodType):
+        return ["method", _identity(value.__func__), _identity(value.__self__)]
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        held = [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        code = _describe_code(value.__code__)
+        return [value.__module__, value.__qualname__, code, *map(_identity, held)]
+    kind = type(value)
+    if isinstance(value, type) or not callable(value) or hasattr(value, "__self__"):
+        return value
+    if not isinstance(kind.__call__, FunctionType):
+        return value
+    attributes = sorted(getattr(value, "__dict__", {}).items())
+    held = [kind.__call__, *(item for pair in attributes for item in pair)]
+    return [kind.__module__, kind.__qualname__, *map(_identity, held)]
+
+
+def _describe_code(code: CodeType) -> str:
+    """Describe compiled code without the place of its source."""
+    constants = [
+        _describe_code(constant)
+        if isinstance(constant, CodeType)
+        else repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
+        for constant in code.co_consts
+    ]
+    return repr([code.co_code, code.co_names, code.co_varnames, constants])

@@ -1,18 +1,20 @@
-"""Many images to one array: decoded in threads, through the cache where there is one."""
+"""Many images to one array: decoded in threads, through the cache if there is one."""
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from sklearn_cnn._forks import tqdm
-from sklearn_cnn._messages import join_some, name_lines
+from sklearn_cnn._messages import join_some, name_lines, warn
 from sklearn_cnn.files.cache import PixelCache
 from sklearn_cnn.files.decode import Notes, UnreadableImage, blank_image, decode
-from sklearn_cnn.files.keys import file_keys
-from sklearn_cnn.files.options import Reading
-from sklearn_cnn.files.sources import Source, name_source
+from sklearn_cnn.files.options import ReadOptions
+from sklearn_cnn.files.segment import file_keys
+from sklearn_cnn.files.sources import File, Source, name_source
 
 NOTHING = Notes()
 
@@ -24,33 +26,92 @@ IMAGES_A_TASK = 32
 
 
 class ImageBatch:
-    """Images to be read in one way, and what went wrong with some of them.
+    """Images to be read with the same options, and what went wrong with some of them.
 
     Parameters
     ----------
-    sources : list
+    sources : sequence
         Paths, contents, images or arrays.
-    reading : Reading
-        What shall come out.
-    n_jobs : int or None
+    options : ReadOptions
+        What is asked of each.
+    cache : PixelCache or None, default=None
+        Keeps what is decoded of files.
+    n_jobs : int or None, default=None
         Threads, in joblib's sense.
-    bar : tqdm or None, default=None
-        Moves on as images are done.
     """
 
     def __init__(
         self,
         sources: Sequence[Source],
-        reading: Reading,
+        options: ReadOptions,
+        cache: PixelCache | None = None,
         n_jobs: int | None = None,
-        bar: tqdm | None = None,
     ) -> None:
         self.sources = sources
-        self.reading = reading
+        self.options = options
+        self.cache = cache
         self.n_jobs = n_jobs
-        self.bar = bar
+        self.bar: tqdm | None = None
         self.problems: dict[int, str] = {}
         self.notes: dict[int, Notes] = {}
+
+    def read(self, *, skip: bool, verbose: int = 0) -> np.ndarray:
+        """Read all images, into memory or into the cache, and warn of what is notable.
+
+        Parameters
+        ----------
+        skip : bool
+            Whether background stands for an image that cannot be read.
+        verbose : int, default=0
+            Whether to show a bar, and what the cache holds.
+
+        Returns
+        -------
+        ndarray of shape (n_images, height, width, channels), of the type of the options
+
+        Raises
+        ------
+        ValueError
+            If images cannot be read, and are not skipped; the cache keeps the others.
+        """
+        bars = tqdm(total=len(self.sources), unit="image") if verbose else nullcontext()
+        try:
+            with bars as self.bar:
+                pixels = self._read(skip=skip)
+                if self.bar is not None:
+                    self.bar.update(len(self.sources) - self.bar.n)  # what the cache held
+                    if self.cache is not None:
+                        self.bar.write(f"ImageReader's cache: {self.cache.whole}")
+        except ValueError:
+            if self.cache is not None:  # a later call finds what was read now, without notes
+                self._warn_of_notes()
+            raise
+        self._warn_of_notes()
+        if self.problems:
+            warn(self.describe_problems(", and are nothing but background in the result"))
+        return pixels
+
+    def _read(self, *, skip: bool) -> np.ndarray:
+        """Read files through the cache; images and arrays are not kept, since they are decoded."""
+        stand_in = partial(self._stand_in, skip=skip)
+        files = [source for source in self.sources if isinstance(source, (str, bytes, os.PathLike))]
+        if self.cache is None or len(files) < len(self.sources):
+            pixels = self.decode(np.arange(len(self.sources)))[1]
+            if self.problems:
+                stand_in()
+            return pixels
+        keys = file_keys(files)
+        return self.cache.fetch(keys, partial(self._decode_unchanged, files, keys), stand_in)
+
+    def _stand_in(self, *, skip: bool) -> np.ndarray:
+        """Return what stands for an image that cannot be read, or raise an error of all of them."""
+        if skip:
+            return blank_image(self.options)
+        are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)
+        remedy = ""
+        if self.options.decoder is None and any(are_paths):
+            remedy = "\nload_image_folder(..., on_error='skip') leaves out files that are damaged."
+        raise ValueError(self.describe_problems() + remedy)
 
     def decode(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode some of the images.
@@ -64,57 +125,46 @@ class ImageBatch:
         -------
         read : ndarray of shape (n,), bool
             Which of them could be read; ``problems`` says why the others could not.
-        pixels : ndarray of shape (n, height, width, channels), of the type that is read
+        pixels : ndarray of shape (n, height, width, channels), of the type of the options
             Background where an image could not be read.
         """
-        pixels = np.empty((len(positions), *self.reading.shape), dtype=self.reading.dtype)
+        pixels = np.empty((len(positions), *self.options.shape), dtype=self.options.dtype)
         threads = effective_n_jobs(self.n_jobs)
         step = max(1, min(IMAGES_A_TASK, len(positions) // (4 * threads)))
         # joblib's own, since scikit-learn's sets the warning filters of the process in each task.
         Parallel(n_jobs=threads, require="sharedmem")(
-            delayed(self._decode_some)(positions, pixels, slice(start, start + step))
+            delayed(self._decode_some)(
+                positions[start : start + step], pixels[start : start + step]
+            )
             for start in range(0, len(positions), step)
         )
         read = np.array([i not in self.problems for i in positions.tolist()], dtype=bool)
-        pixels[~read] = blank_image(self.reading)
+        pixels[~read] = blank_image(self.options)
         return read, pixels
 
-    def _decode_some(self, positions: np.ndarray, pixels: np.ndarray, part: slice) -> None:
-        for position, image in zip(positions[part].tolist(), pixels[part], strict=True):
+    def _decode_some(self, positions: np.ndarray, pixels: np.ndarray) -> None:
+        for position, image in zip(positions.tolist(), pixels, strict=True):
             notes = Notes()
             try:
-                image[...] = decode(self.sources[position], self.reading, notes)
+                image[...] = decode(self.sources[position], self.options, notes)
             except UnreadableImage as error:
                 self.problems[position] = str(error)
             else:
                 if notes != NOTHING:
                     self.notes[position] = notes
         if self.bar is not None:
-            self.bar.update(len(positions[part]))
+            self.bar.update(len(positions))
 
-    def decode_unchanged(
-        self, positions: np.ndarray, keys: np.ndarray
+    def _decode_unchanged(
+        self, files: Sequence[File], keys: np.ndarray, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Decode files to keep, refusing those that are changed while they are read.
-
-        Parameters
-        ----------
-        positions : ndarray of shape (n,), int
-            Which.
-        keys : ndarray of shape (n_images, 2), uint64
-            The keys of all files, from before they are read.
-
-        Returns
-        -------
-        read, pixels : ndarray
-            As of ``decode``.
-        """
+        """Decode files to keep, refusing those whose keys changed while they were read."""
         read, pixels = self.decode(positions)
-        now = file_keys(self.sources[position] for position in positions.tolist())
+        now = file_keys(files[position] for position in positions.tolist())
         changed = read & (now != keys[positions]).any(axis=1)
         for position in positions[changed].tolist():
             self.problems[position] = "it was changed while it was read"
-        pixels[changed] = blank_image(self.reading)
+        pixels[changed] = blank_image(self.options)
         return read & ~changed, pixels
 
     def describe_problems(self, consequence: str = "") -> str:
@@ -126,7 +176,11 @@ class ImageBatch:
         count = f"{len(lines):,} of {len(self.sources):,} images cannot be read{consequence}:"
         return f"{count}\n{name_lines(lines, 100)}"
 
-    def describe_notes(self) -> Iterator[str]:
+    def _warn_of_notes(self) -> None:
+        for words in [*self._describe_notes()]:
+            warn(words)
+
+    def _describe_notes(self) -> Iterator[str]:
         """Say what is worth a warning about images that were decoded now."""
         paged = [i for i, notes in sorted(self.notes.items()) if notes.has_more_pages]
         if paged:
@@ -150,68 +204,10 @@ class ImageBatch:
                     f"such as value_range=({low:g}, {high:g})."
                 )
 
-    def describe_remedy(self) -> str:
-        """Say what to do about files that Pillow cannot read; nothing about images and arrays."""
-        are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)
-        if self.reading.decoder is not None or not any(are_paths):
-            return ""
-        return "\nload_image_folder(..., on_error='skip') leaves out files that are damaged."
-
-
-def read_sources(batch: ImageBatch, cache: PixelCache | None, *, skip: bool) -> np.ndarray:
-    """Read images into memory, or into the cache.
-
-    Parameters
-    ----------
-    batch : ImageBatch
-        Gets the problems.
-    cache : PixelCache or None
-        Where decoded files lie; images and arrays are not kept there, since they are decoded.
-    skip : bool
-        Whether background stands for an image that could not be read.
-
-    Returns
-    -------
-    ndarray of shape (n_images, height, width, channels), of the type that is read
-
-    Raises
-    ------
-    ValueError
-        If images could not be read, and are not skipped; the others are kept in the cache.
-    """
-
-    def stand_in() -> np.ndarray:
-        if not skip:
-            raise ValueError(batch.describe_problems() + batch.describe_remedy())
-        return blank_image(batch.reading)
-
-    if cache is None or not all(map(_is_file, batch.sources)):
-        pixels = batch.decode(np.arange(len(batch.sources)))[1]
-        if batch.problems:
-            stand_in()
-        return pixels
-    keys = file_keys(batch.sources)
-    return cache.fetch(keys, lambda some: batch.decode_unchanged(some, keys), stand_in)
-
-
-def _is_file(source: Source) -> bool:
-    """Whether a source has to be decoded: all but images and arrays."""
-    return not isinstance(source, np.ndarray) and not hasattr(source, "getexif")
-
 
 def check_files(paths: Sequence[str]) -> ImageBatch:
-    """Decode files, into a byte each, to learn which of them cannot be read.
-
-    Parameters
-    ----------
-    paths : sequence of str
-
-    Returns
-    -------
-    ImageBatch
-        Its ``problems`` say what is wrong, and with which.
-    """
-    # Of this range, no value is outside, and eight bits are left as they are.
-    batch = ImageBatch(paths, Reading(1, 1, "L", "stretch", (0, 0, 0), value_range=(0, 255)))
+    """Decode files, into a byte each, to learn from ``problems`` which of them cannot be read."""
+    # No value is outside of this range, and eight bits are left as they are.
+    batch = ImageBatch(paths, ReadOptions(1, 1, "L", "stretch", (0, 0, 0), value_range=(0, 255)))
     batch.decode(np.arange(len(paths)))
     return batch

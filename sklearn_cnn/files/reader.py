@@ -1,13 +1,13 @@
-"""ImageReader: its parameters, and the way from files to an array."""
+"""ImageReader: its parameters and constraints, and the way from files to an array."""
 
 import os
-import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 
 from sklearn_cnn._compat import (
     CallbackSupportMixin,
@@ -19,25 +19,29 @@ from sklearn_cnn._compat import (
     _get_output_config,
     with_callbacks,
 )
-from sklearn_cnn._forks import forks_wait, tqdm
-from sklearn_cnn._messages import warn
+from sklearn_cnn._forks import forks_wait
 from sklearn_cnn.files.options import (
     CHANNELS,
     DTYPES,
     RESIZE_WAYS,
-    Reading,
+    ReadOptions,
     check_size,
     check_value_range,
 )
 from sklearn_cnn.files.sources import list_sources
+
+if TYPE_CHECKING:
+    from joblib import Memory
+
+    from sklearn_cnn.files.read_many import ImageBatch
 
 
 class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Read image files into an array, as the first step of a pipeline.
 
     Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP,
-    GIF, TIFF and AVIF are read, and HEIC where pillow-heif is installed, told by content and not by
-    name. EXIF orientation is applied. Other files are read by a ``decoder``.
+    GIF, TIFF and AVIF are read, and HEIC if pillow-heif is installed, recognised by content and not
+    by name. EXIF orientation is applied. Other files are read by a ``decoder``.
 
     Parameters
     ----------
@@ -45,8 +49,8 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         Size of the images that come out, in pixels.
     mode : {"RGB", "L", "RGBA"} or int, default="RGB"
         Colour, gray, or colour with alpha: 3, 1 or 4 channels. Alpha is composited on the
-        background, but for "RGBA". A number takes images of so many channels, of whatever kind, as
-        they are; others cannot be read.
+        background, except in "RGBA". An int takes images of that number of channels, of any kind,
+        as they are; others cannot be read.
     resize : {"fit", "crop", "pad", "stretch"}, default="fit"
         How an image of another size becomes one of this size:
 
@@ -56,8 +60,8 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
           background (letterbox);
         - "stretch" scales it without keeping its aspect ratio.
     background : str, int or (red, green, blue), default="white"
-        Colour behind transparent pixels, and around smaller images: a name, "#rrggbb", a level of
-        gray from 0 to 255, or three levels; scaled to the range of ``dtype``. Where ``mode`` is a
+        Colour of transparent pixels, and around smaller images: a name, "#rrggbb", a level of
+        gray from 0 to 255, or three levels; scaled to the range of ``dtype``. If ``mode`` is a
         number, the colour's level of gray.
     dtype : {"uint8", "uint16", "float32"}, default="uint8"
         Type of the values that come out. They run from 0 to 255, from 0 to 65535, or from 0 to 1,
@@ -160,7 +164,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     [0, 16, 32776, 65535]
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+    _parameter_constraints: dict[str, list[object]] = {  # noqa: RUF012
         "size": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
         "mode": [StrOptions(set(CHANNELS)), Interval(Integral, 1, None, closed="left")],
         "resize": [StrOptions(set(RESIZE_WAYS))],
@@ -177,15 +181,15 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
     def __init__(
         self,
-        size: Any = (64, 64),
+        size: int | Sequence[int] = (64, 64),
         *,
         mode: str | int = "RGB",
         resize: str = "fit",
-        background: Any = "white",
+        background: str | int | Sequence[int] = "white",
         dtype: str = "uint8",
-        value_range: Any = None,
-        decoder: Any = None,
-        cache: Any = None,
+        value_range: tuple[float, float] | None = None,
+        decoder: Callable[..., object] | None = None,
+        cache: "str | os.PathLike[str] | Memory | None" = None,
         cache_limit: float = 10e9,
         n_jobs: int | None = None,
         on_error: str = "raise",
@@ -204,7 +208,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         self.on_error = on_error
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.input_tags.two_d_array = False
@@ -216,7 +220,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> "ImageReader":
+    def fit(self, X: object, y: object = None) -> "ImageReader":
         """Check the parameters and the kind of input; opens no file and learns nothing.
 
         Parameters
@@ -234,16 +238,14 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         ValueError, TypeError
             If a parameter is wrong, or X is no collection of images.
         """
-        reading = self._reading()
-        self._open_cache(reading)
-        list_sources(X, reading)
+        self._batch(X)
         if hasattr(self, "_init_callback_context"):  # since scikit-learn 1.9
             context = self._init_callback_context()
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: object) -> np.ndarray:
         """Read the images.
 
         Parameters
@@ -271,58 +273,12 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             If the cache cannot be written.
         """
         self._validate_params()
-        reading = self._reading()
-        pixels = self._read(list_sources(X, reading), reading)
+        pixels = self._read(self._batch(X))
         if _get_output_config("transform", self)["dense"] != "default":
             return pixels.reshape(len(pixels), -1)
         return pixels
 
-    def _read(self, sources: list[Any], reading: Reading) -> np.ndarray:
-        with forks_wait:
-            from sklearn_cnn.files.decode import OUT_OF_RESOURCES
-            from sklearn_cnn.files.read_many import ImageBatch, read_sources
-
-        cache = self._open_cache(reading)
-        bars = tqdm(total=len(sources), unit="image") if self.verbose else nullcontext()
-        with bars as bar:
-            batch = ImageBatch(sources, reading, self.n_jobs, bar)
-            try:
-                pixels = read_sources(batch, cache, skip=self.on_error == "skip")
-            except OSError as error:  # of the cache, since those of images are told apart
-                if error.errno in OUT_OF_RESOURCES:
-                    raise
-                reason = error.strerror or str(error)
-                raise OSError(
-                    error.errno,
-                    f"{reason} - in the folder of cache={self.cache!r}, which must be a folder to "
-                    "write to, with room for the pixels",
-                    error.filename,
-                ) from error
-            except MemoryError as error:
-                if cache is not None:
-                    raise
-                n_bytes = len(sources) * reading.n_bytes
-                raise MemoryError(
-                    f"{len(sources):,} images of shape {reading.shape} take {n_bytes / 1e6:,.1f} "
-                    "MB of memory. Set cache=FOLDER, and they lie in a file instead, or choose a "
-                    "smaller size."
-                ) from error
-            except ValueError:  # a later call finds what was read now in the cache, without notes
-                for words in batch.describe_notes() if cache is not None else ():
-                    warn(words)
-                raise
-            if bar is not None:
-                bar.update(len(sources) - bar.n)  # what the cache held
-            if bar is not None and cache is not None:
-                bar.write(f"ImageReader's cache: {cache.info()}")
-        said = [*batch.describe_notes()]
-        if batch.problems:
-            said.append(batch.describe_problems(", and are nothing but background in the result"))
-        for words in said:
-            warn(words)
-        return pixels
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Name the values of an image, in the order of its flattened row.
 
         Parameters
@@ -336,14 +292,23 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             ``mode`` is a number: row, column, channel.
         """
         self._validate_params()
-        return self._reading().pixel_names()
+        options = self._options()
+        channels = options.mode if isinstance(options.mode, str) else range(options.mode)
+        suffixes = [""] if options.mode == "L" else [f"_{channel}" for channel in channels]
+        names = [
+            f"pixel_{row}_{column}{suffix}"
+            for row in range(options.height)
+            for column in range(options.width)
+            for suffix in suffixes
+        ]
+        return np.array(names, dtype=object)
 
-    def _reading(self) -> Reading:
-        with forks_wait:
+    def _options(self) -> ReadOptions:
+        with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not load
             from sklearn_cnn.files.decode import parse_colour
 
         height, width = check_size(self.size)
-        return Reading(
+        return ReadOptions(
             height,
             width,
             self.mode if isinstance(self.mode, str) else int(self.mode),
@@ -354,25 +319,38 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             self.decoder,
         )
 
-    def _open_cache(self, reading: Reading) -> Any:
-        """Return the PixelCache for one way of reading, or None."""
+    def _batch(self, X: object) -> "ImageBatch":
+        """Check X and the parameters, and put them together; opens no image."""
+        options = self._options()
         with forks_wait:
-            from sklearn_cnn.files.cache import PixelCache
-            from sklearn_cnn.files.decode import decoder_version
-            from sklearn_cnn.files.keys import decoder_key
+            from sklearn_cnn.files.cache import open_cache
+            from sklearn_cnn.files.read_many import ImageBatch
 
-        folder = self._cache_folder()
-        if folder is None:
-            return None
-        limit = int(min(self.cache_limit, sys.maxsize))
-        decoder = "" if self.decoder is None else decoder_key(self.decoder)
-        return PixelCache(folder, limit, reading, decoder_version() + decoder)
+        cache = open_cache(self.cache, self.cache_limit, options)
+        return ImageBatch(list_sources(X, options), options, cache, self.n_jobs)
 
-    def _cache_folder(self) -> Any:
-        """Return the folder of the cache, or None."""
-        if isinstance(self.cache, (str, os.PathLike)):
-            if not os.fspath(self.cache):
-                raise ValueError("cache='' is no folder: pass its path, or None for no cache.")
-            return os.path.expanduser(self.cache)
-        store = getattr(self.cache, "store_backend", None)
-        return None if store is None else os.path.join(store.location, "sklearn_cnn")
+    def _read(self, batch: "ImageBatch") -> np.ndarray:
+        """Read a batch, and name the parameter that an error of the machine is about."""
+        from sklearn_cnn.files.decode import OUT_OF_RESOURCES
+
+        try:
+            return batch.read(skip=self.on_error == "skip", verbose=self.verbose)
+        except OSError as error:  # of the cache, since those of images are told apart
+            if error.errno in OUT_OF_RESOURCES:
+                raise
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno,
+                f"{reason} - in the folder of cache={self.cache!r}, which must be a folder to "
+                "write to, with room for the pixels",
+                error.filename,
+            ) from error
+        except MemoryError as error:
+            if batch.cache is not None:
+                raise
+            n_images, shape = len(batch.sources), batch.options.shape
+            raise MemoryError(
+                f"{n_images:,} images of shape {shape} take "
+                f"{n_images * batch.options.n_bytes / 1e6:,.1f} MB of memory. Set cache=FOLDER, "
+                "and they lie in a file instead, or choose a smaller size."
+            ) from error

@@ -1,36 +1,50 @@
-"""Pixels of images in one file and their keys in another, growing at the end alone.
+"""A segment of the cache: pixels in one file and their keys in another, growing at the end alone.
 
-Pixels are written and synced before their keys are, and pixels without a key are never read: a
-write that breaks off leaves nothing that counts. What was written once is not changed, so that
-reading needs no lock.
+A key tells an image file from all others, and from what it was before it changed. Pixels are
+written and synced before their keys are, and pixels without a key are never read: a write that
+breaks off leaves nothing that counts. What was written once is not changed, so that reading needs
+no lock.
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from struct import Struct
+from typing import BinaryIO
 
 import numpy as np
 
-from sklearn_cnn.files.keys import KEY_BYTES, as_keys
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
+from sklearn_cnn.files.sources import File
+
+KEY_BYTES = 16
+
+NO_KEY = bytes(KEY_BYTES)
+"""The key of what cannot be kept."""
+
+_OF_FILE = blake2b(digest_size=KEY_BYTES, person=b"file")
+_OF_CONTENT = blake2b(digest_size=KEY_BYTES, person=b"content")
+_NUMBERS = Struct("<QQq")
+_ROOT = os.fsencode(os.sep)
 
 
 class Segment:
-    """A pair of files.
+    """A pair of files, of which "NUMBER.pixels" is named after "NUMBER.keys".
 
     Parameters
     ----------
     path : Path
-        Of the file of keys, "NUMBER.keys"; that of the pixels is "NUMBER.pixels".
-    reading : Reading
+        Of the file of keys.
+    options : ReadOptions
         Shape and type of each image.
     """
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
         self.pixel_path = path.with_suffix(".pixels")
-        self.reading = reading
+        self.options = options
 
     @property
     def number(self) -> int:
@@ -38,52 +52,105 @@ class Segment:
         return int(self.path.stem)
 
     def keys(self) -> np.ndarray:
-        """Return the keys of the images that are there whole.
+        """Return the keys of all whole images: (n_images, 2), uint64.
 
-        Returns
-        -------
-        ndarray of shape (n_images, 2), uint64
-            Empty if another process has removed the segment.
+        It is empty if another process has removed the segment.
         """
         with suppress(FileNotFoundError):
-            n_images = (
-                self.pixel_path.stat().st_size // self.reading.n_bytes
-            )  # before others add some
-            return as_keys(self.path.read_bytes())[:n_images]
+            n_bytes = self.pixel_path.stat().st_size  # before another process adds some
+            return as_keys(self.path.read_bytes())[: n_bytes // self.options.n_bytes]
         return as_keys(b"")
 
     def pixels(self) -> np.ndarray:
         """Map the pixels, read-only: (n_images, height, width, channels)."""
-        return map_images(self.pixel_path, self.reading)
+        return map_images(self.pixel_path, self.options)
 
     def trim(self) -> None:
         """Cut off what an earlier write left unfinished; makes the files if they are missing."""
         n_images = len(self.keys())
-        for path, n_bytes in ((self.pixel_path, self.reading.n_bytes), (self.path, KEY_BYTES)):
+        for path, n_bytes in ((self.pixel_path, self.options.n_bytes), (self.path, KEY_BYTES)):
             with open(path, "ab") as file:
                 file.truncate(n_images * n_bytes)
 
     def append(self, keys: np.ndarray, pixels: np.ndarray) -> None:
-        """Add images after the last one.
-
-        Parameters
-        ----------
-        keys : ndarray of shape (n_images, 2), uint64
-        pixels : ndarray of shape (n_images, height, width, channels), of the type that is read
-        """
+        """Add images after the last one, with their keys."""
         for path, values in ((self.pixel_path, pixels), (self.path, keys)):
             with open(path, "ab") as file:
                 file.write(np.ascontiguousarray(values).data)
                 sync(file)
 
 
-def map_images(path: Path, reading: Reading) -> np.ndarray:
+def map_images(path: Path, options: ReadOptions) -> np.ndarray:
     """Map a file of pixels, read-only: (n_images, height, width, channels)."""
-    n_images = path.stat().st_size // reading.n_bytes
-    return np.memmap(path, reading.dtype, "r", shape=(n_images, *reading.shape))
+    n_images = path.stat().st_size // options.n_bytes
+    return np.memmap(path, options.dtype, "r", shape=(n_images, *options.shape))
 
 
-def sync(file: Any) -> None:
+def sync(file: BinaryIO) -> None:
     """Have the operating system write a file to the disk now."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def file_keys(files: Iterable[File]) -> np.ndarray:
+    """Compute the key of each file from its path, inode, size and time of modification.
+
+    The inode tells files that were renamed in each other's place. A content is its own identity.
+    The result is of shape (n_files, 2), uint64, and has zeros where no such file exists.
+    """
+    try:
+        folder = os.getcwdb()
+    except FileNotFoundError:  # it was removed, and relative paths lead nowhere
+        folder = b""
+    return as_keys(b"".join([_file_key(file, folder) for file in files]))
+
+
+def _file_key(file: File, folder: bytes) -> bytes:
+    if isinstance(file, bytes):
+        return _hash(_OF_CONTENT, file)
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):  # missing, or no name of a file at all
+        return NO_KEY
+    path = os.fsencode(file)
+    if not path.startswith(_ROOT):
+        path = os.path.join(folder, path)  # which leaves other absolute paths as they are
+    inode = status.st_ino & 0xFFFF_FFFF_FFFF_FFFF  # some file systems have longer ones
+    numbers = _NUMBERS.pack(inode, status.st_size, status.st_mtime_ns)
+    return _hash(_OF_FILE, numbers + path)
+
+
+def _hash(begun: blake2b, data: bytes) -> bytes:
+    """Go on from a hash begun before; beginning one anew takes longer than a short name."""
+    hashed = begun.copy()
+    hashed.update(data)
+    return hashed.digest()
+
+
+def as_keys(data: bytes) -> np.ndarray:
+    """View concatenated keys as an array of shape (n, 2), uint64, without a broken last one."""
+    whole = len(data) // KEY_BYTES * KEY_BYTES
+    return np.frombuffer(data[:whole], dtype=np.uint64).reshape(-1, 2)
+
+
+def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the row of each wanted key among the stored ones, -1 where it is missing."""
+    rows = np.full(len(wanted), -1)
+    is_key = wanted.any(axis=1)
+    if len(wanted) and is_key.all():
+        for start in np.flatnonzero((stored == wanted[0]).all(axis=1)):
+            if np.array_equal(stored[start : start + len(wanted)], wanted):
+                return np.arange(start, start + len(wanted))  # in the order of an earlier read
+    likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))
+    likely = likely[np.argsort(stored[likely, 0], kind="stable")]
+    places = np.searchsorted(stored[likely, 0], wanted[:, 0])
+    searching = np.flatnonzero(is_key & (places < len(likely)))
+    places = places[searching]
+    while len(searching):  # once, unless the first halves of different keys are equal
+        candidates = likely[places]
+        alike = stored[candidates, 0] == wanted[searching, 0]
+        same = alike & (stored[candidates, 1] == wanted[searching, 1])
+        rows[searching[same]] = candidates[same]
+        further = alike & ~same & (places + 1 < len(likely))
+        searching, places = searching[further], places[further] + 1
+    return rows

@@ -1,17 +1,38 @@
 """What a user gives to be read - paths, contents of files, images, arrays - as one list."""
 
 import os
-from collections.abc import Set
-from typing import Any
+from collections.abc import Iterable, Sequence, Set
+from typing import Protocol, TypeGuard
 
 import numpy as np
 from scipy.sparse import issparse
 
 from sklearn_cnn.files.levels import find_levels
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 
-Source = Any
-"""A str, an os.PathLike, bytes, a PIL.Image.Image or an ndarray."""
+
+class PillowImage(Protocol):
+    """A PIL.Image.Image, which is recognised without importing Pillow."""
+
+    def getexif(self) -> object:
+        """Return the EXIF data, which arrays do not have."""
+
+
+class Frame(Protocol):
+    """A DataFrame, of pandas or another library."""
+
+    @property
+    def columns(self) -> Sequence[object]:
+        """Names of the columns."""
+
+    def __getitem__(self, name: object) -> object:
+        """Return a column."""
+
+
+File = str | os.PathLike[str] | bytes
+"""A path, or the content of a file."""
+
+Source = File | PillowImage | np.ndarray
 
 _ACCEPTED = (
     "paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays of shape "
@@ -19,33 +40,24 @@ _ACCEPTED = (
 )
 
 
-def list_sources(X: Any, reading: Reading) -> list[Source]:
+def is_frame(X: object) -> TypeGuard[Frame]:
+    """Whether X is a DataFrame."""
+    return hasattr(X, "columns")
+
+
+def list_sources(X: object, options: ReadOptions) -> list[Source]:
     """Check what is to be read, without opening anything.
 
-    Parameters
-    ----------
-    X : list, tuple, array, Series or one-column DataFrame
-        Of paths, contents of files, images or arrays. An array of three or four dimensions is a
-        batch of images.
-    reading : Reading
-        Which values of pixels are taken.
-
-    Returns
-    -------
-    list
-        One source an image; contents as bytes, and torch tensors and nested lists as arrays.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no such collection, is empty, or an element is none of these.
+    ``X`` may be a list, tuple, array, Series or one-column DataFrame; an array of three or four
+    dimensions is a batch of images. In the list, contents are bytes, and torch tensors and nested
+    lists are arrays.
     """
-    items = _as_items(X, reading)
+    items = _as_items(X, options)
     sources: list[Source]
     if isinstance(items, np.ndarray) and items.dtype.kind == "U":
         sources = items.tolist()
     elif isinstance(items, np.ndarray) and items.dtype.kind == "S":
-        # NumPy drops zeros at the end, which some formats need, and to which others are blind.
+        # NumPy drops zeros at the end, which some formats need and others ignore.
         sources = [content.ljust(items.dtype.itemsize, b"\0") for content in items.tolist()]
     else:
         sources = [_check_source(item, i) for i, item in enumerate(items)]
@@ -54,8 +66,7 @@ def list_sources(X: Any, reading: Reading) -> list[Source]:
     return sources
 
 
-def _as_items(X: Any, reading: Reading) -> Any:
-    """Return a sized iterable of images."""
+def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
     if issparse(X):
         raise TypeError("X must be dense: images cannot be read from sparse data.")
     if isinstance(X, (str, os.PathLike)):
@@ -68,10 +79,18 @@ def _as_items(X: Any, reading: Reading) -> Any:
     if isinstance(X, dict):
         hint = ": pass its .data" if "data" in X else ""
         raise TypeError(f"X must be a collection of images. Got {type(X).__name__}{hint}.")
-    if hasattr(X, "columns") and hasattr(X, "shape"):
-        return _only_column(X)
+    if is_frame(X) and hasattr(X, "shape"):
+        names = list(X.columns)
+        if X.shape[1] != 1:
+            raise ValueError(
+                f"X is a DataFrame of {X.shape[1]} columns ({', '.join(map(repr, names[:10]))}), "
+                "and one was expected, of paths. Choose it: X[['path']], or a ColumnTransformer "
+                "with a list of one name."
+            )
+        X = X[names[0]]
     if hasattr(X, "to_numpy"):  # a Series
-        return X.to_numpy()
+        values: Iterable[object] = X.to_numpy()
+        return values
     if hasattr(X, "detach"):  # a torch tensor
         X = X.detach().cpu().numpy()
     if isinstance(X, np.ndarray):
@@ -79,20 +98,20 @@ def _as_items(X: Any, reading: Reading) -> Any:
             return X[:, 0]
         numbers = X.dtype.kind not in "OUS"
         if numbers and X.ndim in (3, 4):
-            _check_batch(X, reading)
+            _check_batch(X, options)
         if X.ndim in ((3, 4) if numbers else (1,)):
             return X
         raise ValueError(
             f"X must be a 1-D array of paths, contents or images, or a 3-D or 4-D array of pixels. "
             f"Got X.shape={X.shape}, dtype {X.dtype}."
         )
-    is_sized = hasattr(X, "__len__") and hasattr(X, "__iter__")
-    if not is_sized or isinstance(X, Set):  # a set has no order for labels to follow
+    if not (hasattr(X, "__len__") and isinstance(X, Iterable)) or isinstance(X, Set):
+        # A set has no order that labels could follow.
         raise TypeError(f"X must be a list or an array of {_ACCEPTED}. Got {type(X).__name__}.")
     return X
 
 
-def _check_batch(X: np.ndarray, reading: Reading) -> None:
+def _check_batch(X: np.ndarray, options: ReadOptions) -> None:
     """Refuse one image in the place of several, and pixels that none of the images could have."""
     if X.ndim == 3 and X.shape[2] in (3, 4) and X.shape[1] > 4:
         raise ValueError(
@@ -101,31 +120,19 @@ def _check_batch(X: np.ndarray, reading: Reading) -> None:
         )
     if X.dtype != np.uint8:
         try:
-            find_levels(X, reading)
+            find_levels(X, options)
         except (TypeError, ValueError) as error:
             raise type(error)(f"X cannot be read: {error}.") from None
 
 
-def _only_column(X: Any) -> Any:
-    """Return the values of a DataFrame of one column."""
-    if X.shape[1] != 1:
-        names = ", ".join(map(repr, list(X.columns)[:10]))
-        raise ValueError(
-            f"X is a DataFrame of {X.shape[1]} columns ({names}), and one was expected, of paths. "
-            "Choose it: X[['path']], or a ColumnTransformer with a list of one name."
-        )
-    return X[X.columns[0]].to_numpy()
-
-
-def _check_source(item: Any, position: int) -> Source:
-    if isinstance(item, (str, bytes, os.PathLike)) or hasattr(item, "getexif"):
+def _check_source(item: object, position: int) -> Source:
+    if isinstance(item, (str, bytes, os.PathLike, np.ndarray)) or _is_pillow_image(item):
         return item
     if isinstance(item, (bytearray, memoryview)):
         return bytes(item)
     if hasattr(item, "detach"):
-        return item.detach().cpu().numpy()
-    if isinstance(item, np.ndarray):
-        return item
+        pixels: np.ndarray = item.detach().cpu().numpy()
+        return pixels
     if isinstance(item, (list, tuple)) and item:
         try:
             pixels = np.array(item)
@@ -136,13 +143,17 @@ def _check_source(item: Any, position: int) -> Source:
     raise TypeError(f"X[{position}] is {_short(item)}. X must hold {_ACCEPTED}.")
 
 
+def _is_pillow_image(item: object) -> TypeGuard[PillowImage]:
+    return hasattr(item, "getexif")
+
+
 def name_source(source: Source, position: int) -> str:
-    """Name one source in an error: its path, or where it stands in ``X``."""
+    """Name one source in an error: its path, or its position in ``X``."""
     if isinstance(source, (str, os.PathLike)):
         return repr(os.fspath(source))
     return f"X[{position}] ({type(source).__name__})"
 
 
-def _short(item: Any) -> str:
+def _short(item: object) -> str:
     text = repr(item)
     return text if len(text) <= 40 else f"{type(item).__name__} {text[:30]}..."

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import ImageReader
 from sklearn_cnn.files import cache as cache_module
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.segment import map_images
 from sklearn_cnn.pixels import scale
 
@@ -242,7 +242,7 @@ def large_map(tmp_path):
     with open(path, "wb") as file:
         for _ in range(40):
             file.write(piece.data)
-    return map_images(path, Reading(64, 64, "RGB", "fit", (0, 0, 0)))
+    return map_images(path, ReadOptions(64, 64, "RGB", "fit", (0, 0, 0)))
 
 
 def peak_of(run):

@@ -158,8 +158,8 @@ def changing(files, monkeypatch):
     """File 3 is written anew while it is decoded, once."""
     decode = read_module.decode
 
-    def decode_and_change(source, reading, notes=None):
-        pixels = decode(source, reading)
+    def decode_and_change(source, options, notes=None):
+        pixels = decode(source, options)
         if source == files[3]:
             monkeypatch.setattr(read_module, "decode", decode)
             write_image(source, 99)
@@ -191,8 +191,8 @@ def test_a_file_removed_while_it_is_read(files, folder, monkeypatch):
     """Would catch pixels kept for a file that is no longer what it was when its key was made."""
     decode = read_module.decode
 
-    def decode_and_remove(source, reading, notes=None):
-        pixels = decode(source, reading)
+    def decode_and_remove(source, options, notes=None):
+        pixels = decode(source, options)
         if source == files[3]:
             os.unlink(source)
         return pixels
@@ -300,10 +300,10 @@ def test_ctrl_c_keeps_what_is_finished(files, folder, opened, n_jobs, blocks_of_
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     decode = read_module.decode
 
-    def decode_and_press(source, reading, notes=None):
+    def decode_and_press(source, options, notes=None):
         if source == files[9]:
             signal.raise_signal(signal.SIGINT)
-        return decode(source, reading)
+        return decode(source, options)
 
     monkeypatch.setattr(read_module, "decode", decode_and_press)
     try:
@@ -503,9 +503,9 @@ def test_processes_share_the_work(files, folder):
     log = os.open(folder + ".log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     decode = read.decode
 
-    def decode_and_tell(source, reading, notes=None):
+    def decode_and_tell(source, options, notes=None):
         os.write(log, f"{files.index(source)}\\n".encode())
-        return decode(source, reading)
+        return decode(source, options)
 
     read.decode = decode_and_tell
 
@@ -587,8 +587,8 @@ def test_a_killed_process_leaves_no_lock_and_nothing_half_written(files, folder,
 
     def in_decode():
         decode = read.decode
-        read.decode = lambda source, reading, notes=None: (
-            die() if source == files[9] else decode(source, reading)
+        read.decode = lambda source, options, notes=None: (
+            die() if source == files[9] else decode(source, options)
         )
         ImageReader(8, cache=folder + "/decode").transform(files)
 

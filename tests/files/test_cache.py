@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cnn.files import cache as cache_module
-from sklearn_cnn.files.cache import PixelCache
-from sklearn_cnn.files.options import Reading
-from sklearn_cnn.files.shelves import Shelves
+from sklearn_cnn.files.cache import CacheFolder, PixelCache
+from sklearn_cnn.files.options import ReadOptions
 
-READING = Reading(2, 3, "RGB", "fit", (255, 255, 255))
+OPTIONS = ReadOptions(2, 3, "RGB", "fit", (255, 255, 255))
 IMAGE_BYTES = 18
 STORED_BYTES = IMAGE_BYTES + 16
 BLANK = 255
@@ -30,22 +29,22 @@ def keys_of(numbers):
 
 def pixels_of(numbers):
     """Pixels that tell which image they are of, and which of its rows."""
-    pixels = np.empty((len(numbers), *READING.shape), dtype=np.uint8)
+    pixels = np.empty((len(numbers), *OPTIONS.shape), dtype=np.uint8)
     pixels[:] = np.asarray(numbers, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis]
     pixels[:, 1] += 100
     return pixels
 
 
 class Images:
-    """Numbered images, of which some cannot be read, behind a cache; counts what is decoded."""
+    """Numbered images, some of them damaged, read through a cache; counts what is decoded."""
 
-    def __init__(self, folder, limit=PLENTY, reading=READING, version="1", damaged=()):
-        self.cache = PixelCache(folder, limit, reading, version)
+    def __init__(self, folder, limit=PLENTY, options=OPTIONS, version="1", damaged=()):
+        self.cache = PixelCache(folder, limit, options, version)
         self.damaged = set(damaged)
         self.decoded = Counter()
         self.blocks = []
 
-    def fetch(self, numbers, stand_in=lambda: np.full(READING.shape, BLANK, np.uint8)):
+    def fetch(self, numbers, stand_in=lambda: np.full(OPTIONS.shape, BLANK, np.uint8)):
         numbers = list(numbers)
 
         def decode(positions):
@@ -68,7 +67,7 @@ class Images:
         return pixels
 
     def files(self, suffix):
-        return sorted(self.cache.shelf.glob(f"*{suffix}"))
+        return sorted(self.cache.folder.glob(f"*{suffix}"))
 
 
 @pytest.fixture
@@ -188,7 +187,7 @@ def test_images_scattered_over_segments(few, images, monkeypatch):
 def test_small_reads_are_put_together(images, monkeypatch, room, n_segments):
     """Both sides of a segment's size, when one image follows two: a file for each small read would
     be many files."""
-    images.cache.limit = images.cache.shelves.limit = room * STORED_BYTES * 100
+    images.cache.whole.limit = room * STORED_BYTES * 100
     monkeypatch.setattr(cache_module, "SEGMENTS", 100)
     images.check([0, 1])
     images.check([2])
@@ -235,7 +234,7 @@ def test_what_cannot_be_read_is_blank_and_not_kept(images):
 
 
 def test_what_cannot_be_read_is_blank_in_a_view(few, images):
-    """Would catch a view with background that is found again after the file was mended."""
+    """Would catch a view with background that is found again after the file was repaired."""
     images.damaged = {1}
     images.check(range(5))
     images.check(range(5))
@@ -251,7 +250,7 @@ def test_nothing_can_be_read(few, images):
     images.damaged = set(range(6))
     for numbers in ([0], [0, 1], range(6)):
         images.check(numbers)
-    assert images.cache.info().n_images == 0
+    assert images.cache.whole.count()[0] == 0
 
 
 def test_an_error_of_the_stand_in_comes_before_copies(few, images):
@@ -288,7 +287,7 @@ def test_images_without_a_key_are_each_read_every_time(images):
         return positions == 1, pixels_of([5] * len(positions))
 
     for _ in range(2):
-        pixels = images.cache.fetch(keys, decode, lambda: np.full(READING.shape, BLANK, np.uint8))
+        pixels = images.cache.fetch(keys, decode, lambda: np.full(OPTIONS.shape, BLANK, np.uint8))
         assert pixels[:, 0, 0, 0].tolist() == [BLANK, 5, BLANK]
     assert decoded == [[0, 1, 2], [0, 2]]
 
@@ -389,7 +388,7 @@ def test_a_request_spread_over_too_much_else_is_read_anew(tmp_path):
     images.check([0, 3, 6, 9, 20])
     images.check([0, 3, 6, 9, 20])
     assert images.decoded == Counter([0, 3, 6, 9, 20])
-    assert images.cache.info().n_bytes <= 12 * STORED_BYTES
+    assert images.cache.whole.count()[1] <= 12 * STORED_BYTES
 
 
 def test_a_view_fits_although_its_images_fill_the_cache(tmp_path, few):
@@ -399,7 +398,7 @@ def test_a_view_fits_although_its_images_fill_the_cache(tmp_path, few):
     fill(images, [0, 1, 2, 3], [4, 5, 6, 7])
     for _ in range(2):
         images.check([7, 0, 6, 1, 5, 2, 4, 3])
-        assert images.cache.info().n_bytes <= 8 * STORED_BYTES
+        assert images.cache.whole.count()[1] <= 8 * STORED_BYTES
 
 
 def test_a_view_goes_before_the_segments_it_was_copied_from(tmp_path, few):
@@ -421,9 +420,9 @@ def test_a_view_goes_before_a_segment_used_in_the_same_moment(tmp_path, few, mon
     images.check([3, 1, 2, 0])
     for path in images.files(""):
         os.utime(path, (1000, 1000))
-    sizes = Shelves.sizes
+    sizes = CacheFolder.sizes
     monkeypatch.setattr(
-        Shelves,
+        CacheFolder,
         "sizes",
         lambda self: dict(sorted(sizes(self).items(), key=lambda file: file[0].suffix)),
     )
@@ -459,12 +458,12 @@ def test_the_last_segment_does_not_grow_if_it_has_to_go(tmp_path, monkeypatch):
     assert images.decoded[20] == 2
 
 
-def test_other_ways_of_reading_count_and_go(narrow, tmp_path):
+def test_other_options_count_and_go(narrow, tmp_path):
     """Would catch a limit that holds for each size of images alone."""
     fill(narrow, [0, 1], [2, 3], [4, 5])
-    other = Images(tmp_path, narrow.cache.limit, READING, version="2")
+    other = Images(tmp_path, narrow.cache.whole.limit, OPTIONS, version="2")
     other.check(range(10, 14))
-    assert other.cache.info().n_bytes <= narrow.cache.limit
+    assert other.cache.whole.count()[1] <= narrow.cache.whole.limit
     narrow.check([4, 5])
     assert not narrow.decoded
 
@@ -473,9 +472,9 @@ def test_other_ways_of_reading_count_and_go(narrow, tmp_path):
 def test_what_dead_processes_left_is_removed(images, name):
     """Would catch a disk that fills with unfinished views and pixels without keys."""
     images.check([0])
-    old = images.cache.shelves.folder / name
+    old = images.cache.whole.path / name
     old.mkdir()
-    for left in (old / "1.pixels", old / "view.tmp", images.cache.shelf / "view-2.tmp"):
+    for left in (old / "1.pixels", old / "view.tmp", images.cache.folder / "view-2.tmp"):
         left.write_bytes(b"x" * 100)
     images.check([1])
     assert list(old.iterdir()) == []
@@ -500,57 +499,58 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
         images.check(numbers)
     assert {path: path.stat().st_size for path in kept} == kept
     assert hashed.stat().st_size == 1000
-    assert images.cache.info().n_bytes == 3 * STORED_BYTES
+    assert images.cache.whole.count()[1] == 3 * STORED_BYTES
 
 
-def test_info_counts_images_and_bytes(tmp_path, few):
-    """Would catch a count of views as images, or of one way of reading alone."""
+def test_images_and_bytes_are_counted(tmp_path, few):
+    """Would catch a count of views as images, or of one set of options alone."""
     images = Images(tmp_path)
-    assert images.cache.info()[1:] == (0, 0, PLENTY)
+    whole = images.cache.whole
+    assert (*whole.count(), whole.limit) == (0, 0, PLENTY)
     images.check(range(5))
     Images(tmp_path, version="2").check([0, 1])
     images.check([3, 0, 2, 1])
-    info = images.cache.info()
-    assert info == (str(tmp_path), 7, 7 * STORED_BYTES + 4 * IMAGE_BYTES, PLENTY)
+    assert whole.count() == (7, 7 * STORED_BYTES + 4 * IMAGE_BYTES)
+    assert (str(whole.path), whole.limit) == (str(tmp_path), PLENTY)
     n_bytes = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-    assert info.n_bytes == n_bytes
-    assert str(info) == f"7 images, 0.0 MB of at most 1.0 MB, in {tmp_path}"
+    assert whole.count()[1] == n_bytes
+    assert str(whole) == f"7 images, 0.0 MB of at most 1.0 MB, in {tmp_path}"
 
 
 def test_counting_makes_no_folder(tmp_path):
     images = Images(tmp_path / "none")
-    assert images.cache.info().n_bytes == 0
+    assert images.cache.whole.count()[1] == 0
     assert list(tmp_path.iterdir()) == []
 
 
-# Ways of reading
+# Options
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Reading(3, 2, "RGB", "fit", (255, 255, 255)),
-        Reading(2, 3, "RGB", "crop", (255, 255, 255)),
-        Reading(2, 3, "RGB", "fit", (255, 255, 254)),
-        Reading(2, 9, "L", "fit", (255, 255, 255)),
+        ReadOptions(3, 2, "RGB", "fit", (255, 255, 255)),
+        ReadOptions(2, 3, "RGB", "crop", (255, 255, 255)),
+        ReadOptions(2, 3, "RGB", "fit", (255, 255, 254)),
+        ReadOptions(2, 9, "L", "fit", (255, 255, 255)),
         "another version",
     ],
     ids=str,
 )
-def test_another_way_of_reading_finds_nothing(images, tmp_path, other):
+def test_other_options_find_nothing(images, tmp_path, other):
     """Would catch pixels of another size, fitting, background, mode or decoder, all of 18 bytes."""
     images.check([0, 1, 2])
-    reading, version = (READING, other) if isinstance(other, str) else (other, "1")
-    cache = PixelCache(tmp_path, PLENTY, reading, version)
+    options, version = (OPTIONS, other) if isinstance(other, str) else (other, "1")
+    cache = PixelCache(tmp_path, PLENTY, options, version)
     seen = []
 
     def decode(positions):
         seen.extend(positions.tolist())
-        return np.ones(3, dtype=bool), np.full((3, *reading.shape), 7, np.uint8)
+        return np.ones(3, dtype=bool), np.full((3, *options.shape), 7, np.uint8)
 
     pixels = cache.fetch(keys_of([0, 1, 2]), decode, lambda: np.zeros(1))
     assert seen == [0, 1, 2]
-    np.testing.assert_array_equal(pixels, np.full((3, *reading.shape), 7))
+    np.testing.assert_array_equal(pixels, np.full((3, *options.shape), 7))
     images.check([0, 1, 2])
 
 
@@ -624,7 +624,7 @@ def test_a_cache_emptied_under_way_is_an_error(images, monkeypatch):
 
     def store_and_lose(self, *arguments):
         n_unread = store(self, *arguments)
-        for path in self.shelf.iterdir():
+        for path in self.folder.iterdir():
             path.unlink()
         return n_unread
 
@@ -673,7 +673,7 @@ def test_any_requests_equal_a_table_in_memory(requests, limit, damaged, in_memor
                 images.check(request)
             else:
                 check_or_refuse(images, request)
-            n_bytes = images.cache.info().n_bytes
+            n_bytes = images.cache.whole.count()[1]
             assert n_bytes <= limit
             files = [path for path in Path(folder).rglob("*") if path.is_file()]
             assert sum(path.stat().st_size for path in files) == n_bytes

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sklearn_cnn.files.keys import KEY_BYTES, NO_KEY, as_keys, file_keys, match_keys
+from sklearn_cnn.files.segment import KEY_BYTES, NO_KEY, as_keys, file_keys, match_keys
 
 
 def key(source):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.segment import Segment
 
 SHAPE = (2, 3, 3)
 IMAGE_BYTES = 18
-READING = Reading(2, 3, "RGB", "fit", (0, 0, 0))
+OPTIONS = ReadOptions(2, 3, "RGB", "fit", (0, 0, 0))
 
 
 def images(first, n_images):
@@ -22,7 +22,7 @@ def images(first, n_images):
 @pytest.fixture
 def segment(tmp_path):
     """A segment of three images, 0 to 2."""
-    segment = Segment(tmp_path / "7.keys", READING)
+    segment = Segment(tmp_path / "7.keys", OPTIONS)
     segment.append(*images(0, 3))
     return segment
 
@@ -42,7 +42,7 @@ def test_images_are_added_behind_the_last(segment):
 
 def test_pixels_in_another_order_of_memory_are_written_in_theirs(tmp_path):
     """Would catch Fortran order, or every second row, written as it lies in memory."""
-    segment = Segment(tmp_path / "1.keys", READING)
+    segment = Segment(tmp_path / "1.keys", OPTIONS)
     pixels = np.arange(4 * IMAGE_BYTES, dtype=np.uint8).reshape(4, *SHAPE)
     segment.append(images(0, 4)[0][::2], np.asfortranarray(pixels)[::2])
     np.testing.assert_array_equal(segment.pixels(), pixels[::2])
@@ -105,7 +105,7 @@ def test_a_segment_without_one_of_its_files_is_empty(segment, missing):
 
 
 def test_a_segment_that_is_not_there_is_empty(tmp_path):
-    segment = Segment(tmp_path / "1.keys", READING)
+    segment = Segment(tmp_path / "1.keys", OPTIONS)
     assert segment.keys().shape == (0, 2)
     assert list(tmp_path.iterdir()) == []
 
@@ -122,7 +122,7 @@ def test_pixels_added_while_keys_are_read_do_not_count(segment, monkeypatch):
     after it: another process cuts image 2, and writes image 9 in its place."""
     with open(segment.pixel_path, "r+b") as file:
         file.truncate(2 * IMAGE_BYTES)
-    other = Segment(segment.path, READING)
+    other = Segment(segment.path, OPTIONS)
     read_bytes = type(segment.path).read_bytes
 
     def repair_behind_it(path):
@@ -153,10 +153,10 @@ def test_pixels_are_on_the_disk_before_their_keys(segment, monkeypatch):
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_images_of_wider_values(tmp_path, dtype):
     """Would catch rows that are counted in bytes of eight bits, or values that are cut to those."""
-    reading = Reading(2, 3, "RGB", "fit", (0, 0, 0), dtype)
+    options = ReadOptions(2, 3, "RGB", "fit", (0, 0, 0), dtype)
     keys, pixels = images(0, 5)
     pixels = (pixels * 1000.5).astype(dtype)
-    segment = Segment(tmp_path / "1.keys", reading)
+    segment = Segment(tmp_path / "1.keys", options)
     segment.append(keys, pixels)
     assert segment.pixel_path.stat().st_size == 5 * IMAGE_BYTES * np.dtype(dtype).itemsize
     with open(segment.pixel_path, "ab") as file:

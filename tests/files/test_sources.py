@@ -11,13 +11,13 @@ from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.utils import Bunch
 
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.sources import list_sources, name_source
 
 PATHS = ["b.png", "a.png"]
 IMAGE = Image.new("L", (3, 2))
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3)
-listed = partial(list_sources, reading=Reading(4, 4, "L", "fit", (0, 0, 0)))
+listed = partial(list_sources, options=ReadOptions(4, 4, "L", "fit", (0, 0, 0)))
 
 
 @pytest.mark.parametrize(
