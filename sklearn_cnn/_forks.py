@@ -1,20 +1,25 @@
-"""What a forked child needs anew: locks of this package, and that of tqdm's bars."""
+"""Forks: what a forked child needs anew, since the threads of its parent do not exist there.
+
+It inherits their locks as they were held, which nobody would release; that of tqdm's bars is one.
+"""
 
 import os
 import threading
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 from tqdm.std import TqdmDefaultWriteLock, TqdmWarning
 
-# TODO doc of _locks: Locks of one process: a forked child gets its own.
+with warnings.catch_warnings():  # of a notebook without ipywidgets, where bars are text
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
-# TODO doc of _progress: The one place where tqdm is imported: a progress bar on standard error,
-# or in a notebook.
+__all__ = ["ProcessLock", "forks_wait", "tqdm"]
 
 forks_wait = threading.RLock()
-"""Held while a module is imported late: a child forked then would wait for Python's own lock."""
+"""Held for moments in which no child must be forked: it would find a state that is half set.
+
+An import is one, since the child would wait for Python's own lock.
+"""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -25,33 +30,24 @@ if hasattr(os, "register_at_fork"):
 
 
 class ProcessLock:
-    """Hold a lock, and renew it in a forked child: a thread that held it does not exist there.
+    """A reentrant lock that may be held for long: a fork does not wait, and the child has its own.
 
     Use it by ``with lock.held:``.
     """
 
-    def __init__(self, make: Callable[[], Any] = threading.Lock) -> None:
-        self.make = make
+    def __init__(self) -> None:
         self._renew()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self.held = self.make()
+        self.held = threading.RLock()
 
 
-with warnings.catch_warnings():  # of a notebook without ipywidgets, where bars are text
-    warnings.simplefilter("ignore", TqdmWarning)
-    from tqdm.auto import tqdm
-
-__all__ = ["tqdm"]
-
-
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: a thread that was drawing does not exist there."""
+def _renew_lock_of_bars() -> None:
     if isinstance(getattr(tqdm, "_lock", None), TqdmDefaultWriteLock):
         tqdm.set_lock(threading.RLock())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_lock_of_bars)

@@ -7,8 +7,7 @@ from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
-# TODO doc of _messages: Warnings that point at the code that called this package, and long lists
-# in messages.
+# TODO doc of _messages: Warnings that point at the calling code, and long lists in messages.
 
 # TODO doc of _checks: Checks of values that belong to no one part: counts, and choices among names.
 

@@ -11,7 +11,7 @@ from sklearn_cnn._compat import CallbackSupportMixin, CheckedParametersMixin, _f
 from sklearn_cnn.augment.descriptions import check_augment
 from sklearn_cnn.features import FeatureMixin
 from sklearn_cnn.fitting import read_examples, start, train
-from sklearn_cnn.machine.isolation import draw_seed, threads_that_exist
+from sklearn_cnn.machine.isolation import draw_seed
 from sklearn_cnn.network.outputs import LayerRow
 from sklearn_cnn.parameters import (
     PARAMETER_CONSTRAINTS,
@@ -376,7 +376,7 @@ class CNNClassifier(
         KeyboardInterrupt
             On Ctrl-C. In all cases, the estimator is then as it was before.
         """
-        with all_or_nothing(self), threads_that_exist():
+        with all_or_nothing(self):
             continuing = self.warm_start and hasattr(self, "net_")
             seed = draw_seed(self.random_state)
             examples = read_examples(self, X, y, sample_weight, reset=not continuing)
@@ -441,7 +441,7 @@ class CNNClassifier(
         AttributeError
             With ``early_stopping=True``, which needs ``fit``.
         """
-        with all_or_nothing(self), threads_that_exist():
+        with all_or_nothing(self):
             first = not hasattr(self, "net_")
             check_partial_classes(classes, None if first else self.classes_)
             check_partial_class_weight(self.class_weight)

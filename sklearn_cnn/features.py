@@ -3,13 +3,14 @@
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._compat import FittedHTMLMixin
 from sklearn_cnn._messages import did_you_mean
 from sklearn_cnn.fitting import follow_parameters, images_at_once, read_pixels
-from sklearn_cnn.machine.isolation import threads_that_exist
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.outputs import (
     LayerOutputs,
     LayerRow,
@@ -187,13 +188,13 @@ class FeatureMixin(ClassNamePrefixFeaturesOutMixin, FittedHTMLMixin, Transformer
         check_is_fitted(self)
         follow_parameters(self)
         n_images = min(self._chunk, IMAGES_OF_A_SUMMARY)
-        with threads_that_exist():
+        with isolated(torch.device(self.net_.device)):
             seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
         return NetworkSummary(self.layers_, seconds, self._count_parameters())
 
     def _outputs_of(self, images: np.ndarray, sources: list[Source]) -> list[np.ndarray]:
         """Compute what layers give, of images that were read before."""
-        with threads_that_exist():
+        with isolated(torch.device(self.net_.device)):
             network = LayerOutputs(self.net_.module_, sources)
             return predict_outputs(network, images, self._chunk, images_at_once(self))
 

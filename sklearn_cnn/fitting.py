@@ -16,7 +16,7 @@ from sklearn_cnn._forks import ProcessLock
 from sklearn_cnn._messages import warn
 from sklearn_cnn.augment.descriptions import check_augment
 from sklearn_cnn.machine.device import name_of_dtype, resolve_device, weights_dtype
-from sklearn_cnn.machine.isolation import derive_seed
+from sklearn_cnn.machine.isolation import derive_seed, isolated
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.outputs import check_feature_layer, layer_table
 from sklearn_cnn.parameters import check_callbacks
@@ -255,7 +255,8 @@ def train(
     warn_if_long(net, estimator.layers_, estimator.image_shape_, len(data.training), epochs)
     n_before = net.n_epochs
     losses = estimator.loss_curve_ if n_before else []
-    with net.rollback_on_error() if n_before else nullcontext():
+    rollback = net.rollback_on_error() if n_before else nullcontext()
+    with isolated(torch.device(net.device)), rollback:
         if n_before:
             keep_rates = bool(plan.callbacks) and schedule == "constant"
             adjust_net(estimator, net, new_optimizer=new_optimizer, keep_rates=keep_rates)

@@ -8,7 +8,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.fitting import images_at_once, read_pixels
-from sklearn_cnn.machine.isolation import threads_that_exist
 from sklearn_cnn.pixels.arrays import to_host
 from sklearn_cnn.training.labels import plain_labels
 from sklearn_cnn.training.net import ConvNet
@@ -148,5 +147,4 @@ class PredictionMixin:
 
     def _logits_of(self, images: np.ndarray) -> np.ndarray:
         """Compute logits of images that were read before."""
-        with threads_that_exist():
-            return predict_logits(self.net_.module_, images, self._chunk, images_at_once(self))
+        return predict_logits(self.net_.module_, images, self._chunk, images_at_once(self))

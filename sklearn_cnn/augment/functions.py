@@ -10,7 +10,7 @@ import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklearn_cnn.machine.isolation import isolated_rng
+from sklearn_cnn.machine.isolation import isolated
 
 FACTOR = 20
 """A batch whose values spread so many times less, or more, than before is of another scale."""
@@ -196,7 +196,7 @@ def _mixes(function: Callable[[torch.Tensor], Any], pixels: torch.Tensor, n_seed
     tolerance = 1e-3 * _spread(batch)
 
     def shared_of(images: torch.Tensor, seed: int) -> torch.Tensor:
-        with isolated_rng(seed, pixels.device):
+        with isolated(pixels.device, seed):
             results: torch.Tensor = function(images.clone())
         return results[SHARED].cpu().double()
 

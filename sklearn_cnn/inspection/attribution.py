@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from sklearn_cnn.machine.isolation import ordinary_modes
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.modules import copy_network
 from sklearn_cnn.training.prediction import predict_logits
 
@@ -33,10 +33,10 @@ def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.nda
     Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image
     classification models and saliency maps", ICLR 2014 workshop, arXiv:1312.6034.
     """
-    with ordinary_modes(next(network.buffers()).device):
+    with isolated(next(network.buffers()).device):
         pixels = _as_input(network, image).requires_grad_()
         (derivative,) = torch.autograd.grad(copy_network(network)(pixels)[0, target], pixels)
-    return derivative[0].abs().amax(dim=0).cpu().double().numpy()
+        return derivative[0].abs().amax(dim=0).cpu().double().numpy()
 
 
 def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: str) -> np.ndarray:
@@ -69,17 +69,16 @@ def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: st
         seen.append(output)
         return output.clone()  # the next layer may write into it
 
-    with ordinary_modes(next(network.buffers()).device):
+    with isolated(next(network.buffers()).device):
         copy = copy_network(network)
         copy.get_submodule(layer).register_forward_hook(keep)
         # so that a network of frozen weights has a gradient, too
         pixels = _as_input(network, image).requires_grad_()
         score = copy(pixels)[0, target]
         (derivative,) = torch.autograd.grad(score, seen[-1])
-        maps = seen[-1].detach()
-    worth = derivative.mean(dim=(2, 3), keepdim=True)
-    heat = torch.relu((worth * maps).sum(dim=1, keepdim=True))
-    heat = functional.interpolate(heat, size=image.shape[1:3], mode="bilinear")
+        worth = derivative.mean(dim=(2, 3), keepdim=True)
+        heat = torch.relu((worth * seen[-1].detach()).sum(dim=1, keepdim=True))
+        heat = functional.interpolate(heat, size=image.shape[1:3], mode="bilinear")
     return heat[0, 0].cpu().double().numpy()
 
 

@@ -27,7 +27,6 @@ from sklearn_cnn.inspection.target import (
     find_probabilities,
     name_images,
 )
-from sklearn_cnn.machine.isolation import threads_that_exist
 from sklearn_cnn.network.layers import as_pair
 
 UNITS = {
@@ -299,8 +298,7 @@ class SaliencyDisplay:
         probabilities = find_probabilities(classifier, chosen)
         numbers = [_number_of(target, classifier.classes_, row) for row in probabilities]
         attribute = _attribution(classifier, method, chosen.shape[1:3], layer, window, stride)
-        with threads_that_exist():
-            saliency = [attribute(chosen[i : i + 1], number) for i, number in enumerate(numbers)]
+        saliency = [attribute(chosen[i : i + 1], number) for i, number in enumerate(numbers)]
         titles = [
             f"{method}: {names[number]} ({100 * row[number]:.0f} %)"
             for row, number in zip(probabilities, numbers, strict=True)

@@ -1,25 +1,18 @@
-"""The machine: its device, how many images its memory holds, and the arithmetic it is fast at."""
+"""The machine: which device computes, how many images its memory holds, which arithmetic is fast.
 
-from typing import Any
+Nothing of it is fitted: all is worked out when it is used, from the layers, the device and the
+precision.
+
+bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor multiplies it
+natively, convolutions train about twice as fast; weights, norms and the loss stay float32.
+"""
 
 import torch
 
 from sklearn_cnn._messages import did_you_mean
 
-# TODO doc of training/hardware/device: Which device a network computes on, and how pixels get
-# there.
 
-# TODO doc of training/hardware/memory: How many images go through a network at once.
-
-# TODO doc of training/hardware/precision: The floating-point types: of the weights, and of the
-# arithmetic in training.
-#
-# bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor multiplies it
-# natively, convolutions train about twice as fast; weights, norms and the loss stay float32.
-#
-
-
-def resolve_device(device: Any) -> torch.device:
+def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device that the ``device`` parameter asks for.
 
     Parameters
@@ -222,7 +215,7 @@ def trains_in_bfloat16(
 
 def _is_fast_at_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
-        has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
+        has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
         return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

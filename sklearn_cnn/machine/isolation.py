@@ -1,125 +1,160 @@
-"""State of the whole process: torch's threads, modes and generators, as found afterwards."""
+"""Isolation from what belongs to the whole process: torch's threads, arithmetic, modes, generators.
+
+What computes does so inside :func:`isolated`: under the settings of this package, and without a
+trace in the process. The seeds that it takes are drawn and derived here, too.
+"""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from threading import Thread, get_ident, local
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from torch.backends import cuda, cudnn
 
-from sklearn_cnn._forks import ProcessLock
+from sklearn_cnn._forks import ProcessLock, forks_wait
 
-# TODO doc of training/hardware/threads: How many threads compute, and the number put back as it
-# was found.
 
-# TODO doc of training/hardware/modes: torch's modes and settings while a network computes, and
-# as they were found afterwards.
+@contextmanager
+def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
+    """Compute under settings of our own, and leave the process as it was, also after an error.
 
-# TODO doc of training/seeding: Randomness: one seed in, every draw from it, and the global
-# generators as they were found.
+    - Threads: torch has one on a CPU. With more it splits sums, such as that of the gradient of a
+      convolution over the batch, in as many parts; another number of threads gives other roundings,
+      then other weights. Pools of threads compute side by side, where the cut is fixed. In a forked
+      child torch has one thread whatever the device: OpenMP's threads do not survive a fork, and
+      GNU's waits for those of the parent for ever.
+    - TF32: off on CUDA, where convolutions use it unless told otherwise. It rounds the factors of a
+      float32 product to 10 bits, so a model would predict something else on a GPU than on a CPU.
+    - Modes: no autocast, no inference mode, and gradients, whatever the caller has switched on.
+    - Randomness, with a seed: torch's generators are seeded, and cuDNN sums in one fixed order. The
+      generators belong to the whole process, so threads take turns.
 
-_forked = False
+    Threads share the settings: the first one inside sets them, the last one out restores them. A
+    thread that begins meanwhile has one thread of torch's, also afterwards. Modes belong to a
+    thread, and a new one has those that are set here.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where to compute.
+    seed : int or None, default=None
+        Seed of torch's generators; None if nothing is drawn.
+
+    Yields
+    ------
+    int
+        How many threads of a pool may compute side by side: as many as torch had in this thread,
+        before the outermost of such contexts.
+    """
+    n_outside = getattr(_here, "n_threads", None)
+    n_threads = 1 if _is_forked else n_outside or torch.get_num_threads()
+    with (
+        nullcontext() if seed is None else _seeded(device, seed),
+        _one_thread() if device.type == "cpu" or _is_forked else nullcontext(),
+        _whole_float32.held() if device.type == "cuda" else nullcontext(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        _here.n_threads = n_threads
+        try:
+            yield n_threads
+        finally:
+            _here.n_threads = n_outside
+
+
+_here = local()
+"""Of a thread that is inside: the ``n_threads`` that it had outside."""
+
+_is_forked = False
 """Whether this process is a forked child of one that had imported this module."""
 
 
 def _note_fork() -> None:
-    global _forked, _outside
-    _forked = True
-    _outside = _Outside()  # a thread that was inside, or held the lock, does not exist here
+    global _is_forked
+    _is_forked = True
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
+State = TypeVar("State")
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have torch compute in one thread, and put the number of threads back afterwards.
 
-    torch keeps a number for each thread, and one for threads to come; the latter is put back when
-    the last of those inside leaves. A thread that began meanwhile has found 1, not its own number.
+class Shared(Generic[State]):
+    """A state of the process that threads share while they are inside.
+
+    The first one in sets it, the last one out restores the one before. Threads that each put back
+    what they found would leave the state of another in place.
+
+    Parameters
+    ----------
+    enter : callable () -> state
+        Sets the state to have inside, and returns the one before.
+    restore : callable (state)
+        Sets the one before.
     """
-    _outside.enter()
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads if threads > 1 else _outside.default)
-        _outside.leave()
+
+    outside: State
+
+    def __init__(self, enter: Callable[[], State], restore: Callable[[State], None]) -> None:
+        self.enter = enter
+        self.restore = restore
+        self.threads: list[int] = []  # those inside, as often as each has entered
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_others)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the state while inside."""
+        thread = get_ident()
+        with forks_wait:
+            if not self.threads:
+                self.outside = self.enter()
+            self.threads.append(thread)
+        try:
+            yield
+        finally:
+            with forks_wait:
+                self.threads.remove(thread)
+                if not self.threads:
+                    self.restore(self.outside)
+                elif thread not in self.threads:
+                    self.enter()  # it may have put back a state of its own
+
+    def is_held_by_others(self) -> bool:
+        """Whether threads are inside, and this one is not."""
+        return bool(self.threads) and get_ident() not in self.threads
+
+    def _forget_others(self) -> None:
+        """Leave, for the threads that do not exist in a forked child."""
+        was_held = bool(self.threads)
+        self.threads = [thread for thread in self.threads if thread == get_ident()]
+        if was_held and not self.threads:
+            self.restore(self.outside)
 
 
-class _Outside:
-    """The number of threads to come, outside of all that compute in one."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.n_inside = 0
-        self.default = 1
-
-    def enter(self) -> None:
-        with self.lock:
-            if self.n_inside == 0:
-                self.default = _in_new_thread(torch.get_num_threads)
-            self.n_inside += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.n_inside -= 1
-            default = self.default if self.n_inside == 0 else 1
-            _in_new_thread(lambda: torch.set_num_threads(default))
+Setting = tuple[object, str, object]
+"""The object that holds a setting of torch, the attribute's name, and its value."""
 
 
-@contextmanager
-def threads_that_exist() -> Iterator[None]:
-    """Compute in one thread in a forked child, and put the number of threads back afterwards.
+def shared_settings(wanted: list[Setting]) -> Shared[list[Setting]]:
+    """Make a shared state of settings that every thread sees."""
 
-    OpenMP's threads do not survive a fork, and GNU's waits for those of the parent for ever. No
-    result depends on it: that of training never, and that of prediction row by row.
-    """
-    threads = torch.get_num_threads()
-    if not _forked or threads == 1:
-        yield
-        return
-    try:
-        torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    def enter() -> list[Setting]:
+        found = [(holder, name, getattr(holder, name)) for holder, name, _ in wanted]
+        restore(wanted)
+        return found
 
+    def restore(settings: list[Setting]) -> None:
+        for holder, name, value in settings:
+            setattr(holder, name, value)
 
-def _in_new_thread(call: Callable[[], Any]) -> Any:
-    """Call in a thread that has no setting of its own, so that it reads or sets the default."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(call).result()
-
-
-_outside = _Outside()
-
-
-Setting = tuple[Any, str, Any]
-"""The object that holds a setting of torch, the attribute's name, and the value it must have."""
-
-
-@contextmanager
-def ordinary_modes(device: torch.device) -> Iterator[None]:
-    """Leave what the caller may have switched on: autocast, inference, no gradients, TF32.
-
-    TF32 rounds the factors of a float32 product to 10 bits on CUDA, where convolutions use it
-    unless told otherwise; a model would then predict something else on a GPU than on a CPU.
-    """
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-        _whole_float32.held() if device.type == "cuda" else nullcontext(),
-    ):
-        yield
+    return Shared(enter, restore)
 
 
 def _settings_of_float32() -> list[Setting]:
@@ -129,96 +164,81 @@ def _settings_of_float32() -> list[Setting]:
     return [(cuda.matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
 
 
-class SharedSettings:
-    """Settings of the whole process: the first one inside sets them, the last one restores them.
+_whole_float32 = shared_settings(_settings_of_float32())
+_fixed_order = shared_settings([(cudnn, "deterministic", True), (cudnn, "benchmark", False)])
 
-    Threads that each put back what they found would leave the settings of another in place.
 
-    Parameters
-    ----------
-    find : callable () -> list of (holder, name, value)
-        The settings.
-    """
-
-    def __init__(self, find: Callable[[], list[Setting]]) -> None:
-        self.find = find
-        self.found: list[Setting] = []
-        self.n_inside = 0
-        self.lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Have the settings while inside."""
-        self._enter()
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch compute in one thread: in this one, and in threads to come."""
+    found = torch.get_num_threads()
+    if found == 1 and _threads_to_come.is_held_by_others():  # it has begun meanwhile
+        found = _threads_to_come.outside
+    with _threads_to_come.held():
+        torch.set_num_threads(1)
         try:
             yield
         finally:
-            self._leave()
-
-    def _enter(self) -> None:
-        with self.lock:
-            if self.n_inside == 0:
-                wanted = self.find()
-                self.found = [(holder, name, getattr(holder, name)) for holder, name, _ in wanted]
-                _set(wanted)
-            self.n_inside += 1
-
-    def _leave(self) -> None:
-        with self.lock:
-            self.n_inside -= 1
-            if self.n_inside <= 0:
-                self.n_inside = 0
-                _set(self.found)
-
-    def _forget(self) -> None:
-        """Begin anew in a forked child, where other threads do not exist."""
-        self.lock = threading.Lock()
-        if self.n_inside:
-            self.n_inside = 0
-            _set(self.found)
+            torch.set_num_threads(found)
 
 
-def _set(settings: list[Setting]) -> None:
-    for holder, name, value in settings:
-        setattr(holder, name, value)
+def _swap_threads_to_come(number: int = 1) -> int:
+    """Set torch's number for threads to come, and return the one before, which a new one finds."""
+    found: list[int] = []
+
+    def swap() -> None:
+        found.append(torch.get_num_threads())
+        torch.set_num_threads(number)
+
+    thread = Thread(target=swap)
+    thread.start()
+    thread.join()
+    return found[0]
 
 
-_whole_float32 = SharedSettings(_settings_of_float32)
-_deterministic_cudnn = SharedSettings(
-    lambda: [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
-)
+def _restore_threads_to_come(number: int) -> None:
+    if torch.get_num_threads() == number:
+        torch.set_num_threads(number)  # a thread that sets its own sets both
+    else:
+        _swap_threads_to_come(number)
 
 
-def reproducible_arithmetic(device: torch.device) -> AbstractContextManager[None]:
-    """Compute gradients in one fixed order, and put torch's settings back afterwards.
+_threads_to_come = Shared(_swap_threads_to_come, _restore_threads_to_come)
 
-    On a CPU torch sums the gradient of a convolution over the batch in as many parts as it has
-    threads, so a different number of threads gives other roundings, then other weights. It gets one
-    here; more compute side by side in :mod:`sklearn_cnn.training.parts`, where the cut is fixed.
-    """
-    if device.type == "cpu":
-        return one_thread()
-    return _deterministic_cudnn.held() if device.type == "cuda" else nullcontext()
+_turn = ProcessLock()
 
 
-_turn = ProcessLock(threading.RLock)
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch's generators, and put them back as they were."""
+    on_cuda = device.type == "cuda"
+    with (
+        _turn.held,
+        torch.random.fork_rng(devices=[device] if on_cuda else []),
+        _fixed_order.held() if on_cuda else nullcontext(),
+    ):
+        mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
+        try:
+            torch.default_generator.manual_seed(seed)
+            if on_cuda:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            elif device.type == "mps":
+                torch.mps.manual_seed(seed)
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)
 
 
-def draw_seed(random_state: Any) -> int:
-    """Draw one seed from a ``random_state``.
+def draw_seed(random_state: object) -> int:
+    """Draw one seed, at least 0, from a ``random_state``.
 
     Parameters
     ----------
     random_state : int, RandomState instance or None
         None draws from the operating system, so that NumPy's global state stays as it was; an
         instance moves on.
-
-    Returns
-    -------
-    int
-        At least 0.
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
@@ -230,23 +250,35 @@ def derive_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
+# The names of before, for call sites that are being rewritten.
+
+one_thread = _one_thread
+
+
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Run with torch's generators seeded, and put them back as they were, also after an error.
+    with _seeded(device, seed):
+        yield
 
-    Torch layers draw from generators that belong to the whole process, so threads take turns.
-    """
-    cuda = [device] if device.type == "cuda" else []
-    with _turn.held, torch.random.fork_rng(devices=cuda):
-        mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
-        try:
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
-            elif device.type == "mps":
-                torch.mps.manual_seed(seed)
-            yield
-        finally:
-            if mps_state is not None:
-                torch.mps.set_rng_state(mps_state)
+
+@contextmanager
+def ordinary_modes(device: torch.device) -> Iterator[None]:
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+        _whole_float32.held() if device.type == "cuda" else nullcontext(),
+    ):
+        yield
+
+
+@contextmanager
+def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
+    with _one_thread() if device.type == "cpu" else nullcontext():
+        yield
+
+
+@contextmanager
+def threads_that_exist() -> Iterator[None]:
+    with _one_thread() if _is_forked else nullcontext():
+        yield

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn._messages import did_you_mean
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.modules import StridedPointwise, copy_network
 
 DENSE, FLATTEN = "dense", "flatten"
@@ -86,8 +87,9 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
     ]
     try:
         network.eval()
-        with torch.no_grad():
-            network(blank_images(1, image_shape, next(network.buffers()).device))
+        device = next(network.buffers()).device
+        with isolated(device), torch.no_grad():
+            network(blank_images(1, image_shape, device))
     finally:
         for handle in handles:
             handle.remove()

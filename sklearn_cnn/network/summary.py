@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from sklearn_cnn.machine.isolation import one_thread, ordinary_modes
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.modules import copy_network
 from sklearn_cnn.network.outputs import LayerRow, blank_images, innermost_modules
 
@@ -192,7 +192,7 @@ def layer_times(
         module.register_forward_pre_hook(start)
         module.register_forward_hook(stop)
     pixels = blank_images(n_images, image_shape, device)
-    with one_thread(), ordinary_modes(device), torch.inference_mode():
+    with isolated(device), torch.inference_mode():
         for _ in range(1 + ROUNDS):
             passes.append([])
             copy(pixels)

@@ -5,14 +5,13 @@ therefore has the same number of them: the last is filled up with zeros, which a
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import nn
 
 from sklearn_cnn.machine.device import is_out_of_memory, send
-from sklearn_cnn.machine.isolation import one_thread, ordinary_modes
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.outputs import LayerOutputs
 from sklearn_cnn.training.examples import as_pixels
 
@@ -82,9 +81,8 @@ def _outputs(
     device = next(network.buffers()).device
     if network.training:
         network.eval()
-    n_threads = min(n_at_once, torch.get_num_threads(), -(-len(images) // chunk))
-    # Threads that share a matrix product may split its sums, which rounds otherwise.
-    with one_thread() if device.type == "cpu" else nullcontext():
+    with isolated(device) as n_threads, torch.inference_mode():
+        n_threads = min(n_at_once, n_threads, -(-len(images) // chunk))
         if device.type == "cpu" and n_threads > 1:
             results = _side_by_side(network, images, chunk, n_threads)
         else:
@@ -106,7 +104,7 @@ def _side_by_side(
     cpu = torch.device("cpu")
 
     def compute(start: int) -> list[np.ndarray]:
-        with ordinary_modes(cpu), torch.inference_mode():
+        with torch.inference_mode():  # a new thread has no other mode
             outputs = _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
             return [output.numpy() for output in outputs]
 
@@ -126,18 +124,17 @@ def _in_turn(
     wait_on: torch.device,
 ) -> list[np.ndarray]:
     start, chunks = 0, []
-    with ordinary_modes(device), torch.inference_mode():
-        while start < len(images):
-            try:
-                outputs = _chunk_outputs(network, images[start : start + chunk], chunk, device)
-                chunks.append([output.to(wait_on) for output in outputs])
-            except RuntimeError as error:
-                if chunk == 1 or not is_out_of_memory(error):
-                    raise
-                chunk = -(-chunk // 2)
-                continue
-            start += chunk
-        return [torch.cat(parts).to("cpu").numpy() for parts in zip(*chunks, strict=True)]
+    while start < len(images):
+        try:
+            outputs = _chunk_outputs(network, images[start : start + chunk], chunk, device)
+            chunks.append([output.to(wait_on) for output in outputs])
+        except RuntimeError as error:
+            if chunk == 1 or not is_out_of_memory(error):
+                raise
+            chunk = -(-chunk // 2)
+            continue
+        start += chunk
+    return [torch.cat(parts).to("cpu").numpy() for parts in zip(*chunks, strict=True)]
 
 
 def _chunk_outputs(

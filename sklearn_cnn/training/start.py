@@ -16,7 +16,7 @@ from sklearn_cnn.machine.device import (
     trains_in_bfloat16,
     weights_dtype,
 )
-from sklearn_cnn.machine.isolation import isolated_rng, ordinary_modes
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.build import build_network, may_train_in_parts
 from sklearn_cnn.network.outputs import LayerRow, bfloat16_hazard, n_multiplications
 from sklearn_cnn.pixels.scale import channel_statistics
@@ -72,8 +72,7 @@ def start_net(estimator: Any, layers: Any, training: Examples, seed: int) -> Con
     )
     # torch's first optimizer imports its compiler, which adds a filter of warnings for good
     with (
-        isolated_rng(seed, device),
-        ordinary_modes(device),
+        isolated(device, seed),
         torch.device("cpu"),  # built there, then moved, whatever the default device
         warnings.catch_warnings(),
     ):

@@ -10,7 +10,7 @@ from sklearn_cnn._messages import warn
 from sklearn_cnn.augment.descriptions import Step
 from sklearn_cnn.augment.transforms import BatchAugmentation
 from sklearn_cnn.machine.device import MEMORY_FOR_ACTIVATIONS
-from sklearn_cnn.machine.isolation import isolated_rng, ordinary_modes, reproducible_arithmetic
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.outputs import LayerRow, n_multiplications
 from sklearn_cnn.training.callbacks import EpochTasks, FiniteGuard, Progress, ValidationScore
 from sklearn_cnn.training.examples import TrainingData
@@ -109,9 +109,9 @@ def train_network(
         callbacks.append(plan.epoch_tasks)
     net.verbose = plan.verbose
     net.lr, net.max_epochs = plan.learning_rate, plan.epochs  # which loggers of skorch write down
-    device, n_threads = torch.device(net.device), torch.get_num_threads()
+    device = torch.device(net.device)
     try:
-        with isolated_rng(seed, device), reproducible_arithmetic(device), ordinary_modes(device):
+        with isolated(device, seed) as n_threads:
             augmentation = None
             if plan.augment:
                 augmentation = BatchAugmentation(plan.augment, seed, device)

@@ -7,6 +7,7 @@ in children has a time limit, which fails where it would hang.
 import multiprocessing
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn_cnn import CNNClassifier, ImageReader
 from sklearn_cnn._forks import forks_wait, tqdm
 from sklearn_cnn.files import read_many as reading
-from sklearn_cnn.machine import isolation as thread_settings
-from sklearn_cnn.machine.isolation import threads_that_exist
+from sklearn_cnn.machine import isolation
+from sklearn_cnn.machine.isolation import isolated
 
 SECONDS = 30
 
@@ -257,14 +258,15 @@ def _fit_there(paths, y):
     return make_pipeline(reader, model).fit(paths, y).predict_proba(paths)
 
 
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 @pytest.mark.parametrize(("forked", "inside"), [(True, 1), (False, 2)])
 def test_threads_are_put_back_after_an_error(threaded, monkeypatch, forked, inside):
-    """Both kinds of process. Would catch one thread in all, or one that stays."""
-    monkeypatch.setattr(thread_settings, "_forked", forked)
+    """Both kinds of process, on a GPU. Would catch one thread in all, or one that stays."""
+    monkeypatch.setattr(isolation, "_is_forked", forked)
     counts = []
 
     def count_and_fail():
-        with threads_that_exist():
+        with isolated(torch.device("cuda")):
             counts.append(torch.get_num_threads())
             raise RuntimeError("boom")
 
@@ -272,3 +274,63 @@ def test_threads_are_put_back_after_an_error(threaded, monkeypatch, forked, insi
         count_and_fail()
     assert counts == [inside]
     assert torch.get_num_threads() == 2
+
+
+@contextmanager
+def another_thread_inside():
+    inside, leave = threading.Event(), threading.Event()
+
+    def compute():
+        with isolated(torch.device("cpu")), isolated(torch.device("cuda")):
+            inside.set()
+            leave.wait(SECONDS)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        assert inside.wait(SECONDS)
+        yield
+    finally:
+        leave.set()
+        thread.join()
+
+
+def settings_found():
+    """The numbers of threads of this one, and of a new one; and whether convolutions round."""
+    number = []
+    thread = threading.Thread(target=lambda: number.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    cudnn = torch.backends.cudnn  # names differ since torch 2.9
+    rounds = cudnn.conv.fp32_precision != "ieee" if hasattr(cudnn, "conv") else cudnn.allow_tf32
+    return torch.get_num_threads(), number[0], rounds
+
+
+def settings_inside_and_afterwards():
+    with isolated(torch.device("cpu")), isolated(torch.device("cuda")):
+        inside = settings_found()
+    return inside, settings_found()
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_a_child_does_not_wait_for_the_threads_that_were_inside(threaded):
+    """They do not exist in it. Would catch a child that computes in TF32, or never leaves it."""
+    assert settings_found() == (2, 2, True)
+    with another_thread_inside():
+        assert settings_found() == (2, 1, False)
+        assert in_process("fork", settings_found) == (2, 2, True)
+        found = in_process("fork", settings_inside_and_afterwards)
+        assert found == ((1, 1, False), (2, 2, True))
+    assert settings_found() == (2, 2, True)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_a_child_of_a_thread_that_is_inside_is_inside(threaded):
+    """Would catch a child that goes on computing in TF32, beside a thread that it lacks."""
+    with another_thread_inside(), isolated(torch.device("cpu")), isolated(torch.device("cuda")):
+        assert in_process("fork", settings_found) == (1, 1, False)
+        found = in_process("fork", settings_inside_and_afterwards)
+        assert found == ((1, 1, False), (1, 1, False))
+    assert settings_found() == (2, 2, True)

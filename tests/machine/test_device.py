@@ -1,22 +1,12 @@
-"""Devices by name, images by memory, and torch's threads as they were found."""
+"""Devices by name, images by memory."""
 
-import threading
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 import torch
-from skorch.callbacks import Callback
-from torch.backends import cudnn
 
 from sklearn_cnn.machine import device as memory
 from sklearn_cnn.machine.device import images_per_pass, resolve_device, weights_dtype
-from sklearn_cnn.machine.isolation import (
-    SharedSettings,
-    ordinary_modes,
-    reproducible_arithmetic,
-)
 from sklearn_cnn.network.outputs import LayerRow
 from sklearn_cnn.training.start import fit_to_machine
 
@@ -123,155 +113,9 @@ def test_chunks_and_passes_follow_the_maps():
     assert net.images_per_pass == 2**31 // (4 * 2**17 * 3)
 
 
-@pytest.fixture
-def three_threads():
-    """Three threads, so that one is not what was there before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
-
-
-class NoteThreads(Callback):
-    """Note the number of threads while training; then fail, if asked to."""
-
-    def __init__(self, fail=False):
-        self.fail = fail
-
-    def on_epoch_end(self, net, **_):
-        net.history.record("threads", torch.get_num_threads())
-        if self.fail:
-            raise RuntimeError("on purpose")
-
-
-def test_training_runs_in_one_thread_and_gives_the_others_back(small, bars, three_threads):
-    classifier = small(callbacks=[NoteThreads()]).fit(*bars)
-    assert classifier.history_[:, "threads"] == [1, 1, 1]
-    assert torch.get_num_threads() == three_threads
-
-
-def test_threads_come_back_after_an_error(small, bars, three_threads):
-    """Catches a process that is left with one thread by one failed fit."""
-    with pytest.raises(RuntimeError, match="on purpose"):
-        small(callbacks=[NoteThreads(fail=True)]).fit(*bars)
-    assert torch.get_num_threads() == three_threads
-
-
-def test_a_result_does_not_depend_on_the_threads(small, bars, three_threads):
-    """Catches gradients summed in as many parts as there are threads."""
-    first = small().fit(*bars).loss_curve_
-    torch.set_num_threads(1)
-    assert small().fit(*bars).loss_curve_ == first
-
-
-@pytest.fixture
-def quick_cudnn(monkeypatch):
-    """A user's cuDNN settings that training on CUDA must change for its time."""
-    monkeypatch.setattr(cudnn, "benchmark", True)
-    monkeypatch.setattr(cudnn, "deterministic", False)
-
-
-def cudnn_settings():
-    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic
-
-
-@pytest.mark.usefixtures("quick_cudnn")
-@pytest.mark.parametrize(("kind", "inside"), [("cpu", (True, False)), ("cuda", (False, True))])
-def test_cudnn_is_deterministic_on_cuda_and_as_found_afterwards(kind, inside):
-    """Also after an error. Catches a process that is left deterministic, and slow."""
-    before = cudnn_settings()
-    with reproducible_arithmetic(torch.device(kind)):
-        assert cudnn_settings() == (before[0], *inside)
-    assert cudnn_settings() == before
-
-    def fail_inside():
-        with reproducible_arithmetic(torch.device(kind)):
-            raise RuntimeError("on purpose")
-
-    with pytest.raises(RuntimeError, match="on purpose"):
-        fail_inside()
-    assert cudnn_settings() == before
-
-
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_only_the_cpu_is_held_to_one_thread(three_threads, kind):
-    with reproducible_arithmetic(torch.device(kind)):
-        assert torch.get_num_threads() == (1 if kind == "cpu" else three_threads)
-    assert torch.get_num_threads() == three_threads
-
-
 def test_the_memory_is_two_gibibytes():
     """The numbers above rest on it."""
     assert memory.MEMORY_FOR_ACTIVATIONS == 2**31
-
-
-class Flags:
-    """Settings of a process, as torch has them."""
-
-    tf32, benchmark = "user's", True
-
-
-@pytest.mark.parametrize("first_out", ["the first in", "the last in"])
-def test_settings_are_restored_by_the_last_of_those_inside(first_out):
-    """Catches a thread that puts back what another has set: the user's setting was lost for good,
-    or a thread computed without its own."""
-    flags = Flags()
-    shared = SharedSettings(lambda: [(flags, "tf32", "off"), (flags, "benchmark", False)])
-    entered, leave = [threading.Event() for _ in "ab"], [threading.Event() for _ in "ab"]
-
-    def compute(number):
-        with shared.held():
-            entered[number].set()
-            assert leave[number].wait(20)
-            return flags.tf32, flags.benchmark
-
-    order = (0, 1) if first_out == "the first in" else (1, 0)
-    with ThreadPoolExecutor(2) as pool:
-        threads = []
-        for number in (0, 1):
-            threads.append(pool.submit(compute, number))
-            assert entered[number].wait(20)
-        for number in order:
-            assert (flags.tf32, flags.benchmark) == ("off", False)
-            leave[number].set()
-            assert threads[number].result() == ("off", False)
-    assert (flags.tf32, flags.benchmark) == ("user's", True)
-
-
-def test_settings_come_back_after_an_error_and_are_read_anew():
-    """Also where the user changes them between two uses."""
-    flags = Flags()
-    shared = SharedSettings(lambda: [(flags, "tf32", "off")])
-
-    def fail():
-        with shared.held(), shared.held():
-            assert flags.tf32 == "off"
-            raise RuntimeError("on purpose")
-
-    for setting in ("user's", "another"):
-        flags.tf32 = setting
-        with pytest.raises(RuntimeError, match="on purpose"):
-            fail()
-        assert flags.tf32 == setting
-
-
-@pytest.mark.skipif(not hasattr(cudnn, "conv"), reason="torch had other names before 2.9")
-def test_many_threads_with_the_settings_of_torch():
-    """TF32, as threads that predict on a GPU switch it."""
-    matmul = torch.backends.cuda.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
-
-    def compute(_):
-        with ordinary_modes(torch.device("cuda")):
-            return matmul.fp32_precision
-
-    try:
-        with warnings.catch_warnings(), ThreadPoolExecutor(16) as pool:
-            warnings.simplefilter("ignore")  # of autocast: there is no CUDA here
-            assert set(pool.map(compute, range(400))) == {"ieee"}
-        assert matmul.fp32_precision == "tf32"
-    finally:
-        matmul.fp32_precision = before
 
 
 @pytest.mark.parametrize(

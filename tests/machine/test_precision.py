@@ -16,7 +16,7 @@ from sklearn_cnn.machine.device import (
     trains_in_bfloat16,
     weights_dtype,
 )
-from sklearn_cnn.machine.isolation import ordinary_modes
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.outputs import bfloat16_hazard, layer_table
 
@@ -332,8 +332,8 @@ def settings_put_back():
     cudnn.allow_tf32, cuda.matmul.allow_tf32 = legacy
 
 
-def fail_in_ordinary_modes(device):
-    with ordinary_modes(device):
+def fail_isolated(device):
+    with isolated(device):
         raise RuntimeError("on purpose")
 
 
@@ -355,11 +355,11 @@ def test_tf32_is_off_on_cuda_and_as_found_afterwards(kind, before):
         return settings()
 
     cudnn.allow_tf32, cuda.matmul.allow_tf32 = before
-    with ordinary_modes(torch.device(kind)):
+    with isolated(torch.device(kind)):
         assert rounds() == (before if kind == "cpu" else (False, False))
     assert settings() == before
     with pytest.raises(RuntimeError, match="on purpose"):
-        fail_in_ordinary_modes(torch.device(kind))
+        fail_isolated(torch.device(kind))
     assert settings() == before
 
 
@@ -388,9 +388,9 @@ def test_tf32_set_by_torchs_newer_names(chosen, value):
 
     chosen().fp32_precision = value
     before = settings()
-    with ordinary_modes(torch.device("cuda")):
+    with isolated(torch.device("cuda")):
         assert "tf32" not in settings()
     assert settings() == before
     with pytest.raises(RuntimeError, match="on purpose"):
-        fail_in_ordinary_modes(torch.device("cuda"))
+        fail_isolated(torch.device("cuda"))
     assert settings() == before

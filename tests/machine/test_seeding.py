@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
-from sklearn_cnn.machine.isolation import derive_seed, draw_seed, isolated_rng
+from sklearn_cnn.machine.isolation import derive_seed, draw_seed, isolated
 
 CPU = torch.device("cpu")
 
@@ -111,7 +111,7 @@ def test_isolation_seeds_inside_and_restores_outside():
     before = torch.get_rng_state()
     draws = []
     for _ in range(2):
-        with isolated_rng(11, CPU):
+        with isolated(CPU, 11):
             draws.append(torch.rand(4))
     assert_array_equal(*draws)
     assert_array_equal(draws[0], torch.rand(4, generator=torch.Generator().manual_seed(11)))
@@ -123,9 +123,9 @@ def test_isolation_nests_and_restores_after_an_error():
     before = torch.get_rng_state()
 
     def fail_inside():
-        with isolated_rng(1, CPU):
+        with isolated(CPU, 1):
             expected = torch.rand(1, generator=torch.Generator().manual_seed(1))
-            with isolated_rng(2, CPU):
+            with isolated(CPU, 2):
                 torch.rand(5)
             assert_array_equal(torch.rand(1), expected)
             raise RuntimeError("on purpose")
@@ -133,13 +133,13 @@ def test_isolation_nests_and_restores_after_an_error():
     with pytest.raises(RuntimeError, match="on purpose"):
         fail_inside()
     assert_array_equal(torch.get_rng_state(), before)
-    with isolated_rng(3, CPU):  # the lock is free again
+    with isolated(CPU, 3):  # the lock is free again
         pass
 
 
 @pytest.mark.parametrize("seed", [0, 2**31, 2**32 - 1])
 def test_torch_takes_every_seed_that_is_drawn(seed):
-    with isolated_rng(seed, CPU):
+    with isolated(CPU, seed):
         torch.rand(1)
 
 
