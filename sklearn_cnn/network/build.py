@@ -118,8 +118,8 @@ def build_network(
             "convolution of 1 x 1 with a stride, whose gradient corrupts memory on CPUs. Leave "
             "that conversion out, or convolve x[:, :, ::s, ::s] with a stride of 1."
         )
-    normalize.is_contiguous_on_cpus = watch.has_seen_one
-    if not watch.has_seen_one:
+    normalize.is_contiguous_on_cpus = watch.has_strided_pointwise
+    if not watch.has_strided_pointwise:
         _lay_out(network, torch.channels_last)
     return network.train()
 

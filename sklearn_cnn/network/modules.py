@@ -246,7 +246,7 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes
     ----------
-    has_seen_one : bool
+    has_strided_pointwise : bool
         Whether one ran.
     is_unsound : bool
         Whether one ran with its input or weight in channels_last memory.
@@ -256,7 +256,7 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.has_seen_one = self.is_unsound = False
+        self.has_strided_pointwise = self.is_unsound = False
         self.draws = ""
 
     def __torch_dispatch__(
@@ -266,7 +266,7 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.aten.convolution.default:
             images, weight, _, stride, _, _, is_transposed = args[:7]
             if tuple(weight.shape[2:]) == (1, 1) and max(stride) > 1 and not is_transposed:
-                self.has_seen_one = True
+                self.has_strided_pointwise = True
                 self.is_unsound |= any(map(_is_pixel_by_pixel, (images, weight)))
         options = kwargs or {}
         if torch.Tag.nondeterministic_seeded in func.tags and options.get("generator") is None:
@@ -297,14 +297,19 @@ def copy_together(network: nn.Module, *others: object) -> tuple[object, ...]:
     return deepcopy((network, *others), _what_torch_does_not_copy(network))
 
 
-def keep_frozen_statistics(network: nn.Module) -> None:
+def keep_frozen_statistics(module: nn.Module, is_frozen: bool = False) -> None:
     """Have the norms of frozen parts normalise by their running statistics, and keep those.
 
     A norm is frozen if all of its parameters are, and one without parameters if those of the module
     that holds it are. The rest of a network in training stays so.
     """
-    for norm in _frozen_norms(network, False):
-        norm.eval()
+    weights = list(module.parameters())
+    if weights:
+        is_frozen = not any(weight.requires_grad for weight in weights)
+    if is_frozen and isinstance(module, _NormBase):
+        module.eval()
+    for child in module.children():
+        keep_frozen_statistics(child, is_frozen)
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:
@@ -322,15 +327,6 @@ def _count_batches_again(norm: _BatchNorm, _: object) -> None:
     norm.momentum = 1.0
 
 
-def _frozen_norms(module: nn.Module, is_inside: bool) -> Iterator[nn.Module]:
-    weights = list(module.parameters())
-    is_frozen = not any(weight.requires_grad for weight in weights) if weights else is_inside
-    if is_frozen and isinstance(module, _NormBase):
-        yield module
-    for child in module.children():
-        yield from _frozen_norms(child, is_frozen)
-
-
 def _what_torch_does_not_copy(network: nn.Module) -> dict[int, torch.Tensor]:
     """Return what takes the place of each such value in a copy, by the value's id."""
     kept = (value for module in network.modules() for value in _with_gradient(vars(module)))
@@ -345,13 +341,10 @@ def _what_torch_does_not_copy(network: nn.Module) -> dict[int, torch.Tensor]:
 
 def _with_gradient(value: object) -> Iterator[torch.Tensor]:
     """Find the values that have a gradient function, in lists and dicts too."""
-    if isinstance(value, torch.Tensor):
-        if value.grad_fn is not None:
-            yield value
-    elif isinstance(value, dict):
-        yield from _with_gradient(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
+    if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _with_gradient(item)
 
 

@@ -1,4 +1,4 @@
-"""The module that is built: its arithmetic by hand, its names, and callables of the user's."""
+"""The module that is built: its arithmetic by hand, its names, and user-defined callables."""
 
 import re
 
@@ -101,7 +101,7 @@ def test_flattening_goes_row_by_row_pixel_by_pixel(memory_format):
 
 
 def test_dense_layers_by_hand():
-    """Would catch a transposed weight, a lost bias, or an activation behind the output."""
+    """Would catch a transposed weight, a lost bias, or an activation after the output."""
     network = built([Flatten(), Dense(2), Activation()], (1, 3, 1))
     set_weights(network.dense1, [[1, 2, 3], [-1, 0, 1]], [0.5, -4])
     set_weights(network.output, [[1, 10], [-1, 1]], [100, 0])
@@ -275,7 +275,7 @@ def test_a_module_that_cannot_take_the_images(inner, cause):
 
 
 def test_an_error_inside_the_callable_passes_through():
-    """Would catch an error of the user's that is dressed up as one of ours."""
+    """Would catch an error of user code that is dressed up as one of ours."""
 
     def factory(image_shape, n_outputs):
         raise KeyError("mine")

@@ -125,8 +125,8 @@ def test_dense_units_as_given(dense_units, expected):
     """Would catch a hidden layer that cannot be left out."""
     layers = design_network((8, 8, 1), dense_units=dense_units)
     assert [layer for layer in layers if isinstance(layer, Dense)] == expected
-    behind = layers[layers.index(Flatten()) + 1 :]
-    assert list(behind) == [layer for dense in expected for layer in (dense, Activation())]
+    after = layers[layers.index(Flatten()) + 1 :]
+    assert list(after) == [layer for dense in expected for layer in (dense, Activation())]
 
 
 @pytest.mark.parametrize("name", ["conv_channels", "dense_units"])

@@ -62,7 +62,7 @@ def test_a_layer_is_a_value(layer):
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_a_layer_cannot_be_changed(layer):
-    """Would catch a description that changes behind the back of a fitted estimator."""
+    """Would catch a description that changes unseen under a fitted estimator."""
     for name in vars(layer):
         with pytest.raises(FrozenInstanceError):
             setattr(layer, name, 1)

@@ -166,7 +166,7 @@ def test_html_of_layers_that_were_not_timed():
 
 
 def test_html_escapes_names():
-    """Catches a name of the user's that becomes a tag, or ends an attribute."""
+    """Catches a user-defined name that becomes a tag, or ends an attribute."""
     odd = LayerRow('network.<b>&"', "<script>alert('x')</script>", (2,), 0)
     html = NetworkSummary([odd], [1.0], 0)._repr_html_()
     assert "<b>" not in html

@@ -37,8 +37,8 @@ GRAY = [[1, 5, 2, 0], [3, 4, 8, 6], [9, 7, 1, 1], [0, 0, 2, 4]]
     ],
 )
 def test_one_channel_by_hand(kind, pooled, vector):
-    """Catches maps of the layer before or behind, raw pixels under the kernel, a zero that is
-    padded in front of the normalisation, and max for mean."""
+    """Catches maps of the layer before or after, raw pixels under the kernel, a zero that is
+    padded before the normalisation, and max for mean."""
     layers = [Conv(1, (1, 2)), Pool(kind), Activation(), Flatten(), Dense(2), Activation()]
     network = build_network(layers, (4, 4, 1), 2, np.array([1.0]), np.array([0.5]))
     set_weights(network.conv1, [[[[1, -1]]]], [0.5])
@@ -72,15 +72,15 @@ def test_two_channels_by_hand(kind, pooled):
     set_weights(network.conv1, [[[[1]], [[10]]], [[[0]], [[-1]]]], [1, 0])
     pixels = torch.tensor([[[[1, 2], [3, 4]], [[10, 20], [30, 40]]]], dtype=torch.uint8)
     found = outputs(network, pixels, *map(Source, ["normalize", "conv1", "pool1", "flatten"]))
-    whole, maps, behind_pool, vector = (value[0] for value in found)
+    whole, maps, after_pool, vector = (value[0] for value in found)
     assert whole == [[[0, 0], [2, 1]], [[4, 2], [6, 3]]]
     assert maps == [[[1, 0], [13, -1]], [[25, -2], [37, -3]]]
-    assert behind_pool == [[pooled]]
+    assert after_pool == [[pooled]]
     assert vector == pooled
 
 
 class Wrapped(nn.Sequential):
-    """As :func:`build_network` wraps a module of the user's, with a buffer and nothing else."""
+    """As :func:`build_network` wraps a user-defined module, with a buffer and nothing else."""
 
     def __init__(self, *modules):
         super().__init__(*modules)
@@ -88,7 +88,7 @@ class Wrapped(nn.Sequential):
 
 
 @pytest.mark.parametrize("is_input", [False, True])
-def test_a_layer_behind_that_writes_in_place_changes_nothing(is_input):
+def test_a_later_layer_that_writes_in_place_changes_nothing(is_input):
     """Catches values that are kept and not copied."""
     network = Wrapped(nn.Identity(), nn.Identity(), nn.ReLU(inplace=True))
     source = Source("1", is_input)

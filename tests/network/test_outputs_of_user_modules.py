@@ -106,7 +106,7 @@ def test_descriptions_without_dense_layers(fitted, bars):
 
 
 def test_a_module_with_pooling_and_a_dense_layer(fitted, bars):
-    """Catches values that the ReLU behind a layer has overwritten."""
+    """Catches values that the ReLU after a layer has overwritten."""
     images = bars[0]
     model = fitted(pooled)
     conv, _, pool, *_ = model.net_.module_.network

@@ -78,7 +78,7 @@ class Branches(nn.Module):
         return self.second(self.first(x))
 
 
-def test_a_network_of_the_users_is_listed_by_its_innermost_modules():
+def test_a_user_defined_network_is_listed_by_its_innermost_modules():
     """Would catch containers among the rows, names without their path, or the order of listing."""
     network = built(lambda image_shape, n_outputs: Branches(), (2, 2, 1), 2)
     assert layer_table(network, (2, 2, 1)) == (
@@ -124,7 +124,7 @@ def test_nothing_is_left_on_the_network(fails):
 
 
 def test_no_gradient_and_no_random_number():
-    """Would catch a table that changes the seed of the training behind it."""
+    """Would catch a table that changes the seed of the training after it."""
     network, state = built(LAYERS).train(), torch.get_rng_state()
     layer_table(network, (10, 8, 3))
     assert torch.equal(torch.get_rng_state(), state)

@@ -52,7 +52,7 @@ class Network(nn.Sequential):
         self.register_buffer("zero", torch.zeros(()))
 
 
-def test_the_median_of_the_passes_behind_the_first(clock):
+def test_the_median_of_the_passes_after_the_first(clock):
     """Catches the first pass, which sets up memory, a mean that one slow pass moves, and the time
     of all images for that of one."""
     network = Network(
@@ -120,7 +120,7 @@ def test_blank_images_at_prediction_in_one_thread():
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_network_is_left_alone(left_alone, fails):
-    """Catches hooks that stay, also behind an error, and statistics that blank images move."""
+    """Catches hooks that stay, also after an error, and statistics that blank images move."""
     network = Network(Notes(), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 9 if fails else 1)).train()
     with left_alone(network):
         if fails:

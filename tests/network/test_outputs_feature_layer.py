@@ -86,7 +86,7 @@ def test_what_a_name_stands_for(layers, feature_layer, source, n_features):
         ([nn.Conv2d(1, 3, 1), Mean()], "flatten", "torch.nn.Flatten"),
     ],
 )
-def test_a_module_of_the_users_without_such_a_layer(modules, feature_layer, kind):
+def test_a_user_defined_module_without_such_a_layer(modules, feature_layer, kind):
     """Catches a dense layer that is taken for the output layer, and an error without a remedy."""
     network, rows = built(own(*modules))
     names = ", ".join(f"network.{position}" for position in range(len(modules)))
