@@ -1,7 +1,7 @@
 """Descriptions of augmentations: immutable values, compared and printed like any other.
 
-An augmentation changes the training images a little, anew in every epoch, in ways that leave their
-class as it is. Each image gets draws of its own. Predictions see the images as they are.
+An augmentation changes the training images a little, anew in every epoch, in ways that keep their
+class. Each image has draws of its own. Predictions use the images unchanged.
 """
 
 from collections.abc import Callable
@@ -72,8 +72,9 @@ class RandomShift:
     Parameters
     ----------
     size : float or (height, width), default=0.1
-        How far at most, as a share of the height and of the width, from 0 to 0.9. It is rounded to
-        whole pixels, and up to one pixel. Every distance is as likely, there and back.
+        The largest distance, as a share of the height and of the width, from 0 to 0.9. It is
+        rounded to whole pixels, and up to one pixel. All distances, in both directions, are equally
+        likely.
 
     Raises
     ------
@@ -104,8 +105,7 @@ class RandomZoom:
     Parameters
     ----------
     factor : float, default=0.2
-        By how much at most: the scale is drawn from ``1 - factor`` to ``1 + factor``. From 0 to
-        0.9.
+        The scale is drawn from ``1 - factor`` to ``1 + factor``. From 0 to 0.9.
 
     Raises
     ------
@@ -133,7 +133,7 @@ class RandomRotation:
     Parameters
     ----------
     degrees : float, default=15
-        How far at most, in degrees, either way. From 0 to 180.
+        The largest angle, in degrees, in either direction. From 0 to 180.
 
     Raises
     ------
@@ -161,8 +161,8 @@ class RandomShear:
     Parameters
     ----------
     factor : float, default=0.2
-        Sideways pixels for each pixel of height, at most, either way. From 0 to 1, which is a
-        slant of 45 degrees.
+        The largest move to either side, in pixels for each pixel of height. From 0 to 1, which is
+        a slant of 45 degrees.
 
     Raises
     ------
@@ -191,7 +191,7 @@ class RandomErasing:
     probability : float, default=0.5
         Share of the images that get a rectangle, from 0 to 1.
     size : (smallest, largest), default=(0.02, 0.33)
-        Area of the rectangle, as a share of the image's; its sides are as 3 to 10 at most.
+        Area of the rectangle, as a share of the image's. The ratio of its sides is 10 to 3 at most.
 
     Raises
     ------

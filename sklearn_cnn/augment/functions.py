@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sklearn_cnn.machine.isolation import isolated
 
 FACTOR = 20
-"""A batch whose values spread so many times less, or more, than before is of another scale."""
+"""A batch whose values spread this many times less, or more, than before is of another scale."""
 
 SEEDS = 4
 """Draws in which an image is looked for that depends on the others of its batch."""
@@ -222,10 +222,11 @@ def _batches_of_noise(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     the two from each other, and no statistic of a batch.
     """
     generator = torch.Generator().manual_seed(0)
-    low, high = float(pixels.min()), float(pixels.max())
+    low = float(pixels.min())
+    spread = float(pixels.max()) - low
     shape = (5, *pixels.shape[1:])
     noise = torch.rand(shape, generator=generator, dtype=torch.float64)
-    noise = low + noise * (max(high - low, 1.0) if high - low < 1e-6 else high - low)
+    noise = low + noise * (spread if spread >= 1e-6 else 1.0)
     if not pixels.is_floating_point():
         noise = noise.round()
     batch = noise.to(pixels.dtype).to(pixels.device)

@@ -63,8 +63,8 @@ def build_network(
     Parameters
     ----------
     layers : sequence of layer descriptions, or callable (image_shape, n_outputs) -> Module
-        Descriptions without the output layer, which is added. A module of the callable's gets
-        standardised images of shape (n, channels, height, width).
+        Descriptions without the output layer, which is added. The module that a callable returns
+        gets standardised images of shape (n, channels, height, width).
     image_shape : tuple of int
         Height, width, channels.
     n_outputs : int
@@ -74,8 +74,8 @@ def build_network(
     dtype : torch.dtype
         Floating-point type of the weights.
     device : torch.device or None, default=None
-        Where it will compute, for the checks of a user-defined module; it is built on the CPU. None
-        for the CPU.
+        Where it will compute, for the checks of a user-defined module. None for the CPU, where it
+        is built in any case.
 
     Returns
     -------

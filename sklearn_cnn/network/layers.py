@@ -152,7 +152,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout: sets a share of the values to zero while training, and nothing at prediction.
+    """Dropout: sets a share of the values to zero during training, and none at prediction.
 
     Parameters
     ----------

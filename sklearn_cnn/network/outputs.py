@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -235,11 +235,11 @@ class LayerOutputs(nn.Module):
         self._seen = threading.local()
         for source in self.sources:
             layer = self.network.get_submodule(source.layer)
+            note = partial(_note, self._seen, source)
             if source.is_input:
-                note = partial(_note_input, self._seen, source)
                 layer.register_forward_pre_hook(note, with_kwargs=True)
             else:
-                layer.register_forward_hook(partial(_note_output, self._seen, source))
+                layer.register_forward_hook(note)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the network.
@@ -272,23 +272,14 @@ class LayerOutputs(nn.Module):
         return tuple(map(_channels_last, values))
 
 
-# A hook that knew its LayerOutputs would keep the copy in memory until Python looks for cycles.
+def _note(seen: threading.local, source: Source, _: nn.Module, inputs: Any, last: Any) -> None:
+    """Keep a copy of what enters or leaves a layer, which the next one may write into.
 
-
-def _note_input(
-    seen: threading.local,
-    source: Source,
-    _: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    named: dict[str, torch.Tensor],
-) -> None:
-    seen.values[source] = (*inputs, *named.values())[0].clone()
-
-
-def _note_output(
-    seen: threading.local, source: Source, _: nn.Module, __: object, output: torch.Tensor
-) -> None:
-    seen.values[source] = output.clone()  # the next layer may write into it
+    ``last`` is what a hook before the layer gets by name, or what one after it gets as output. A
+    hook that knew its LayerOutputs would keep the network until Python looks for cycles.
+    """
+    values = (*inputs, *last.values())[0] if source.is_input else last
+    seen.values[source] = values.clone()
 
 
 def _channels_last(values: torch.Tensor) -> torch.Tensor:
