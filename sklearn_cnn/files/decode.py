@@ -40,8 +40,8 @@ from sklearn_cnn._forks import ProcessLock
 from sklearn_cnn.files.fast_jpeg import decode_plain_jpeg
 from sklearn_cnn.files.formats import (
     CONVERT,
-    count_tiff_pages,
     describe_content,
+    describe_jpeg_frame,
     describe_raw_or_deep,
     is_heif,
 )
@@ -57,9 +57,9 @@ from sklearn_cnn.files.levels import (
 )
 from sklearn_cnn.files.options import Reading
 from sklearn_cnn.files.structure import (
-    ORIENTATION,
     SHRINKABLE,
-    describe_jpeg_frame,
+    Tag,
+    count_tiff_pages,
     is_tiff,
     orientation_as_exif,
     read_gif_size,
@@ -606,7 +606,7 @@ def _orientation(image: Image.Image) -> Any:
     if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
         return read_orientation(exif, xmp)
     try:
-        return image.getexif().get(ORIENTATION, 1)
+        return image.getexif().get(Tag.ORIENTATION, 1)
     except Exception:  # a damaged EXIF block does not make the pixels unreadable
         return 1
 

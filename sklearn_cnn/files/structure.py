@@ -1,7 +1,8 @@
-"""The structure of a file, read before a decoder sees it, and the file reduced to its pixels.
+"""The structure of an image file, read before a decoder gets it, and the file without its extras.
 
-Nothing but pixels, and what is needed to read them, reaches a decoder: texts, colour profiles and
-thumbnails may be damaged or huge without any harm.
+A decoder gets nothing but pixels and what is needed to read them: texts, colour profiles and
+thumbnails may then be damaged or huge without any harm. Nothing is decoded here; TIFF is the one
+format whose tags are read, since they tell what Pillow would misread.
 """
 
 import re
@@ -9,13 +10,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import islice
+from math import prod
 from typing import NamedTuple
 
+# JPEG frames that are made of blocks of 8 x 8: baseline, extended, progressive, arithmetic.
 SHRINKABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
-"""JPEG frames that are made of blocks of 8 x 8: baseline, extended, progressive, arithmetic."""
-
-LOSSLESS = 0xC3
-
 _MARKER = re.compile(rb"\xff+([^\xff\x00])")
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
@@ -33,20 +35,7 @@ _WEBP_ALPHA_OR_FRAMES = 0x12
 _GIF_STARTS = (b"GIF87a", b"GIF89a")
 _GIF_EXTENSION, _GIF_CONTROL = 0x21, 0xF9
 
-ORIENTATION = 0x0112
-_SHORT, _LONG = 3, 4
 _ORIENTATION_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
-
-# What tells the pixels of a TIFF file: its sizes, coding, strips, tiles, colours, and orientation.
-_TIFF_KEPT = frozenset(
-    {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323}
-    | {324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 32997}
-)
-_TIFF_HARMLESS = frozenset({255, 269, 270, 271, 272, 280, 281, 305, 306, 315, 316})
-_TIFF_SINGLE = frozenset({282, 283, 296})
-_TIFF_SIZES = dict(
-    zip(range(1, 19), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8), strict=True)
-)
 
 
 class JpegFrame(NamedTuple):
@@ -60,80 +49,15 @@ class JpegFrame(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """A file reduced to its pixels.
-
-    Attributes
-    ----------
-    content : bytes
-        The file that a decoder gets.
-    exif, xmp : bytes
-        What was taken out of it that may tell its orientation.
-    """
+    """A file reduced to its pixels, and the EXIF and XMP that may tell its orientation."""
 
     content: bytes
     exif: bytes = b""
     xmp: bytes = b""
 
 
-def read_jpeg_frame(content: bytes) -> JpegFrame | None:
-    """Find the frame header, as libjpeg does: segment by segment, over fill bytes and garbage.
-
-    Parameters
-    ----------
-    content : bytes
-
-    Returns
-    -------
-    JpegFrame or None
-        None where there is none before the first scan.
-    """
-    for marker, start, end in _jpeg_segments(content):
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME and end - start >= 8:
-            return JpegFrame(marker, *struct.unpack_from(">BHHB", content, start + 4))
-    return None
-
-
-def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker, start and end of each segment that comes whole before the first scan."""
-    place = 2 if content.startswith(b"\xff\xd8\xff") else len(content)
-    while (found := _MARKER.search(content, place)) is not None and found.end() + 2 <= len(content):
-        marker, place = found[1][0], found.end()
-        if marker in _WITHOUT_LENGTH:
-            continue
-        length = int.from_bytes(content[place : place + 2], "big")
-        if marker in _ENDS_OF_HEADER or length < 2 or place + length > len(content):
-            return
-        yield marker, place - 2, place + length
-        place += length
-
-
-def describe_jpeg_frame(content: bytes) -> str | None:
-    """Say why a JPEG file cannot be decoded, however sound it is; None where it can."""
-    frame = read_jpeg_frame(content)
-    if frame is None:
-        return None
-    if frame.bits != 8:
-        return f"it is a JPEG image of {frame.bits} bits a sample, and 8 are read; save it with 8"
-    if frame.n_components not in (1, 3, 4):
-        return f"it is a JPEG image of {frame.n_components} channels, and 1, 3 or 4 are read"
-    if frame.marker not in SHRINKABLE:
-        kind = "lossless" if frame.marker == LOSSLESS else f"SOF{frame.marker - 0xC0}"
-        return f"it is a JPEG image of a rare kind ({kind}), and is not read; save it as usual"
-    return None
-
-
 def strip(content: bytes) -> Stripped:
-    """Reduce a JPEG, PNG, WebP, GIF or TIFF file to its pixels.
-
-    Parameters
-    ----------
-    content : bytes
-        The whole file; what is cut off or damaged among its pixels stays so.
-
-    Returns
-    -------
-    Stripped
-    """
+    """Reduce a JPEG, PNG, WebP, GIF or TIFF file to its pixels; damage among those stays."""
     if content.startswith(b"\xff\xd8\xff"):
         return _strip_jpeg(content)
     if content.startswith(_PNG_START):
@@ -146,6 +70,31 @@ def strip(content: bytes) -> Stripped:
         if is_tiff(content):
             return Stripped(_strip_tiff(content))
     return Stripped(content)
+
+
+def read_jpeg_frame(content: bytes) -> JpegFrame | None:
+    """Find the frame header as libjpeg does; None if there is none before the first scan."""
+    for marker, start, end in _jpeg_segments(content):
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME and end - start >= 8:
+            return JpegFrame(marker, *struct.unpack_from(">BHHB", content, start + 4))
+    return None
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each whole segment before the first scan.
+
+    Fill bytes and garbage between segments are passed over.
+    """
+    place = 2 if content.startswith(b"\xff\xd8\xff") else len(content)
+    while (found := _MARKER.search(content, place)) is not None and found.end() + 2 <= len(content):
+        marker, place = found[1][0], found.end()
+        if marker in _WITHOUT_LENGTH:
+            continue
+        length = int.from_bytes(content[place : place + 2], "big")
+        if marker in _ENDS_OF_HEADER or length < 2 or place + length > len(content):
+            return
+        yield marker, place - 2, place + length
+        place += length
 
 
 def _strip_jpeg(content: bytes) -> Stripped:
@@ -196,7 +145,7 @@ def _strip_png(content: bytes) -> Stripped:
 
 
 def _png_text(name: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Return the keyword and the text of a chunk, empty where it is damaged or too large."""
+    """Return the keyword and the text of a chunk; no text if it is damaged or too large."""
     keyword, _, text = data.partition(b"\0")
     is_packed = name == b"zTXt"
     if is_packed:
@@ -230,7 +179,7 @@ def _strip_webp(content: bytes) -> Stripped:
 
 
 def _strip_gif(content: bytes) -> bytes:
-    """Leave out the extensions before the first frame, but those that say how it is drawn."""
+    """Leave out the extensions before the first frame, except those that say how it is drawn."""
     place = _gif_blocks(content)
     parts = [content[:place]]
     while content[place] not in b",;":
@@ -251,78 +200,6 @@ def _gif_blocks(content: bytes) -> int:
     return 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
 
 
-def is_tiff(content: bytes) -> bool:
-    """Whether this is a TIFF or BigTIFF file."""
-    return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def read_tiff_form(content: bytes) -> tuple[str, str, str, int]:
-    """Return the forms of an entry, a count and a pointer, and where the first pointer stands."""
-    order = "<" if content[:2] == b"II" else ">"
-    is_big = 43 in content[2:4]
-    entry, count, pointer, start = ("HHQ8s", "Q", "Q", 8) if is_big else ("HHI4s", "H", "I", 4)
-    return order + entry, order + count, order + pointer, start
-
-
-def _strip_tiff(content: bytes) -> bytes:
-    """Leave out the tags of the first page that are damaged or tell nothing of its pixels."""
-    entry, count, pointer, start = read_tiff_form(content)
-    (place,) = struct.unpack_from(pointer, content, start)
-    (n_entries,) = struct.unpack_from(count, content, place)
-    step, n_field, kept = struct.calcsize(entry), struct.calcsize(pointer), []
-    first = place + struct.calcsize(count)
-    end = first + n_entries * step
-    for place in range(first, min(end, len(content) - step + 1), step):
-        tag, kind, number, field = struct.unpack_from(entry, content, place)
-        n_bytes = number * _TIFF_SIZES.get(kind, 0)
-        is_whole = n_bytes <= n_field or struct.unpack(pointer, field)[0] + n_bytes <= len(content)
-        is_known = tag in _TIFF_KEPT or tag in _TIFF_HARMLESS
-        if n_bytes and is_whole and (is_known or (tag in _TIFF_SINGLE and number == 1)):
-            kept.append(content[place : place + step])
-    if len(kept) == n_entries and end + n_field <= len(content):
-        return content
-    body = content[start + n_field :]
-    body += bytes(len(content) % 2)
-    directory = struct.pack(count, len(kept)) + b"".join(kept) + bytes(n_field)
-    where = struct.pack(pointer, start + n_field + len(body))
-    return b"".join([content[:start], where, body, directory])
-
-
-def read_orientation(exif: bytes, xmp: bytes) -> int:
-    """Read the orientation of an image from an EXIF block or, if that does not say it, from XMP.
-
-    Parameters
-    ----------
-    exif, xmp : bytes
-        As long as they are sound; empty where there is none.
-
-    Returns
-    -------
-    int
-        1 to 8, in the words of EXIF; 1 for upright, and where nothing valid is told.
-    """
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    with suppress(struct.error):
-        if order is not None:
-            (place,) = struct.unpack_from(order + "I", exif, 4)
-            (n_entries,) = struct.unpack_from(order + "H", exif, place)
-            for start in range(place + 2, place + 2 + 12 * n_entries, 12):
-                tag, kind, number, short = struct.unpack_from(order + "HHIH", exif, start)
-                if tag == ORIENTATION:
-                    (long,) = struct.unpack_from(order + "I", exif, start + 8)
-                    value = {_SHORT: short, _LONG: long}.get(kind, 1)
-                    return value if number == 1 and 1 <= value <= 8 else 1
-    found = _ORIENTATION_IN_XMP.search(xmp)
-    return int(found[1]) if found and found[1] in b"12345678" else 1
-
-
-def orientation_as_exif(orientation: int) -> bytes:
-    """Write an EXIF block that tells the orientation and nothing else."""
-    entry = struct.pack(">HHIHH", ORIENTATION, _SHORT, 1, orientation, 0)
-    return b"Exif\0\0MM\0*\0\0\0\x08\0\1" + entry + bytes(4)
-
-
 def read_gif_size(content: bytes) -> tuple[int, int] | None:
     """Return width and height of the screen and first frame of a stripped GIF; None of others."""
     if not content.startswith(_GIF_STARTS):
@@ -335,3 +212,221 @@ def read_gif_size(content: bytes) -> tuple[int, int] | None:
         left, upper, wide, high = struct.unpack_from("<4H", content, place + 1)
         return max(width, left + wide), max(height, upper + high)
     return None
+
+
+class Tag(IntEnum):
+    """The TIFF tags that are read."""
+
+    SUBFILE = 254
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    DESCRIPTION = 270
+    ORIENTATION = 274
+    SAMPLES = 277
+    ARRANGEMENT = 284
+    SUB_IFDS = 330
+    SAMPLE_FORMAT = 339
+    DEPTH = 32997
+    DNG = 50706
+
+
+# What tells the pixels of a TIFF file: its sizes, coding, strips, tiles, colours, and orientation.
+_TIFF_KEPT = frozenset(
+    {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323}
+    | {324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 32997}
+)
+_TIFF_HARMLESS = frozenset({255, 269, 270, 271, 272, 280, 281, 305, 306, 315, 316})
+_TIFF_SINGLE = frozenset({282, 283, 296})
+_READ = frozenset(Tag) - {Tag.ORIENTATION, Tag.ARRANGEMENT}  # which Pillow reads
+_OPTIONAL = frozenset({Tag.DESCRIPTION, Tag.SUB_IFDS, Tag.DNG})
+
+_TEXT, _SHORT, _LONG = 2, 3, 4
+_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_TYPE_BYTES = {kind: struct.calcsize("<" + form) for kind, form in _TYPES.items()} | {
+    5: 8, 6: 1, 7: 1, 10: 8, 11: 4, 12: 8,
+}  # fmt: skip
+
+_REDUCED_OR_MASK = 1 | 4
+_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 1000, 4096, 1024
+
+
+class _TiffForm(NamedTuple):
+    """Forms of an entry, a count and a pointer, and the place of the first pointer."""
+
+    entry: str
+    counter: str
+    pointer: str
+    start: int
+
+
+@dataclass
+class TiffPage:
+    """The tags of a page, as far as they are sound.
+
+    Attributes
+    ----------
+    values : dict of int to tuple
+        Values of each :class:`Tag` that the page has; a string is a tuple of one bytes.
+    is_cut : bool
+        Whether the file ends before the list of tags does.
+    lacks_values : bool
+        Whether the values of a tag that its pixels need lie beyond the end of the file.
+    """
+
+    values: dict[int, tuple] = field(default_factory=dict)
+    is_cut: bool = False
+    lacks_values: bool = False
+
+    def first(self, tag: Tag, default: int = 1) -> int:
+        """Return the first value of a tag."""
+        return int(self.values.get(tag, (default,))[0])
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether this is a TIFF or BigTIFF file."""
+    return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _tiff_form(order: str, *, is_big: bool) -> _TiffForm:
+    entry, counter, pointer, start = ("HHQ8s", "Q", "Q", 8) if is_big else ("HHI4s", "H", "I", 4)
+    return _TiffForm(order + entry, order + counter, order + pointer, start)
+
+
+def _form_of(content: bytes) -> _TiffForm:
+    return _tiff_form("<" if content[:2] == b"II" else ">", is_big=43 in content[2:4])
+
+
+def _read_tags(
+    content: bytes, form: _TiffForm, place: int
+) -> tuple[int, Iterator[tuple[int, int, int, bytes]]]:
+    """Return the stated number of tags at a place, and each one's number, type, count and field.
+
+    The iterator raises struct.error where the file ends too early.
+    """
+    (n_tags,) = struct.unpack_from(form.counter, content, place)
+    place += struct.calcsize(form.counter)
+    places = range(place, place + n_tags * struct.calcsize(form.entry), struct.calcsize(form.entry))
+    return n_tags, (struct.unpack_from(form.entry, content, at) for at in places)
+
+
+def _strip_tiff(content: bytes) -> bytes:
+    """Leave out the tags of the first page that are damaged or tell nothing of its pixels."""
+    form = _form_of(content)
+    (place,) = struct.unpack_from(form.pointer, content, form.start)
+    n_tags, tags = _read_tags(content, form, place)
+    n_field, kept = struct.calcsize(form.pointer), []
+    with suppress(struct.error):  # of a list that is cut
+        for tag, kind, number, raw in tags:
+            n_bytes = number * _TYPE_BYTES.get(kind, 0)
+            (where,) = struct.unpack(form.pointer, raw)
+            is_whole = n_bytes <= n_field or where + n_bytes <= len(content)
+            is_known = tag in _TIFF_KEPT or tag in _TIFF_HARMLESS
+            if n_bytes and is_whole and (is_known or (tag in _TIFF_SINGLE and number == 1)):
+                kept.append(struct.pack(form.entry, tag, kind, number, raw))
+    end = place + struct.calcsize(form.counter) + n_tags * struct.calcsize(form.entry) + n_field
+    if len(kept) == n_tags and end <= len(content):
+        return content
+    body = content[form.start + n_field :]
+    body += bytes(len(content) % 2)
+    directory = struct.pack(form.counter, len(kept)) + b"".join(kept) + bytes(n_field)
+    pointer = struct.pack(form.pointer, form.start + n_field + len(body))
+    return b"".join([content[: form.start], pointer, body, directory])
+
+
+def read_tiff_pages(content: bytes) -> Iterator[TiffPage]:
+    """Read the tags of each page of a TIFF or BigTIFF file, as far as it is sound."""
+    form = _form_of(content)
+    seen: set[int] = set()
+    with suppress(struct.error, OverflowError):
+        (place,) = struct.unpack_from(form.pointer, content, form.start)
+        while place and place not in seen and len(seen) < _MOST_PAGES:
+            seen.add(place)
+            n_tags, tags = _read_tags(content, form, place)
+            page = _read_page(content, form, islice(tags, _MOST_TAGS))
+            yield page
+            if page.is_cut:
+                return
+            place += struct.calcsize(form.counter)
+            place += min(n_tags, _MOST_TAGS) * struct.calcsize(form.entry)
+            (place,) = struct.unpack_from(form.pointer, content, place)
+
+
+def _read_page(
+    content: bytes, form: _TiffForm, tags: Iterator[tuple[int, int, int, bytes]]
+) -> TiffPage:
+    page = TiffPage()
+    try:
+        for tag, kind, number, raw in tags:
+            is_text = kind == _TEXT
+            if tag not in _READ or kind not in _TYPES or is_text != (tag == Tag.DESCRIPTION):
+                continue
+            try:
+                values = _read_values(content, form, kind, number, raw)
+            except struct.error:  # it points out of the file
+                page.lacks_values |= tag not in _OPTIONAL
+            else:
+                page.values |= {tag: values} if values else {}
+    except struct.error:
+        page.is_cut = True
+    return page
+
+
+def _read_values(content: bytes, form: _TiffForm, kind: int, number: int, raw: bytes) -> tuple:
+    values = f"{form.pointer[0]}{min(number, _MOST_VALUES)}{_TYPES[kind]}"
+    if struct.calcsize(values) <= len(raw):
+        return struct.unpack_from(values, raw)
+    (place,) = struct.unpack(form.pointer, raw)
+    return struct.unpack_from(values, content, place)
+
+
+def count_tiff_pages(content: bytes) -> int:
+    """Count the images of a TIFF file, without previews, smaller copies and masks."""
+    n_pages = 0
+    for number, page in enumerate(read_tiff_pages(content)):
+        n_pages += number == 0 or not page.first(Tag.SUBFILE, 0) & _REDUCED_OR_MASK
+        if number == 0:
+            n_pages = max(n_pages, _count_listed(page))
+    return n_pages
+
+
+def _count_listed(page: TiffPage) -> int:
+    """Count the images that ImageJ or tifffile has put after one list of tags."""
+    (text,) = page.values.get(Tag.DESCRIPTION, (b"",))
+    if text.startswith(b"ImageJ="):
+        listed = re.search(rb"images=(\d+)", text)
+        return int(listed[1]) if listed else 1
+    shape = re.match(rb'{"shape": \[([\d, ]+)\]', text)
+    a_page = page.first(Tag.WIDTH) * page.first(Tag.HEIGHT) * page.first(Tag.SAMPLES)
+    return prod(map(int, shape[1].split(b","))) // max(1, a_page) if shape else 1
+
+
+def read_orientation(exif: bytes, xmp: bytes) -> int:
+    """Read the orientation from an EXIF block, which is a TIFF file; without it there, from XMP.
+
+    Returns
+    -------
+    int
+        1 to 8, as EXIF numbers them; 1 for upright, and where nothing valid is told.
+    """
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    with suppress(struct.error):
+        if order is not None:
+            form = _tiff_form(order, is_big=False)
+            (place,) = struct.unpack_from(form.pointer, exif, form.start)
+            for tag, kind, number, raw in _read_tags(exif, form, place)[1]:
+                if tag == Tag.ORIENTATION:
+                    code = {_SHORT: "H", _LONG: "I"}.get(kind)
+                    value = struct.unpack_from(order + code, raw)[0] if code else 1
+                    return value if number == 1 and 1 <= value <= 8 else 1
+    found = _ORIENTATION_IN_XMP.search(xmp)
+    return int(found[1]) if found and found[1] in b"12345678" else 1
+
+
+def orientation_as_exif(orientation: int) -> bytes:
+    """Write an EXIF block that tells the orientation and nothing else."""
+    entry = struct.pack(">HHIHH", Tag.ORIENTATION, _SHORT, 1, orientation, 0)
+    return b"Exif\0\0MM\0*\0\0\0\x08\0\1" + entry + bytes(4)

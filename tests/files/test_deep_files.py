@@ -13,8 +13,8 @@ from PIL import Image
 
 from sklearn_cnn import ImageReader
 from sklearn_cnn.files.decode import Notes, UnreadableImage, decode
-from sklearn_cnn.files.formats import count_tiff_pages
 from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.structure import count_tiff_pages
 
 HEIGHT, WIDTH = 12, 10
 KINDS = {"u": 1, "i": 2, "f": 3, "c": 6}
