@@ -1,4 +1,4 @@
-"""One image, from wherever it comes, to pixels of the stated shape; the only import of Pillow.
+"""One image, from wherever it comes, to pixels of the stated shape.
 
 Files come from strangers. Only seven formats are opened, and HEIC where pillow-heif is installed,
 told by content, whatever the name says; the number of pixels is read from the header and capped
@@ -13,13 +13,14 @@ import re
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import index
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
+from numpy.typing import ArrayLike
 
 # The plugins of the allowed formats, so that none of the others is ever loaded.
 from PIL import (
@@ -45,15 +46,15 @@ from sklearn_cnn.files.formats import (
     describe_raw_or_deep,
     is_heif,
 )
-from sklearn_cnn.files.framing import REDUCING_GAP, Size, frame_image, shrink_divisor
-from sklearn_cnn.files.levels import (
+from sklearn_cnn.files.framing import (
+    TURNED,
+    DeepImage,
     Span,
+    as_image,
     channels_last,
-    find_levels,
-    find_span,
-    from_eight_bits,
-    from_shares,
-    to_shares,
+    fill_deep_frame,
+    fill_frame,
+    shrink_divisor,
 )
 from sklearn_cnn.files.options import Reading
 from sklearn_cnn.files.structure import (
@@ -82,14 +83,12 @@ FORMATS = tuple(
 )
 """What is opened, the likeliest first."""
 
+# Pixels that are decoded at most: where Pillow begins to warn of bombs. A JPEG file may have twice
+# as many, if it is shrunk below that while it is decoded.
 MAX_PIXELS = 89_478_485
-"""Pixels that are decoded, at most: where Pillow begins to warn of bombs.
-
-A JPEG file may have twice as many, if it is shrunk below that while it is decoded.
-"""
-
 MAX_FILE_BYTES = 1 << 30
-"""Bytes of the largest file that is opened."""
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+"""Errors of the machine, and not of an image."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,27 +99,18 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image of each EXIF orientation upright."""
-
-_TURNED = (5, 6, 7, 8)
-"""The orientations whose height and width change places."""
-
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _ARRANGEMENT, _SAMPLE_FORMAT = 258, 262, 284, 339
 _WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
 
+# Endings of raw modes of the other byte order, which Pillow undoes twice in compressed pixels.
 _SWAPPED = ("BF", "BS") if sys.byteorder == "little" else (";32F", "S")
-"""Endings of raw modes of the other byte order, which Pillow undoes twice in compressed pixels."""
 
-_LUMINANCE = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue, as in Pillow."""
-
-_CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)
-"""What Pillow says of a file that ends too early."""
+_CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)  # what Pillow says of a file cut short
+_ENDS_EARLY = "it ends before its pixels do; copy or download it again"
 
 _sharing = ProcessLock()
 
-OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
-"""Errors of the machine, and not of an image."""
+Source = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+"""A path, the content of a file, an image, or its pixels."""
 
 
 @dataclass
@@ -174,13 +164,8 @@ def decoder_version() -> str:
     return f"1, Pillow {PIL.__version__}{lenient}"
 
 
-def parse_colour(colour: Any) -> tuple[int, int, int]:
-    """Return a colour as red, green and blue, 0 to 255.
-
-    Parameters
-    ----------
-    colour : str, int or sequence of three int
-        A name or "#rrggbb", a level of gray, or the three levels.
+def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
+    """Return a name, "#rrggbb", a level of gray or three levels as red, green and blue, 0 to 255.
 
     Raises
     ------
@@ -200,7 +185,7 @@ def parse_colour(colour: Any) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def decode(source: Any, reading: Reading, notes: Notes | None = None) -> np.ndarray:
+def decode(source: Source, reading: Reading, notes: Notes | None = None) -> np.ndarray:
     """Read one image.
 
     Parameters
@@ -236,42 +221,36 @@ def decode(source: Any, reading: Reading, notes: Notes | None = None) -> np.ndar
         if isinstance(source, Image.Image):
             return _decode_image(source, reading, notes)
         content = source if isinstance(source, bytes) else _read_file(source)
-        if reading.keeps_eight_bits:
-            pixels = decode_plain_jpeg(content, partial(_divisor, reading))
-            if pixels is not None:
-                return _fill_frame(_wrap(pixels), reading)
-        with _open_image(content) as image:
-            if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
-                _shrink(image, content, reading)
-            elif isinstance(image, PngImagePlugin.PngImageFile):
-                _settle_transparency(image, content)
-            notes.has_more_pages = _has_more_pages(image, content)
-            return _finish(image, reading, notes, _depth(image), content)
-    except (UnreadableImage, MemoryError):
-        raise
-    except OSError as error:
-        if error.errno in OUT_OF_RESOURCES:
-            raise
-        is_address = isinstance(source, str) and "://" in source[:10]
-        remedy = "; it is an address: download the image first" if is_address else ""
-        raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
+        return _decode_content(content, reading, notes)
     except Exception as error:  # what decoders raise on damaged files is not documented
+        if isinstance(error, UnreadableImage) or _is_of_machine(error):
+            raise
+        if isinstance(error, OSError):
+            is_address = isinstance(source, str) and "://" in source[:10]
+            remedy = "; it is an address: download the image first" if is_address else ""
+            raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
         is_ours = type(error) in (ValueError, TypeError)  # what decoders say is for themselves
         reason = str(error) if is_ours else ""
         raise UnreadableImage(reason or "it is damaged; copy or download it again") from error
 
 
-def _call_decoder(decoder: Callable[[Any], Any], source: Any) -> Any:
+def _is_of_machine(error: Exception) -> bool:
+    """Whether the machine has no more memory or file handles."""
+    is_short = isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
+    return is_short or isinstance(error, MemoryError)
+
+
+def _call_decoder(
+    decoder: Callable[..., object], source: str | bytes | os.PathLike[str]
+) -> np.ndarray | Image.Image:
     """Return the array or the image that a user-defined decoder makes of a path."""
     try:
         made = decoder(source)
         if isinstance(made, Image.Image):
             return made
         array = np.asarray(made.detach().cpu() if hasattr(made, "detach") else made)
-    except MemoryError:
-        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+        if _is_of_machine(error):
             raise
         raise UnreadableImage(f"decoder raised {type(error).__name__}: {error}") from error
     if array.dtype.kind not in "biuf":
@@ -288,8 +267,9 @@ def _decode_array(array: np.ndarray, reading: Reading, notes: Notes) -> np.ndarr
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     if values.dtype == np.uint8 and reading.keeps_eight_bits:
-        return _fill_frame(_wrap(values), reading)
-    return _fill_deep_frame(values, reading, notes)
+        return fill_frame(as_image(values), reading)
+    frame, notes.span = fill_deep_frame(DeepImage(values), reading)
+    return frame
 
 
 def _decode_image(source: Image.Image, reading: Reading, notes: Notes) -> np.ndarray:
@@ -300,7 +280,21 @@ def _decode_image(source: Image.Image, reading: Reading, notes: Notes) -> np.nda
     return _finish(copy, reading, notes, depth)
 
 
-def _read_file(path: Any) -> bytes:
+def _decode_content(content: bytes, reading: Reading, notes: Notes) -> np.ndarray:
+    if reading.keeps_eight_bits:
+        pixels = decode_plain_jpeg(content, partial(_divisor, reading))
+        if pixels is not None:
+            return fill_frame(as_image(pixels), reading)
+    with _open_image(content) as image:
+        if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
+            _shrink(image, content, reading)
+        elif isinstance(image, PngImagePlugin.PngImageFile):
+            _settle_transparency(image, content)
+        notes.has_more_pages = _has_more_pages(image, content)
+        return _finish(image, reading, notes, _depth(image), content)
+
+
+def _read_file(path: str | os.PathLike[str]) -> bytes:
     # A FIFO would keep an ordinary open waiting for ever.
     if b"\0" in os.fsencode(path):
         raise UnreadableImage("a path holds no zero byte; contents of files are passed as bytes")
@@ -330,11 +324,11 @@ def _open_image(content: bytes) -> Image.Image:
         raise UnreadableImage("it is empty")
     if is_tiff(content) and (reason := describe_raw_or_deep(content)) is not None:
         raise UnreadableImage(reason)
-    whole = content
-    content, exif, xmp = strip(whole)
-    if (size := read_gif_size(content)) is not None:
+    stripped, exif, xmp = strip(content)
+    if (size := read_gif_size(stripped)) is not None:
         _check_pixel_count(*size)
-    image = (is_heif(content) and _open_heif(io.BytesIO(content))) or _open_plugin(content, whole)
+    heif = _open_heif(stripped) if is_heif(stripped) else None
+    image = _open_plugin(stripped, content) if heif is None else heif
     if not is_tiff(content):  # which Pillow turns upright itself
         exif, xmp = image.info.pop("exif", exif), image.info.pop("xmp", xmp)
         if (orientation := read_orientation(exif, xmp)) != 1:
@@ -342,14 +336,14 @@ def _open_image(content: bytes) -> Image.Image:
     return image
 
 
-def _open_plugin(content: bytes, whole: bytes) -> Image.Image:
+def _open_plugin(stripped: bytes, content: bytes) -> Image.Image:
     """Open as Image.open does, but without its warnings, which name no file."""
     for name in FORMATS:
         plugin, accept = Image.OPEN[name]
-        if accept is None or accept(content[:16]) is not True:
+        if accept is None or accept(stripped[:16]) is not True:
             continue
         try:
-            return plugin(io.BytesIO(content), "")
+            return plugin(io.BytesIO(stripped), "")
         except MemoryError:
             raise
         except Image.DecompressionBombError:
@@ -358,14 +352,14 @@ def _open_plugin(content: bytes, whole: bytes) -> Image.Image:
         except Exception:  # what plugins raise on damaged headers is not documented
             break
     raise UnreadableImage(
-        describe_jpeg_frame(whole)
-        or describe_content(whole)
+        describe_jpeg_frame(content)
+        or describe_content(content)
         or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged; copy or "
         "download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
     )
 
 
-def _open_heif(file: BinaryIO) -> Image.Image | None:
+def _open_heif(content: bytes) -> Image.Image | None:
     """Open a HEIC image with pillow-heif, which stays unregistered; None where it is missing.
 
     The image stands upright, since pillow-heif turns it.
@@ -375,7 +369,7 @@ def _open_heif(file: BinaryIO) -> Image.Image | None:
     except ImportError:  # not installed, or without its library
         return None
     try:
-        image: Image.Image = HeifImageFile(file)
+        image: Image.Image = HeifImageFile(io.BytesIO(content))
     except SyntaxError as error:
         raise UnreadableImage(
             "it is a HEIC image, but its header is damaged, or of a kind that pillow-heif cannot "
@@ -410,44 +404,6 @@ def _has_more_pages(image: Image.Image, content: bytes) -> bool:
         return False
 
 
-def _depth(image: Image.Image) -> Depth | None:
-    """Return the type of the values of an opened image; None for eight bits or fewer."""
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    bits, kind = (int(tags.get(tag, (0,))[0]) for tag in (_BITS_PER_SAMPLE, _SAMPLE_FORMAT))
-    is_negative = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # Pillow turns negatives of up to eight bits into positives, but not those of 16.
-        return Depth("uint16", 2 ** min(16, max(8, bits or 16)) - 1, is_negative)
-    rawmode, compression = _rawmode(image), image.info.get("compression")
-    if image.mode in ("I", "F"):
-        is_swapped = rawmode.endswith(_SWAPPED) and compression != "raw"
-        if image.mode == "F":
-            return Depth("float32", None, is_negative, is_swapped)
-        signed = "int16" if bits == 16 else "int32"
-        dtype = "uint32" if kind == _UNSIGNED and bits == 32 else signed
-        return Depth(dtype, is_swapped=is_swapped)
-    if image.mode == "L" and kind == _SIGNED:
-        return Depth("int8")
-    if bits == 16 and tags.get(_ARRANGEMENT) == _PLANE_BY_PLANE:
-        return Depth("uint16", low_bytes="planes" if compression == "raw" else "none")
-    if ";16" not in rawmode:
-        return None
-    form, order = rawmode.split(";16")
-    if form == "LA":
-        return Depth("uint16", low_bytes="RGBA")  # two bytes of gray and two of alpha
-    if form not in ("RGB", "RGBX", "RGBA"):
-        return Depth("uint16", low_bytes="none")
-    is_little = order == "L" or (order == "N" and sys.byteorder == "little")
-    return Depth("uint16", low_bytes=f"{form};16{'B' if is_little else 'L'}")
-
-
-def _rawmode(image: Image.Image) -> str:
-    """Return the raw mode of the pixels in an opened file, "" for an image without a file."""
-    tiles: Any = getattr(image, "tile", None)
-    args = tiles[0].args if tiles else ""
-    return str(args[0]) if isinstance(args, tuple) and args else str(args)
-
-
 def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Reading) -> None:
     """Have a JPEG image decoded at a half, a quarter or an eighth, if that is large enough.
 
@@ -459,9 +415,17 @@ def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Readi
     frame = read_jpeg_frame(content)
     if frame is None or frame.marker not in SHRINKABLE or frame[2:4] != (height, width):
         return
-    divisor = _divisor(reading, width, height, turned=_orientation(image) in _TURNED)
+    divisor = _divisor(reading, width, height, turned=_upright(image) in TURNED)
     if divisor > 1:
         image.draft(None, (width // divisor, height // divisor))
+
+
+def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False) -> int:
+    """Tell by how much a JPEG image is to be shrunk while it is decoded, if it is decoded."""
+    frame = (reading.width, reading.height)
+    divisor = shrink_divisor((width, height), frame[::-1] if turned else frame, reading.resize)
+    _check_pixel_count(width, height, divisor)
+    return divisor
 
 
 def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> None:
@@ -480,6 +444,45 @@ def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> 
         image.info["transparency"] = scaled[0] if len(scaled) == 1 else tuple(scaled)
 
 
+def _depth(image: Image.Image) -> Depth | None:
+    """Return the type of the values of an opened image; None for eight bits or fewer."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits, kind = (int(tags.get(tag, (0,))[0]) for tag in (Tag.BITS, Tag.SAMPLE_FORMAT))
+    is_negative = tags.get(Tag.PHOTOMETRIC) == _WHITE_IS_ZERO
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        # Pillow turns negatives of up to eight bits into positives, but not those of 16.
+        return Depth("uint16", 2 ** min(16, max(8, bits or 16)) - 1, is_negative)
+    rawmode, compression = _rawmode(image), image.info.get("compression")
+    if image.mode in ("I", "F"):
+        is_swapped = rawmode.endswith(_SWAPPED) and compression != "raw"
+        if image.mode == "F":
+            return Depth("float32", None, is_negative, is_swapped)
+        signed = "int16" if bits == 16 else "int32"
+        dtype = "uint32" if kind == _UNSIGNED and bits == 32 else signed
+        return Depth(dtype, is_swapped=is_swapped)
+    if image.mode == "L" and kind == _SIGNED:
+        return Depth("int8")
+    if bits == 16 and tags.get(Tag.ARRANGEMENT) == _PLANE_BY_PLANE:
+        return Depth("uint16", low_bytes="planes" if compression == "raw" else "none")
+    if ";16" not in rawmode:
+        return None
+    form, order = rawmode.split(";16")
+    if form == "LA":
+        return Depth("uint16", low_bytes="RGBA")  # two bytes of gray and two of alpha
+    if form not in ("RGB", "RGBX", "RGBA"):
+        return Depth("uint16", low_bytes="none")
+    is_little = order == "L" or (order == "N" and sys.byteorder == "little")
+    return Depth("uint16", low_bytes=f"{form};16{'B' if is_little else 'L'}")
+
+
+def _rawmode(image: Image.Image) -> str:
+    """Return the raw mode of the pixels in an opened file, "" for an image without a file."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
+        return ""
+    args = image.tile[0].args
+    return str(args[0]) if isinstance(args, tuple) and args else str(args)
+
+
 def _finish(
     image: Image.Image,
     reading: Reading,
@@ -489,12 +492,7 @@ def _finish(
 ) -> np.ndarray:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
     _check_pixel_count(*image.size)
-    if depth is not None and depth.low_bytes:
-        if content is not None and depth.low_bytes != "none":
-            values = _load_sixteen_bits(image, depth.low_bytes, content)
-            upright = _UPRIGHT.get(_orientation(image))
-            opaque = _transparency(image, values)
-            return _fill_deep_frame(values, reading, notes, depth, opaque, upright)
+    if depth is not None and depth.low_bytes and (content is None or depth.low_bytes == "none"):
         if reading.dtype != "uint8" or not reading.keeps_eight_bits or depth.low_bytes == "planes":
             raise UnreadableImage(
                 "it is an open image of 16-bit colour, of which Pillow keeps 8 bits: pass its path"
@@ -502,22 +500,20 @@ def _finish(
                 else "Pillow keeps 8 bits of this kind of 16-bit colour: pass "
                 "ImageReader(decoder=tifffile.imread), or convert it"
             )
-        depth = None
-    _load(image, content)
-    upright = _UPRIGHT.get(_orientation(image))
-    if depth is not None:
-        values = np.asarray(image)
-        values = values.view(depth.dtype) if depth.dtype in ("int8", "uint32") else values
-        values = values.astype(depth.dtype, copy=False)[:, :, np.newaxis]
-        values = values.byteswap() if depth.is_swapped else values
-        return _fill_deep_frame(
-            values, reading, notes, depth, _transparency(image, values), upright
-        )
-    if reading.keeps_eight_bits:
-        return _fill_frame(_flatten(image), reading, upright)
-    flat = _flatten(image) if isinstance(reading.mode, str) else _unfold(image)
-    values = np.atleast_3d(np.asarray(flat))
-    return _fill_deep_frame(values, reading, notes, upright=upright)
+        depth = None  # the high bytes are all that is needed
+    if depth is None:
+        _load(image, content)
+        upright = _upright(image)
+        if reading.keeps_eight_bits:
+            return fill_frame(_flatten(image), reading, upright)
+        flat = _flatten(image) if isinstance(reading.mode, str) else _unfold(image)
+        deep = DeepImage(np.atleast_3d(np.asarray(flat)), upright=upright)
+    else:
+        values = _load_values(image, depth, content)
+        opaque, upright = _opaque(image, values), _upright(image)
+        deep = DeepImage(values, opaque, depth.white, depth.is_negative, upright)
+    frame, notes.span = fill_deep_frame(deep, reading)
+    return frame
 
 
 def _load(image: Image.Image, content: bytes | None) -> None:
@@ -532,29 +528,37 @@ def _load(image: Image.Image, content: bytes | None) -> None:
         if "raw mode" in str(error):  # a kind that Pillow opens, and has no way to decode
             reason = describe_content(content)
         elif reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
-            reason = "it ends before its pixels do; copy or download it again"
+            reason = _ENDS_EARLY
         raise UnreadableImage(
             reason or "its pixels are damaged; copy or download it again"
         ) from error
 
 
-def _load_sixteen_bits(image: Image.Image, low_bytes: str, content: bytes) -> np.ndarray:
-    """Decode colour of 16 bits, or gray with alpha, of which Pillow gives eight bits at a time.
+def _load_values(image: Image.Image, depth: Depth, content: bytes | None) -> np.ndarray:
+    """Decode an image of other than eight bits.
+
+    Of colour of 16 bits, and of gray with alpha, Pillow gives eight bits at a time.
 
     Returns
     -------
-    ndarray of shape (height, width, 2, 3 or 4), uint16
+    ndarray of shape (height, width, 1, 2, 3 or 4), of the type of ``depth``
     """
-    if low_bytes == "RGBA":
-        _reset_rawmode(image, low_bytes)
+    if content is None or not depth.low_bytes:
+        _load(image, content)
+        values = np.asarray(image)
+        values = values.view(depth.dtype) if depth.dtype in ("int8", "uint32") else values
+        values = values.astype(depth.dtype, copy=False)[:, :, np.newaxis]
+        return values.byteswap() if depth.is_swapped else values
+    if depth.low_bytes == "planes":
+        return _load_planes(image, content)
+    if depth.low_bytes == "RGBA":
+        _reset_rawmode(image, depth.low_bytes)
         _load(image, content)
         return np.asarray(image).copy().view(">u2").astype(np.uint16)
-    if low_bytes == "planes":
-        return _load_planes(image, content)
     _load(image, content)
     values = np.asarray(image).astype(np.uint16) << 8
     with _open_image(content) as again:
-        _reset_rawmode(again, low_bytes)
+        _reset_rawmode(again, depth.low_bytes)
         _load(again, content)
         values |= np.asarray(again)
     return values
@@ -570,7 +574,7 @@ def _load_planes(image: Any, content: bytes) -> np.ndarray:
             planes.append(np.zeros((height, width), dtype=np.uint16))
         n_rows, n_columns = lower - upper, stride // 2 or right - left
         if offset + n_rows * n_columns * 2 > len(content):
-            raise UnreadableImage("it ends before its pixels do; copy or download it again")
+            raise UnreadableImage(_ENDS_EARLY)
         rows = np.frombuffer(content, order, n_rows * n_columns, offset)
         planes[-1][upper:lower, left:right] = rows.reshape(n_rows, -1)[:, : right - left]
     return np.stack(planes, axis=-1)
@@ -584,7 +588,7 @@ def _reset_rawmode(image: Any, rawmode: str) -> None:
     ]
 
 
-def _transparency(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
+def _opaque(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
     """Return where values are not those that the file calls transparent; None if it names none."""
     if "transparency" not in image.info:
         return None
@@ -592,31 +596,15 @@ def _transparency(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
     return opaque
 
 
-def _unfold(image: Image.Image) -> Image.Image:
-    """Bring palettes, single bits and premultiplied alpha to channels, and leave others alone."""
-    mode = {"1": "L", "La": "LA", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}.get(image.mode)
-    if image.mode == "P":
-        mode = "RGBA" if image.has_transparency_data else "RGB"
-    return image if mode is None else image.convert(mode)
-
-
-def _orientation(image: Image.Image) -> Any:
-    """Return the EXIF orientation, 1 where there is none, or none that can be read."""
+def _upright(image: Image.Image) -> Image.Transpose | None:
+    """Return what turns an image upright, by its EXIF orientation as far as that can be read."""
     exif, xmp = image.info.get("exif"), image.info.get("xmp", b"")
     if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
-        return read_orientation(exif, xmp)
+        return _UPRIGHT.get(read_orientation(exif, xmp))
     try:
-        return image.getexif().get(Tag.ORIENTATION, 1)
+        return _UPRIGHT.get(image.getexif().get(Tag.ORIENTATION, 1))
     except Exception:  # a damaged EXIF block does not make the pixels unreadable
-        return 1
-
-
-def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False) -> int:
-    """Tell by how much a JPEG image is to be shrunk while it is decoded, if it is decoded."""
-    frame = (reading.width, reading.height)
-    divisor = shrink_divisor((width, height), frame[::-1] if turned else frame, reading.resize)
-    _check_pixel_count(width, height, divisor)
-    return divisor
+        return None
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -630,140 +618,9 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _wrap(pixels: np.ndarray) -> Image.Image:
-    """Make an image of uint8 pixels of shape (height, width) or (height, width, channels)."""
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _fill_frame(
-    image: Image.Image, reading: Reading, upright: Image.Transpose | None = None
-) -> np.ndarray:
-    """Turn, resize, composite and convert an image of mode L, RGB or RGBA."""
-    mode, frame = str(reading.mode), (reading.width, reading.height)
-    if image.mode not in ("RGBA", mode):
-        image = image.convert(mode)
-    image, offset = _fit(image, reading, upright)
-    if image.mode != mode:  # composited when it is small, which takes less memory
-        behind = Image.new("RGBA", image.size, (*reading.background, 255))
-        image = Image.alpha_composite(behind, image).convert(mode)
-    if image.size != frame:
-        whole = Image.new(mode, frame, _colour_in_mode(reading))
-        whole.paste(image, offset)
-        image = whole
-    return from_eight_bits(np.asarray(image).reshape(reading.shape), reading.dtype)
-
-
-def _fit(
-    image: Image.Image, reading: Reading, upright: Image.Transpose | None
-) -> tuple[Image.Image, Size]:
-    """Turn an image upright, resize and cut it; return where it lies in the frame, too."""
-    if upright is not None:
-        image = image.transpose(upright)
-    frame = (reading.width, reading.height)
-    framing = frame_image(image.size, frame, reading.resize)
-    if image.size == frame:
-        return image, (0, 0)
-    if framing.only_cuts:
-        left, upper, right, lower = framing.box
-        return image.crop((int(left), int(upper), int(right), int(lower))), framing.offset
-    resized = image.resize(framing.scaled, Image.Resampling.BILINEAR, framing.box, REDUCING_GAP)
-    return resized, framing.offset
-
-
-def _fill_deep_frame(
-    values: np.ndarray,
-    reading: Reading,
-    notes: Notes,
-    depth: Depth | None = None,
-    opaque: np.ndarray | None = None,
-    upright: Image.Transpose | None = None,
-) -> np.ndarray:
-    """Map the values of an image to shares of white, and turn, resize and composite those.
-
-    Shares become eight bits first, where those come out: fractions of an image of eight bits then
-    give the same as that image.
-
-    Parameters
-    ----------
-    values : ndarray of shape (height, width, channels), integer or floating point
-        A second or fourth channel is alpha, unless ``reading.mode`` is a number.
-    reading : Reading
-    notes : Notes
-        Gets the span of the values.
-    depth : Depth or None, default=None
-        What the file says of them.
-    opaque : ndarray of shape (height, width), bool, or None, default=None
-        Where the image is not transparent.
-    upright : Image.Transpose or None, default=None
-        What turns the image upright.
-    """
-    is_alike = not isinstance(reading.mode, str)
-    if is_alike and values.shape[2] != reading.mode:
-        raise UnreadableImage(f"it has {values.shape[2]} channels, and mode={reading.mode}")
-    alpha = None if opaque is None or is_alike else to_shares(opaque, (0, 1))
-    if values.shape[2] in (2, 4) and not is_alike:
-        plane, whole = values[:, :, -1], replace(reading, value_range=None, dtype="uint8")
-        alpha = to_shares(plane, find_levels(plane, whole))
-        values = values[:, :, :-1]
-    levels = find_levels(values, reading, depth.white if depth else None)
-    is_cut = reading.dtype == "uint8" and reading.value_range is None
-    if is_cut and levels is not None and levels[1] != 255:
-        notes.span = find_span(values, levels[1])
-
-    def shares(channel: int) -> np.ndarray:
-        plane = to_shares(values[:, :, channel], levels)
-        return 1 - plane if depth and depth.is_negative else plane
-
-    if reading.dtype == "uint8" and not is_alike:
-        colour = [from_shares(shares(channel), "uint8") for channel in range(values.shape[2])]
-        if alpha is not None:
-            colour = [*(colour * 3)[:3], from_shares(alpha, "uint8")]
-        return _fill_frame(_wrap(np.stack(colour, axis=-1)), reading, upright)
-    offset: Size = (0, 0)
-
-    def fit(plane: np.ndarray) -> np.ndarray:
-        nonlocal offset
-        image, offset = _fit(Image.fromarray(plane), reading, upright)
-        return np.asarray(image)
-
-    opacity = 1.0 if alpha is None else fit(alpha)
-    planes = [
-        fit(shares(i) if alpha is None else shares(i) * alpha) for i in range(values.shape[2])
-    ]
-    if reading.mode == "L" and len(planes) == 3:
-        planes = [np.tensordot(_LUMINANCE, planes, axes=1).astype(np.float32)]
-    frame = np.empty(reading.shape, dtype=np.float32)
-    frame[...] = behind = _background(reading)
-    height, width = planes[0].shape
-    part = frame[offset[1] : offset[1] + height, offset[0] : offset[0] + width]
-    for channel in range(3 if reading.mode == "RGBA" else reading.shape[2]):
-        plane = planes[channel % len(planes)]
-        if reading.mode != "RGBA":
-            part[:, :, channel] = plane + (1 - opacity) * behind[channel]
-        elif alpha is None:
-            part[:, :, channel] = plane
-        else:  # where nothing is seen, the colour is that of the file
-            hidden = fit(shares(channel % len(planes)))
-            part[:, :, channel] = np.divide(plane, opacity, out=hidden.copy(), where=opacity > 0)
-    if reading.mode == "RGBA":
-        part[:, :, 3] = opacity
-    return from_shares(frame, reading.dtype)
-
-
-def _background(reading: Reading) -> np.ndarray:
-    """Return the background as shares of white, an ndarray of shape (channels,), float32."""
-    levels = np.broadcast_to(_colour_in_mode(reading), reading.shape[2])
-    return levels.astype(np.float32) / np.float32(255)
-
-
-def _colour_in_mode(reading: Reading) -> Any:
-    mode = reading.mode if isinstance(reading.mode, str) else "L"
-    one = Image.new("RGB", (1, 1), reading.background).convert(mode)
-    return one.getpixel((0, 0))
-
-
-def blank_image(reading: Reading) -> np.ndarray:
-    """Return an image of nothing but background, of shape (height, width, channels)."""
-    return np.broadcast_to(from_shares(_background(reading), reading.dtype), reading.shape)
+def _unfold(image: Image.Image) -> Image.Image:
+    """Bring palettes, single bits and premultiplied alpha to channels, and leave others alone."""
+    mode = {"1": "L", "La": "LA", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}.get(image.mode)
+    if image.mode == "P":
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if mode is None else image.convert(mode)

@@ -1,12 +1,38 @@
-"""Which part of an image goes where in a frame of another size; whole pixels, no Pillow."""
+"""An image of any size and type, brought into the frame and to the values that the options state.
 
-from dataclasses import dataclass
+Of values other than eight bits, black and white become 0 and 1 first, and the image is resized and
+composited as such shares of white. They are float32, which holds each level of 16 bits apart.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sklearn_cnn.files.options import Reading
+from sklearn_cnn.pixels.scale import row_blocks
 
 Size = tuple[int, int]
 """Width and height in pixels, in Pillow's order."""
 
-REDUCING_GAP = 2.0
-"""How many times larger than needed an image is still made by cheap means, before resizing."""
+Levels = tuple[float, float]
+"""The values of black and white."""
+
+TURNED = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+"""The ways of turning an image upright by which height and width change places."""
+
+_FULL = {"uint8": 255, "uint16": 65535}
+_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, as in Pillow
+_REDUCING_GAP = (
+    2.0  # an image this many times larger than needed is resized by cheap means at first
+)
+_SPAN_SAMPLE = 1 << 16  # pixels that are looked at to tell which values an image uses
 
 
 @dataclass(frozen=True)
@@ -32,6 +58,38 @@ class Framing:
         """Whether the part is taken as it is, without resizing."""
         left, upper, right, lower = self.box
         return (right - left, lower - upper) == self.scaled and left % 1 == upper % 1 == 0
+
+
+class Span(NamedTuple):
+    """The range of all but the outermost pixels of an image, and the value of white."""
+
+    low: float
+    high: float
+    white: float
+
+
+class DeepImage(NamedTuple):
+    """An image that is not of eight bits, or whose values are mapped before it is resized.
+
+    Attributes
+    ----------
+    values : ndarray of shape (height, width, channels), integer or floating point
+        A second or fourth channel is alpha, unless the mode that is asked for is a number.
+    opaque : ndarray of shape (height, width), bool, or None
+        Where it is not transparent, if its file says so.
+    white : int or None
+        What white is in integers, if its file says so.
+    is_negative : bool
+        Whether white is zero.
+    upright : Image.Transpose or None
+        What turns it upright.
+    """
+
+    values: np.ndarray
+    opaque: np.ndarray | None = None
+    white: int | None = None
+    is_negative: bool = False
+    upright: Image.Transpose | None = None
 
 
 def frame_image(image: Size, frame: Size, resize: str) -> Framing:
@@ -64,9 +122,8 @@ def frame_image(image: Size, frame: Size, resize: str) -> Framing:
     if resize == "pad":
         scale = min(frame_width / width, frame_height / height)
         scaled = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return Framing(
-            whole, scaled, ((frame_width - scaled[0]) // 2, (frame_height - scaled[1]) // 2)
-        )
+        offset = ((frame_width - scaled[0]) // 2, (frame_height - scaled[1]) // 2)
+        return Framing(whole, scaled, offset)
     scale = max(frame_width / width, frame_height / height)
     margin_x = max(0.0, (width - frame_width / scale) / 2)
     margin_y = max(0.0, (height - frame_height / scale) / 2)
@@ -79,21 +136,281 @@ def _cut_side(side: int, frame: int) -> tuple[int, int, int]:
 
 
 def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
-    """Tell whether an eighth, a quarter or half of an image is large enough to be resized from.
+    """Return by how much an image can be shrunk by cheap means before it is resized: 1, 2, 4 or 8.
 
     Parameters
     ----------
     image, frame : (width, height)
         Sizes in pixels.
     resize : {"fit", "crop", "pad", "stretch"}
-
-    Returns
-    -------
-    {1, 2, 4, 8}
     """
     if resize == "crop" or any(side < 2 * kept for side, kept in zip(image, frame, strict=True)):
         return 1
     framing = frame_image(image, frame, resize)
     left, upper, right, lower = framing.box
     scales = framing.scaled[0] / (right - left), framing.scaled[1] / (lower - upper)
-    return next((n for n in (8, 4, 2) if n * max(scales) * REDUCING_GAP <= 1), 1)
+    return next((n for n in (8, 4, 2) if n * max(scales) * _REDUCING_GAP <= 1), 1)
+
+
+def channels_last(array: np.ndarray, reading: Reading) -> np.ndarray:
+    """View one image as (height, width, channels).
+
+    Parameters
+    ----------
+    array : ndarray of shape (height, width), (height, width, channels) or (channels, height, width)
+        With 1, 3 or 4 channels, or as many as ``reading.mode`` says. Where both the first and the
+        last axis could be the channels, the last is.
+    reading : Reading
+
+    Raises
+    ------
+    ValueError
+        If it is no image.
+    """
+    counts = (1, 3, 4) if isinstance(reading.mode, str) else (reading.mode,)
+    whole = array[:, :, np.newaxis] if array.ndim == 2 else array
+    if whole.ndim == 3 and whole.shape[2] not in counts and whole.shape[0] in counts:
+        whole = whole.transpose(1, 2, 0)
+    if whole.ndim != 3 or whole.shape[2] not in counts:
+        listed = "1, 3 or 4 channels" if len(counts) > 1 else f"{counts[0]} channels"
+        raise ValueError(
+            f"an array of shape {array.shape} is no image of shape (height, width) or (height, "
+            f"width, channels) with {listed}"
+            + ("; ImageReader(mode=n) takes n channels" if len(counts) > 1 else "")
+        )
+    if 0 in array.shape:
+        raise ValueError(f"an array of shape {array.shape} has no pixels")
+    return whole
+
+
+def find_levels(pixels: np.ndarray, reading: Reading, white: int | None = None) -> Levels | None:
+    """Return the values of black and white in the pixels of one image or several.
+
+    Parameters
+    ----------
+    pixels : ndarray of any shape, integer or floating point
+        uint8 runs from 0 to 255, uint16 from 0 to 65535, fractions from 0 to 1; other integers must
+        lie in 0..255; all unless ``reading.value_range`` is given.
+    reading : Reading
+        Its ``value_range`` and ``dtype`` count.
+    white : int or None, default=None
+        What white is in integers, where the file says it.
+
+    Returns
+    -------
+    tuple of float, or None
+        None for fractions that are kept as they are, because float32 comes out.
+
+    Raises
+    ------
+    ValueError
+        If a value lies outside its range, or is NaN.
+    TypeError
+        If they are no real numbers.
+    """
+    kind = pixels.dtype.kind
+    if kind not in "buif":
+        raise TypeError(f"its pixels are no real numbers, but of dtype {pixels.dtype}")
+    if kind == "b":
+        return 0, 1
+    low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+    if np.isnan(low):
+        raise ValueError("its pixels hold NaN: fill them, in a decoder or before they are passed")
+    if reading.value_range is not None:
+        return reading.value_range
+    if kind == "f" and reading.dtype == "float32":
+        if max(-low, high) > np.finfo(np.float32).max:
+            raise ValueError("its pixels hold infinity, or values too large for float32")
+        return None
+    if white is None:
+        is_uint16 = kind == "u" and pixels.dtype.itemsize == 2  # in either order of bytes
+        white = 1 if kind == "f" else 65535 if is_uint16 else 255
+    if not (low >= 0 and high <= white):
+        raise ValueError(
+            f"its {pixels.dtype} pixels run from {low:g} to {high:g}, and 0 to {white} was "
+            "expected: uint8 takes 0 to 255, uint16 0 to 65535, floating point 0 to 1. Pass "
+            "ImageReader(value_range=(low, high)), the values that become black and white in all "
+            "images, or convert them"
+        )
+    return 0, white
+
+
+def find_span(values: np.ndarray, white: float) -> Span | None:
+    """Return the range of an image without its outermost 1 % of pixels; None if it has one value.
+
+    Parameters
+    ----------
+    values : ndarray of shape (height, width, channels)
+    white : float
+    """
+    pixels = values.reshape(-1, values.shape[-1])
+    some = np.sort(pixels[:: max(1, len(pixels) // _SPAN_SAMPLE)], axis=None)
+    cut = len(some) // 200
+    low, high = float(some[cut]), float(some[-1 - cut])
+    if low == high:  # a few dots on a plain ground
+        low, high = float(some[0]), float(some[-1])
+    return Span(low, high, white) if low < high else None
+
+
+def to_shares(plane: np.ndarray, levels: Levels | None) -> np.ndarray:
+    """Map black to 0 and white to 1, and clip; without levels, fractions stay as they are.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (height, width), bool, integer or floating point
+    levels : tuple of float, or None
+
+    Returns
+    -------
+    ndarray of shape (height, width), float32
+    """
+    if levels is None:
+        return plane.astype(np.float32)
+    low, high = levels
+    shares = np.empty(plane.shape, dtype=np.float32)
+    for block in row_blocks(*plane.shape):
+        values = plane[block].astype(np.float64)
+        values -= low
+        values /= high - low
+        np.clip(values, 0, 1, out=values)
+        shares[block] = values
+    return shares
+
+
+def from_shares(shares: np.ndarray, dtype: str) -> np.ndarray:
+    """Scale shares to the whole range of a type, rounded to the nearest."""
+    if dtype == "float32":
+        return shares.astype(np.float32, copy=False)
+    scaled: np.ndarray = np.rint(np.clip(shares, 0, 1).astype(np.float64) * _FULL[dtype])
+    return scaled.astype(dtype)
+
+
+def from_eight_bits(pixels: np.ndarray, dtype: str) -> np.ndarray:
+    """Scale uint8 to the whole range of a type."""
+    if dtype == "uint8":
+        return pixels
+    if dtype == "uint16":
+        return pixels * np.uint16(257)
+    return pixels / np.float32(255)
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """Make an image of uint8 pixels of shape (height, width, channels)."""
+    return Image.fromarray(
+        np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    )
+
+
+def fill_frame(
+    image: Image.Image, reading: Reading, upright: Image.Transpose | None = None
+) -> np.ndarray:
+    """Turn, resize, composite and convert an image of mode L, RGB or RGBA."""
+    mode, frame = str(reading.mode), (reading.width, reading.height)
+    if image.mode not in ("RGBA", mode):
+        image = image.convert(mode)
+    framing = _place(image.size, reading, upright)
+    image = _fit(image, framing, upright)
+    if image.mode != mode:  # composited when it is small, which takes less memory
+        background = Image.new("RGBA", image.size, (*reading.background, 255))
+        image = Image.alpha_composite(background, image).convert(mode)
+    if image.size != frame:
+        whole = Image.new(mode, frame, _background_levels(reading))
+        whole.paste(image, framing.offset)
+        image = whole
+    return from_eight_bits(np.asarray(image).reshape(reading.shape), reading.dtype)
+
+
+def _place(size: Size, reading: Reading, upright: Image.Transpose | None) -> Framing:
+    size = size[::-1] if upright in TURNED else size
+    return frame_image(size, (reading.width, reading.height), reading.resize)
+
+
+def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) -> Image.Image:
+    """Turn an image upright, resize and cut it."""
+    if upright is not None:
+        image = image.transpose(upright)
+    if image.size == framing.scaled:
+        return image
+    if framing.only_cuts:
+        left, upper, right, lower = framing.box
+        return image.crop((int(left), int(upper), int(right), int(lower)))
+    return image.resize(framing.scaled, Image.Resampling.BILINEAR, framing.box, _REDUCING_GAP)
+
+
+def fill_deep_frame(image: DeepImage, reading: Reading) -> tuple[np.ndarray, Span | None]:
+    """Map the values of an image to shares of white, and turn, resize and composite those.
+
+    Shares become eight bits first, where those come out: fractions of an image of eight bits then
+    give the same as that image.
+
+    Returns
+    -------
+    frame : ndarray of shape (height, width, channels), of the type that ``reading`` says
+    span : Span or None
+        Which values it uses, where they are brought to eight bits from more.
+    """
+    values, opaque, white, is_negative, upright = image
+    has_bands = not isinstance(reading.mode, str)
+    if has_bands and values.shape[2] != reading.mode:
+        raise ValueError(f"it has {values.shape[2]} channels, and mode={reading.mode}")
+    alpha = None if opaque is None or has_bands else to_shares(opaque, (0, 1))
+    if values.shape[2] in (2, 4) and not has_bands:
+        plane, whole = values[:, :, -1], replace(reading, value_range=None, dtype="uint8")
+        alpha = to_shares(plane, find_levels(plane, whole))
+        values = values[:, :, :-1]
+    levels, n_planes = find_levels(values, reading, white), values.shape[2]
+    span = None
+    if reading.dtype == "uint8" and reading.value_range is None and levels and levels[1] != 255:
+        span = find_span(values, levels[1])
+
+    def shares(channel: int) -> np.ndarray:
+        plane = to_shares(values[:, :, channel], levels)
+        return 1 - plane if is_negative else plane
+
+    if reading.dtype == "uint8" and not has_bands:
+        colour = [from_shares(shares(channel), "uint8") for channel in range(n_planes)]
+        if alpha is not None:
+            colour = [*(colour * 3)[:3], from_shares(alpha, "uint8")]
+        return fill_frame(as_image(np.stack(colour, axis=-1)), reading, upright), span
+    framing = _place((values.shape[1], values.shape[0]), reading, upright)
+
+    def fit(plane: np.ndarray) -> np.ndarray:
+        return np.asarray(_fit(Image.fromarray(plane), framing, upright))
+
+    opacity = 1.0 if alpha is None else fit(alpha)
+    planes = [fit(shares(i) if alpha is None else shares(i) * alpha) for i in range(n_planes)]
+    if reading.mode == "L" and n_planes == 3:
+        planes = [np.tensordot(_LUMINANCE, planes, axes=1).astype(np.float32)]
+    frame = np.empty(reading.shape, dtype=np.float32)
+    frame[...] = background = _background(reading)
+    (x, y), (height, width) = framing.offset, planes[0].shape
+    part = frame[y : y + height, x : x + width]
+    for channel in range(3 if reading.mode == "RGBA" else reading.shape[2]):
+        plane = planes[channel % len(planes)]
+        if reading.mode != "RGBA":
+            part[:, :, channel] = plane + (1 - opacity) * background[channel]
+        elif alpha is None:
+            part[:, :, channel] = plane
+        else:  # where nothing is seen, the colour is that of the file
+            hidden = fit(shares(channel % len(planes)))
+            part[:, :, channel] = np.divide(plane, opacity, out=hidden.copy(), where=opacity > 0)
+    if reading.mode == "RGBA":
+        part[:, :, 3] = opacity
+    return from_shares(frame, reading.dtype), span
+
+
+def _background(reading: Reading) -> np.ndarray:
+    """Return the background as shares of white, an ndarray of shape (channels,), float32."""
+    levels = np.broadcast_to(_background_levels(reading), reading.shape[2])
+    return levels.astype(np.float32) / np.float32(255)
+
+
+def _background_levels(reading: Reading) -> tuple[int, ...]:
+    mode = reading.mode if isinstance(reading.mode, str) else "L"
+    pixel = Image.new("RGB", (1, 1), reading.background).convert(mode)
+    return tuple(np.asarray(pixel).ravel().tolist())
+
+
+def blank_image(reading: Reading) -> np.ndarray:
+    """Return an image of nothing but background, of shape (height, width, channels)."""
+    return np.broadcast_to(from_shares(_background(reading), reading.dtype), reading.shape)

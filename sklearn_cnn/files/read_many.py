@@ -11,7 +11,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn_cnn._forks import tqdm
 from sklearn_cnn._messages import join_some, name_lines, warn
 from sklearn_cnn.files.cache import PixelCache
-from sklearn_cnn.files.decode import Notes, UnreadableImage, blank_image, decode
+from sklearn_cnn.files.decode import Notes, UnreadableImage, decode
+from sklearn_cnn.files.framing import blank_image
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.segment import file_keys
 from sklearn_cnn.files.sources import File, Source, name_source

@@ -7,7 +7,7 @@ from typing import Protocol, TypeGuard
 import numpy as np
 from scipy.sparse import issparse
 
-from sklearn_cnn.files.levels import find_levels
+from sklearn_cnn._forks import forks_wait
 from sklearn_cnn.files.options import ReadOptions
 
 
@@ -119,6 +119,9 @@ def _check_batch(X: np.ndarray, options: ReadOptions) -> None:
             "X[np.newaxis]. Of gray images, make a list: list(X)."
         )
     if X.dtype != np.uint8:
+        with forks_wait:
+            from sklearn_cnn.files.framing import find_levels
+
         try:
             find_levels(X, options)
         except (TypeError, ValueError) as error:

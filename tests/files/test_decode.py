@@ -14,8 +14,8 @@ from PIL import Image, ImageFile
 
 from sklearn_cnn.files import decode as decoder
 from sklearn_cnn.files import fast_jpeg
-from sklearn_cnn.files.decode import UnreadableImage, blank_image, decode, parse_colour
-from sklearn_cnn.files.framing import frame_image
+from sklearn_cnn.files.decode import UnreadableImage, decode, parse_colour
+from sklearn_cnn.files.framing import blank_image, frame_image
 from sklearn_cnn.files.options import CHANNELS, RESIZE_WAYS, Reading
 
 WHITE, BLACK, BLUE = (255, 255, 255), (0, 0, 0), (0, 0, 255)

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from sklearn_cnn.files.levels import (
+from sklearn_cnn.files.framing import (
     Span,
     channels_last,
     find_levels,
