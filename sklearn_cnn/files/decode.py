@@ -56,7 +56,8 @@ from sklearn_cnn.files.framing import (
     fill_frame,
     shrink_divisor,
 )
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
+from sklearn_cnn.files.sources import File, Source
 from sklearn_cnn.files.structure import (
     SHRINKABLE,
     Tag,
@@ -108,9 +109,6 @@ _CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)  # what Pillow says
 _ENDS_EARLY = "it ends before its pixels do; copy or download it again"
 
 _sharing = ProcessLock()
-
-Source = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
-"""A path, the content of a file, an image, or its pixels."""
 
 
 @dataclass
@@ -185,7 +183,7 @@ def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def decode(source: Source, reading: Reading, notes: Notes | None = None) -> np.ndarray:
+def decode(source: Source, options: ReadOptions, notes: Notes | None = None) -> np.ndarray:
     """Read one image.
 
     Parameters
@@ -193,14 +191,14 @@ def decode(source: Source, reading: Reading, notes: Notes | None = None) -> np.n
     source : str, os.PathLike, bytes, PIL.Image.Image or ndarray
         A path, the content of a file, an image, or pixels of shape (height, width), (height,
         width, channels) or (channels, height, width). An image or array is not changed.
-    reading : Reading
+    options : ReadOptions
         What shall come out.
     notes : Notes or None, default=None
         Filled in.
 
     Returns
     -------
-    ndarray of shape (height, width, channels), of the type that ``reading`` says
+    ndarray of shape (height, width, channels), of the type that ``options`` says
 
     Raises
     ------
@@ -211,17 +209,17 @@ def decode(source: Source, reading: Reading, notes: Notes | None = None) -> np.n
     """
     notes = notes or Notes()
     try:
-        if reading.decoder is not None and isinstance(source, (str, bytes, os.PathLike)):
-            source = _call_decoder(reading.decoder, source)
+        if options.decoder is not None and isinstance(source, (str, bytes, os.PathLike)):
+            source = _call_decoder(options.decoder, source)
             if isinstance(source, Image.Image):
                 with source:  # closes its file
-                    return _decode_image(source, reading, notes)
+                    return _decode_image(source, options, notes)
         if isinstance(source, np.ndarray):
-            return _decode_array(source, reading, notes)
+            return _decode_array(source, options, notes)
         if isinstance(source, Image.Image):
-            return _decode_image(source, reading, notes)
+            return _decode_image(source, options, notes)
         content = source if isinstance(source, bytes) else _read_file(source)
-        return _decode_content(content, reading, notes)
+        return _decode_content(content, options, notes)
     except Exception as error:  # what decoders raise on damaged files is not documented
         if isinstance(error, UnreadableImage) or _is_of_machine(error):
             raise
@@ -240,9 +238,7 @@ def _is_of_machine(error: Exception) -> bool:
     return is_short or isinstance(error, MemoryError)
 
 
-def _call_decoder(
-    decoder: Callable[..., object], source: str | bytes | os.PathLike[str]
-) -> np.ndarray | Image.Image:
+def _call_decoder(decoder: Callable[..., object], source: File) -> np.ndarray | Image.Image:
     """Return the array or the image that a user-defined decoder makes of a path."""
     try:
         made = decoder(source)
@@ -261,40 +257,40 @@ def _call_decoder(
     return array
 
 
-def _decode_array(array: np.ndarray, reading: Reading, notes: Notes) -> np.ndarray:
-    values = channels_last(array, reading)
+def _decode_array(array: np.ndarray, options: ReadOptions, notes: Notes) -> np.ndarray:
+    values = channels_last(array, options)
     _check_pixel_count(values.shape[1], values.shape[0])
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
-    if values.dtype == np.uint8 and reading.keeps_eight_bits:
-        return fill_frame(as_image(values), reading)
-    frame, notes.span = fill_deep_frame(DeepImage(values), reading)
+    if values.dtype == np.uint8 and options.keeps_eight_bits:
+        return fill_frame(as_image(values), options)
+    frame, notes.span = fill_deep_frame(DeepImage(values), options)
     return frame
 
 
-def _decode_image(source: Image.Image, reading: Reading, notes: Notes) -> np.ndarray:
+def _decode_image(source: Image.Image, options: ReadOptions, notes: Notes) -> np.ndarray:
     with _sharing.held:  # reading pixels changes the image, and others may hold the same one
         _check_pixel_count(*source.size)
         depth = _depth(source)
         copy = source.copy()
-    return _finish(copy, reading, notes, depth)
+    return _finish(copy, options, notes, depth)
 
 
-def _decode_content(content: bytes, reading: Reading, notes: Notes) -> np.ndarray:
-    if reading.keeps_eight_bits:
-        pixels = decode_plain_jpeg(content, partial(_divisor, reading))
+def _decode_content(content: bytes, options: ReadOptions, notes: Notes) -> np.ndarray:
+    if options.keeps_eight_bits:
+        pixels = decode_plain_jpeg(content, partial(_divisor, options))
         if pixels is not None:
-            return fill_frame(as_image(pixels), reading)
+            return fill_frame(as_image(pixels), options)
     with _open_image(content) as image:
         if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
-            _shrink(image, content, reading)
+            _shrink(image, content, options)
         elif isinstance(image, PngImagePlugin.PngImageFile):
             _settle_transparency(image, content)
         notes.has_more_pages = _has_more_pages(image, content)
-        return _finish(image, reading, notes, _depth(image), content)
+        return _finish(image, options, notes, _depth(image), content)
 
 
-def _read_file(path: str | os.PathLike[str]) -> bytes:
+def _read_file(path: Any) -> bytes:
     # A FIFO would keep an ordinary open waiting for ever.
     if b"\0" in os.fsencode(path):
         raise UnreadableImage("a path holds no zero byte; contents of files are passed as bytes")
@@ -404,26 +400,26 @@ def _has_more_pages(image: Image.Image, content: bytes) -> bool:
         return False
 
 
-def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, reading: Reading) -> None:
+def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, options: ReadOptions) -> None:
     """Have a JPEG image decoded at a half, a quarter or an eighth, if that is large enough.
 
     Only frames that are made of blocks can be: libjpeg ignores the wish for others, or refuses.
     """
     width, height = image.size
-    if not reading.keeps_eight_bits:  # which maps values before it shrinks
+    if not options.keeps_eight_bits:  # which maps values before it shrinks
         return
     frame = read_jpeg_frame(content)
     if frame is None or frame.marker not in SHRINKABLE or frame[2:4] != (height, width):
         return
-    divisor = _divisor(reading, width, height, turned=_upright(image) in TURNED)
+    divisor = _divisor(options, width, height, turned=_upright(image) in TURNED)
     if divisor > 1:
         image.draft(None, (width // divisor, height // divisor))
 
 
-def _divisor(reading: Reading, width: int, height: int, *, turned: bool = False) -> int:
+def _divisor(options: ReadOptions, width: int, height: int, *, turned: bool = False) -> int:
     """Tell by how much a JPEG image is to be shrunk while it is decoded, if it is decoded."""
-    frame = (reading.width, reading.height)
-    divisor = shrink_divisor((width, height), frame[::-1] if turned else frame, reading.resize)
+    frame = (options.width, options.height)
+    divisor = shrink_divisor((width, height), frame[::-1] if turned else frame, options.resize)
     _check_pixel_count(width, height, divisor)
     return divisor
 
@@ -485,7 +481,7 @@ def _rawmode(image: Image.Image) -> str:
 
 def _finish(
     image: Image.Image,
-    reading: Reading,
+    options: ReadOptions,
     notes: Notes,
     depth: Depth | None,
     content: bytes | None = None,
@@ -493,7 +489,7 @@ def _finish(
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
     _check_pixel_count(*image.size)
     if depth is not None and depth.low_bytes and (content is None or depth.low_bytes == "none"):
-        if reading.dtype != "uint8" or not reading.keeps_eight_bits or depth.low_bytes == "planes":
+        if options.dtype != "uint8" or not options.keeps_eight_bits or depth.low_bytes == "planes":
             raise UnreadableImage(
                 "it is an open image of 16-bit colour, of which Pillow keeps 8 bits: pass its path"
                 if content is None
@@ -504,15 +500,15 @@ def _finish(
     if depth is None:
         _load(image, content)
         upright = _upright(image)
-        if reading.keeps_eight_bits:
-            return fill_frame(_flatten(image), reading, upright)
-        flat = _flatten(image) if isinstance(reading.mode, str) else _unfold(image)
+        if options.keeps_eight_bits:
+            return fill_frame(_flatten(image), options, upright)
+        flat = _flatten(image) if isinstance(options.mode, str) else _unfold(image)
         deep = DeepImage(np.atleast_3d(np.asarray(flat)), upright=upright)
     else:
         values = _load_values(image, depth, content)
         opaque, upright = _opaque(image, values), _upright(image)
         deep = DeepImage(values, opaque, depth.white, depth.is_negative, upright)
-    frame, notes.span = fill_deep_frame(deep, reading)
+    frame, notes.span = fill_deep_frame(deep, options)
     return frame
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.pixels.scale import row_blocks
 
 Size = tuple[int, int]
@@ -152,22 +152,22 @@ def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
     return next((n for n in (8, 4, 2) if n * max(scales) * _REDUCING_GAP <= 1), 1)
 
 
-def channels_last(array: np.ndarray, reading: Reading) -> np.ndarray:
+def channels_last(array: np.ndarray, options: ReadOptions) -> np.ndarray:
     """View one image as (height, width, channels).
 
     Parameters
     ----------
     array : ndarray of shape (height, width), (height, width, channels) or (channels, height, width)
-        With 1, 3 or 4 channels, or as many as ``reading.mode`` says. Where both the first and the
+        With 1, 3 or 4 channels, or as many as ``options.mode`` says. Where both the first and the
         last axis could be the channels, the last is.
-    reading : Reading
+    options : ReadOptions
 
     Raises
     ------
     ValueError
         If it is no image.
     """
-    counts = (1, 3, 4) if isinstance(reading.mode, str) else (reading.mode,)
+    counts = (1, 3, 4) if isinstance(options.mode, str) else (options.mode,)
     whole = array[:, :, np.newaxis] if array.ndim == 2 else array
     if whole.ndim == 3 and whole.shape[2] not in counts and whole.shape[0] in counts:
         whole = whole.transpose(1, 2, 0)
@@ -183,15 +183,17 @@ def channels_last(array: np.ndarray, reading: Reading) -> np.ndarray:
     return whole
 
 
-def find_levels(pixels: np.ndarray, reading: Reading, white: int | None = None) -> Levels | None:
+def find_levels(
+    pixels: np.ndarray, options: ReadOptions, white: int | None = None
+) -> Levels | None:
     """Return the values of black and white in the pixels of one image or several.
 
     Parameters
     ----------
     pixels : ndarray of any shape, integer or floating point
         uint8 runs from 0 to 255, uint16 from 0 to 65535, fractions from 0 to 1; other integers must
-        lie in 0..255; all unless ``reading.value_range`` is given.
-    reading : Reading
+        lie in 0..255; all unless ``options.value_range`` is given.
+    options : ReadOptions
         Its ``value_range`` and ``dtype`` count.
     white : int or None, default=None
         What white is in integers, where the file says it.
@@ -216,9 +218,9 @@ def find_levels(pixels: np.ndarray, reading: Reading, white: int | None = None) 
     low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
     if np.isnan(low):
         raise ValueError("its pixels hold NaN: fill them, in a decoder or before they are passed")
-    if reading.value_range is not None:
-        return reading.value_range
-    if kind == "f" and reading.dtype == "float32":
+    if options.value_range is not None:
+        return options.value_range
+    if kind == "f" and options.dtype == "float32":
         if max(-low, high) > np.finfo(np.float32).max:
             raise ValueError("its pixels hold infinity, or values too large for float32")
         return None
@@ -302,27 +304,27 @@ def as_image(pixels: np.ndarray) -> Image.Image:
 
 
 def fill_frame(
-    image: Image.Image, reading: Reading, upright: Image.Transpose | None = None
+    image: Image.Image, options: ReadOptions, upright: Image.Transpose | None = None
 ) -> np.ndarray:
     """Turn, resize, composite and convert an image of mode L, RGB or RGBA."""
-    mode, frame = str(reading.mode), (reading.width, reading.height)
+    mode, frame = str(options.mode), (options.width, options.height)
     if image.mode not in ("RGBA", mode):
         image = image.convert(mode)
-    framing = _place(image.size, reading, upright)
+    framing = _place(image.size, options, upright)
     image = _fit(image, framing, upright)
     if image.mode != mode:  # composited when it is small, which takes less memory
-        background = Image.new("RGBA", image.size, (*reading.background, 255))
+        background = Image.new("RGBA", image.size, (*options.background, 255))
         image = Image.alpha_composite(background, image).convert(mode)
     if image.size != frame:
-        whole = Image.new(mode, frame, _background_levels(reading))
+        whole = Image.new(mode, frame, _background_levels(options))
         whole.paste(image, framing.offset)
         image = whole
-    return from_eight_bits(np.asarray(image).reshape(reading.shape), reading.dtype)
+    return from_eight_bits(np.asarray(image).reshape(options.shape), options.dtype)
 
 
-def _place(size: Size, reading: Reading, upright: Image.Transpose | None) -> Framing:
+def _place(size: Size, options: ReadOptions, upright: Image.Transpose | None) -> Framing:
     size = size[::-1] if upright in TURNED else size
-    return frame_image(size, (reading.width, reading.height), reading.resize)
+    return frame_image(size, (options.width, options.height), options.resize)
 
 
 def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) -> Image.Image:
@@ -337,7 +339,7 @@ def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) 
     return image.resize(framing.scaled, Image.Resampling.BILINEAR, framing.box, _REDUCING_GAP)
 
 
-def fill_deep_frame(image: DeepImage, reading: Reading) -> tuple[np.ndarray, Span | None]:
+def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray, Span | None]:
     """Map the values of an image to shares of white, and turn, resize and composite those.
 
     Shares become eight bits first, where those come out: fractions of an image of eight bits then
@@ -345,72 +347,72 @@ def fill_deep_frame(image: DeepImage, reading: Reading) -> tuple[np.ndarray, Spa
 
     Returns
     -------
-    frame : ndarray of shape (height, width, channels), of the type that ``reading`` says
+    frame : ndarray of shape (height, width, channels), of the type that ``options`` says
     span : Span or None
         Which values it uses, where they are brought to eight bits from more.
     """
     values, opaque, white, is_negative, upright = image
-    has_bands = not isinstance(reading.mode, str)
-    if has_bands and values.shape[2] != reading.mode:
-        raise ValueError(f"it has {values.shape[2]} channels, and mode={reading.mode}")
+    has_bands = not isinstance(options.mode, str)
+    if has_bands and values.shape[2] != options.mode:
+        raise ValueError(f"it has {values.shape[2]} channels, and mode={options.mode}")
     alpha = None if opaque is None or has_bands else to_shares(opaque, (0, 1))
     if values.shape[2] in (2, 4) and not has_bands:
-        plane, whole = values[:, :, -1], replace(reading, value_range=None, dtype="uint8")
+        plane, whole = values[:, :, -1], replace(options, value_range=None, dtype="uint8")
         alpha = to_shares(plane, find_levels(plane, whole))
         values = values[:, :, :-1]
-    levels, n_planes = find_levels(values, reading, white), values.shape[2]
+    levels, n_planes = find_levels(values, options, white), values.shape[2]
     span = None
-    if reading.dtype == "uint8" and reading.value_range is None and levels and levels[1] != 255:
+    if options.dtype == "uint8" and options.value_range is None and levels and levels[1] != 255:
         span = find_span(values, levels[1])
 
     def shares(channel: int) -> np.ndarray:
         plane = to_shares(values[:, :, channel], levels)
         return 1 - plane if is_negative else plane
 
-    if reading.dtype == "uint8" and not has_bands:
+    if options.dtype == "uint8" and not has_bands:
         colour = [from_shares(shares(channel), "uint8") for channel in range(n_planes)]
         if alpha is not None:
             colour = [*(colour * 3)[:3], from_shares(alpha, "uint8")]
-        return fill_frame(as_image(np.stack(colour, axis=-1)), reading, upright), span
-    framing = _place((values.shape[1], values.shape[0]), reading, upright)
+        return fill_frame(as_image(np.stack(colour, axis=-1)), options, upright), span
+    framing = _place((values.shape[1], values.shape[0]), options, upright)
 
     def fit(plane: np.ndarray) -> np.ndarray:
         return np.asarray(_fit(Image.fromarray(plane), framing, upright))
 
     opacity = 1.0 if alpha is None else fit(alpha)
     planes = [fit(shares(i) if alpha is None else shares(i) * alpha) for i in range(n_planes)]
-    if reading.mode == "L" and n_planes == 3:
+    if options.mode == "L" and n_planes == 3:
         planes = [np.tensordot(_LUMINANCE, planes, axes=1).astype(np.float32)]
-    frame = np.empty(reading.shape, dtype=np.float32)
-    frame[...] = background = _background(reading)
+    frame = np.empty(options.shape, dtype=np.float32)
+    frame[...] = background = _background(options)
     (x, y), (height, width) = framing.offset, planes[0].shape
     part = frame[y : y + height, x : x + width]
-    for channel in range(3 if reading.mode == "RGBA" else reading.shape[2]):
+    for channel in range(3 if options.mode == "RGBA" else options.shape[2]):
         plane = planes[channel % len(planes)]
-        if reading.mode != "RGBA":
+        if options.mode != "RGBA":
             part[:, :, channel] = plane + (1 - opacity) * background[channel]
         elif alpha is None:
             part[:, :, channel] = plane
         else:  # where nothing is seen, the colour is that of the file
             hidden = fit(shares(channel % len(planes)))
             part[:, :, channel] = np.divide(plane, opacity, out=hidden.copy(), where=opacity > 0)
-    if reading.mode == "RGBA":
+    if options.mode == "RGBA":
         part[:, :, 3] = opacity
-    return from_shares(frame, reading.dtype), span
+    return from_shares(frame, options.dtype), span
 
 
-def _background(reading: Reading) -> np.ndarray:
+def _background(options: ReadOptions) -> np.ndarray:
     """Return the background as shares of white, an ndarray of shape (channels,), float32."""
-    levels = np.broadcast_to(_background_levels(reading), reading.shape[2])
+    levels = np.broadcast_to(_background_levels(options), options.shape[2])
     return levels.astype(np.float32) / np.float32(255)
 
 
-def _background_levels(reading: Reading) -> tuple[int, ...]:
-    mode = reading.mode if isinstance(reading.mode, str) else "L"
-    pixel = Image.new("RGB", (1, 1), reading.background).convert(mode)
+def _background_levels(options: ReadOptions) -> tuple[int, ...]:
+    mode = options.mode if isinstance(options.mode, str) else "L"
+    pixel = Image.new("RGB", (1, 1), options.background).convert(mode)
     return tuple(np.asarray(pixel).ravel().tolist())
 
 
-def blank_image(reading: Reading) -> np.ndarray:
+def blank_image(options: ReadOptions) -> np.ndarray:
     """Return an image of nothing but background, of shape (height, width, channels)."""
-    return np.broadcast_to(from_shares(_background(reading), reading.dtype), reading.shape)
+    return np.broadcast_to(from_shares(_background(options), options.dtype), options.shape)

@@ -72,9 +72,6 @@ class ReadOptions:
         return f"{decoder} Reading{repr(self).removeprefix(type(self).__name__)}"
 
 
-Reading = ReadOptions
-
-
 def check_size(size: int | Sequence[int] | np.ndarray) -> tuple[int, int]:
     """Return the ``size`` parameter as (height, width)."""
     sides = tuple(size) if isinstance(size, Iterable) and np.ndim(size) else (size, size)

@@ -16,7 +16,7 @@ from sklearn_cnn.files import decode as decoder
 from sklearn_cnn.files import fast_jpeg
 from sklearn_cnn.files.decode import UnreadableImage, decode, parse_colour
 from sklearn_cnn.files.framing import blank_image, frame_image
-from sklearn_cnn.files.options import CHANNELS, RESIZE_WAYS, Reading
+from sklearn_cnn.files.options import CHANNELS, RESIZE_WAYS, ReadOptions
 
 WHITE, BLACK, BLUE = (255, 255, 255), (0, 0, 0), (0, 0, 255)
 
@@ -25,7 +25,7 @@ def read(source, size=None, mode="RGB", resize="stretch", background=WHITE):
     """Decode to (height, width), by default those of an image or of pixels."""
     if size is None:
         size = source.size[::-1] if isinstance(source, Image.Image) else source.shape[:2]
-    return decode(source, Reading(*size, mode, resize, background))
+    return decode(source, ReadOptions(*size, mode, resize, background))
 
 
 def pixel(source, mode="RGB", background=WHITE):
@@ -543,7 +543,7 @@ def test_what_is_beside_a_smaller_image_is_background(mode, background, beside):
     cropped = read(white, (4, 6), mode, "crop", background)
     assert [row[1].tolist() == beside for row in cropped] == [True, False, False, True]
     assert [column.tolist() == beside for column in cropped[1]] == [True, *[False] * 4, True]
-    blank = blank_image(Reading(3, 2, mode, "fit", background))
+    blank = blank_image(ReadOptions(3, 2, mode, "fit", background))
     assert blank.shape == (3, 2, len(beside))
     assert (blank == np.array(beside)).all()
 
@@ -590,13 +590,13 @@ PHOTO = (800, 600)
 )
 def test_how_far_a_photograph_is_shrunk(image, frame, resize, divisor):
     """Would catch a photograph that is decoded larger than needed, or smaller."""
-    reading = Reading(frame[1], frame[0], "RGB", resize, WHITE)
+    reading = ReadOptions(frame[1], frame[0], "RGB", resize, WHITE)
     assert decoder._divisor(reading, *image) == divisor
 
 
 def test_a_lying_photograph_is_shrunk_for_its_upright_frame():
     """Would catch the frame's sides swapped: 1024 x 512 stands in a frame of 64 x 128."""
-    reading = Reading(128, 64, "RGB", "stretch", WHITE)
+    reading = ReadOptions(128, 64, "RGB", "stretch", WHITE)
     assert decoder._divisor(reading, 1024, 512, turned=True) == 4
     assert decoder._divisor(reading, 1024, 512) == 2
 
@@ -609,7 +609,7 @@ def test_a_lying_photograph_is_shrunk_for_its_upright_frame():
 )
 def test_never_shrunk_below_twice_what_is_needed(image, frame, resize):
     """Would catch blur: at least two decoded pixels a side for each that comes out."""
-    divisor = decoder._divisor(Reading(frame[1], frame[0], "RGB", resize, WHITE), *image)
+    divisor = decoder._divisor(ReadOptions(frame[1], frame[0], "RGB", resize, WHITE), *image)
     assert divisor in (1, 2, 4, 8)
     if divisor > 1:
         framing = frame_image(image, frame, resize)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sklearn_cnn import ImageReader
 from sklearn_cnn.files.decode import Notes, UnreadableImage, decode
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.structure import count_tiff_pages
 
 HEIGHT, WIDTH = 12, 10
@@ -100,7 +100,7 @@ def subtract(row, step):
 def read(
     source, mode="L", dtype="uint16", value_range=None, size=(HEIGHT, WIDTH), resize="stretch"
 ):
-    return decode(source, Reading(*size, mode, resize, (255, 255, 255), dtype, value_range))
+    return decode(source, ReadOptions(*size, mode, resize, (255, 255, 255), dtype, value_range))
 
 
 def levels(dtype, high, *channels):
@@ -330,7 +330,7 @@ def test_a_tiff_file_cut_anywhere_has_a_reason(length):
 
 def has_more_pages(content):
     notes = Notes()
-    decode(content, Reading(4, 4, "RGB", "fit", (0, 0, 0)), notes)
+    decode(content, ReadOptions(4, 4, "RGB", "fit", (0, 0, 0)), notes)
     return notes.has_more_pages
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn_cnn.files import fast_jpeg
 from sklearn_cnn.files.decode import UnreadableImage, decode
 from sklearn_cnn.files.fast_jpeg import decode_plain_jpeg
-from sklearn_cnn.files.options import RESIZE_WAYS, Reading
+from sklearn_cnn.files.options import RESIZE_WAYS, ReadOptions
 
 pytest.importorskip("simplejpeg")
 
@@ -81,7 +81,7 @@ def test_the_same_images_by_either_route(kind, monkeypatch):
     content = jpeg(kind, 97, 64)
     for size in ((1, 1), (4, 4), (8, 8), (16, 16), (20, 30), (64, 97), (100, 100)):
         for resize in RESIZE_WAYS:
-            reading = Reading(*size, "RGB", resize, (255, 255, 255))
+            reading = ReadOptions(*size, "RGB", resize, (255, 255, 255))
             fast, plain = both_routes(content, reading, monkeypatch)
             np.testing.assert_array_equal(fast, plain)
 
@@ -93,7 +93,7 @@ def test_an_mpo_file_is_shrunk_alike(monkeypatch, size, frames):
     more = [noise(97, 64).rotate(180)] if frames == "two" else []
     content = save(noise(97, 64), "MPO", save_all=True, append_images=more)
     assert decode_plain(content) is not None
-    fast, plain = both_routes(content, Reading(*size, "RGB", "fit", (0, 0, 0)), monkeypatch)
+    fast, plain = both_routes(content, ReadOptions(*size, "RGB", "fit", (0, 0, 0)), monkeypatch)
     np.testing.assert_array_equal(fast, plain)
 
 
@@ -144,7 +144,7 @@ def test_what_is_not_plain_is_left_to_pillow(content):
 def test_what_is_left_to_pillow_is_read(options, monkeypatch):
     """Would catch a route that ends there."""
     content = save(noise(9, 7), **options)
-    fast, plain = both_routes(content, Reading(7, 9, "RGB", "pad", (0, 0, 0)), monkeypatch)
+    fast, plain = both_routes(content, ReadOptions(7, 9, "RGB", "pad", (0, 0, 0)), monkeypatch)
     assert fast is not None
     np.testing.assert_array_equal(fast, plain)
 
@@ -162,7 +162,7 @@ def test_no_part_of_a_truncated_picture(kind):
 def test_damage_is_judged_alike(monkeypatch):
     """Would catch flipped bits that one route reads and the other refuses, or reads otherwise."""
     rng = np.random.default_rng(0)
-    reading = Reading(5, 6, "RGB", "fit", (0, 0, 0))
+    reading = ReadOptions(5, 6, "RGB", "fit", (0, 0, 0))
     contents = [jpeg(kind, 33, 17) for kind in KINDS]
     n_read = 0
     for _ in range(300):
@@ -183,4 +183,4 @@ def test_without_simplejpeg_pillow_reads(monkeypatch):
     assert not fast_jpeg.is_available()
     content = jpeg("4:2:0", 9, 7)
     assert decode_plain(content) is None
-    assert decode(content, Reading(7, 9, "RGB", "fit", (0, 0, 0))).shape == (7, 9, 3)
+    assert decode(content, ReadOptions(7, 9, "RGB", "fit", (0, 0, 0))).shape == (7, 9, 3)

@@ -12,9 +12,9 @@ from PIL import Image
 from sklearn_cnn import ImageReader
 from sklearn_cnn.files.decode import UnreadableImage, decode
 from sklearn_cnn.files.formats import describe_content
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 
-READING = Reading(7, 9, "RGB", "stretch", (255, 255, 255))
+READING = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))
 
 
 def box(kind, content):
@@ -173,7 +173,7 @@ def test_avif_with_alpha_and_orientation():
     turned, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(halves).save(turned, "AVIF", exif=exif, quality=100)
-    pixels = decode(turned.getvalue(), Reading(40, 20, "RGBA", "stretch", (0, 0, 0)))
+    pixels = decode(turned.getvalue(), ReadOptions(40, 20, "RGBA", "stretch", (0, 0, 0)))
     assert pixels[:15, :, 3].min() > 240
     assert pixels[-15:, :, 3].max() < 15
 

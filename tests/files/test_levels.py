@@ -12,11 +12,11 @@ from sklearn_cnn.files.framing import (
     from_shares,
     to_shares,
 )
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 
 
 def reading(dtype="uint8", value_range=None, mode="L"):
-    return Reading(2, 2, mode, "fit", (0, 0, 0), dtype, value_range)
+    return ReadOptions(2, 2, mode, "fit", (0, 0, 0), dtype, value_range)
 
 
 def scale(values, white=None, **options):

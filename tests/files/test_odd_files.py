@@ -20,10 +20,10 @@ from sklearn_cnn import ImageReader
 from sklearn_cnn.files import decode as decoder
 from sklearn_cnn.files import fast_jpeg
 from sklearn_cnn.files.decode import UnreadableImage, decode
-from sklearn_cnn.files.options import Reading
+from sklearn_cnn.files.options import ReadOptions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_decoder"
-READING = Reading(7, 9, "RGB", "stretch", (255, 255, 255))
+READING = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))
 HEIGHT, WIDTH = 23, 31
 
 
@@ -418,7 +418,7 @@ def test_channels_one_after_the_other(order, dtype, layout, n_channels):
     content = planar(pixels, order, photometric=1 if n_channels == 2 else 2, **layout)
     colours = pixels[..., [0, 0, 0, 1]] if n_channels == 2 else pixels
     mode = "RGB" if n_channels == 3 else "RGBA"
-    reading = Reading(24, 40, mode, "stretch", (0, 0, 0))
+    reading = ReadOptions(24, 40, mode, "stretch", (0, 0, 0))
     if n_channels == 2:
         with pytest.raises(UnreadableImage, match="a TIFF image that Pillow cannot read: 40 x 24"):
             decode(content, reading)
@@ -462,9 +462,9 @@ def test_no_decoder_of_other_formats_is_loaded(tmp_path):
         "import sys\n"
         "from PIL import Image\n"
         "from sklearn_cnn.files.decode import UnreadableImage, decode\n"
-        "from sklearn_cnn.files.options import Reading\n"
+        "from sklearn_cnn.files.options import ReadOptions\n"
         "try:\n"
-        f"    decode({os.fspath(path)!r}, Reading(1, 1, 'L', 'fit', (0, 0, 0)))\n"
+        f"    decode({os.fspath(path)!r}, ReadOptions(1, 1, 'L', 'fit', (0, 0, 0)))\n"
         "except UnreadableImage:\n"
         "    print(sorted(Image.OPEN))\n"
     )
