@@ -1,15 +1,13 @@
-"""What errors and warnings say: where they point, what they list, which name was meant."""
+"""Messages of errors and warnings: where they point, what they list, which name was meant.
+
+The checks whose errors many parts share are here, too: of choices among names, and of counts.
+"""
 
 import sys
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral
-from typing import Any
-
-# TODO doc of _messages: Warnings that point at the calling code, and long lists in messages.
-
-# TODO doc of _checks: Checks of values that belong to no one part: counts, and choices among names.
 
 _PASSED_OVER = ("sklearn_cnn", "sklearn", "skorch", "joblib", "contextlib")
 """Packages whose frames a warning passes over, to point at the code that called them."""
@@ -28,7 +26,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def name_some(items: Iterable[Any], limit: int = 10) -> str:
+def name_some(items: Iterable[object], limit: int = 10) -> str:
     """List items for a message: all of a few; of many the first, and how many more there are."""
     shown = list(items)
     more = f", and {len(shown) - limit:,} more" if len(shown) > limit else ""
@@ -36,7 +34,7 @@ def name_some(items: Iterable[Any], limit: int = 10) -> str:
 
 
 def name_lines(lines: list[str], limit: int = 10) -> str:
-    """List lines for a message, likewise, without the middle of very long ones."""
+    """List lines as :func:`name_some` lists items, without the middle of very long ones."""
     more = [f"  ... and {len(lines) - limit:,} more"] if len(lines) > limit else []
     shown = (
         line if len(line) <= 1000 else f"{line[:500]}...{line[-500:]}" for line in lines[:limit]
@@ -45,7 +43,7 @@ def name_lines(lines: list[str], limit: int = 10) -> str:
 
 
 def join_some(texts: list[str], limit: int = 10) -> str:
-    """List words for a message, likewise."""
+    """List words as :func:`name_some` lists items, without quotes and brackets."""
     more = f" and {len(texts) - limit:,} more" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
 
@@ -76,7 +74,7 @@ OTHER_NAMES = {
 """What some names are called elsewhere, in lower case, letters and digits alone."""
 
 
-def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
+def did_you_mean(value: object, choices: Iterable[object]) -> str:
     """Return the end of an error message: "Did you mean ...?", or "" if no choice is near.
 
     Parameters
@@ -102,7 +100,11 @@ def did_you_mean(value: Any, choices: Iterable[Any]) -> str:
     return f" Did you mean {meant[0]!r}?" if meant else ""
 
 
-def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def check_choice(value: object, name: str, choices: Iterable[str]) -> None:
     """Raise an error that names the parameter, unless the value is one of the choices."""
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
@@ -112,16 +114,12 @@ def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
         )
 
 
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.lower()))
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is a whole number of at least 1, and no boolean."""
+def is_count(value: object) -> bool:
+    """Tell whether a value is a whole number of at least 1, and no boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-def check_count(value: Any, name: str) -> None:
-    """Refuse what is no count, with an error that names the parameter."""
+def check_count(value: object, name: str) -> None:
+    """Raise an error that names the parameter, unless the value is a count."""
     if not is_count(value):
         raise ValueError(f"{name} must be a whole number of at least 1. Got {name}={value!r}.")

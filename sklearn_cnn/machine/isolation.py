@@ -182,6 +182,12 @@ def _one_thread() -> Iterator[None]:
             torch.set_num_threads(found)
 
 
+def begin_in_one_thread() -> None:
+    """Have torch compute in one thread in this one, which is new, as initializer of a pool."""
+    torch.get_num_threads()  # the first call takes the number of the process
+    torch.set_num_threads(1)
+
+
 def _swap_threads_to_come(number: int = 1) -> int:
     """Set torch's number for threads to come, and return the one before, which a new one finds."""
     found: list[int] = []

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sklearn_cnn.machine.isolation import derive_seed
+from sklearn_cnn.machine.isolation import begin_in_one_thread, derive_seed
 from sklearn_cnn.network.modules import keep_frozen_statistics, seed_dropout
 
 PART = 32
@@ -71,9 +71,7 @@ class Lanes:
         self.has_seen = [False] * n_lanes
         self.set_training()
         self.n_threads = max(1, min(n_threads, n_lanes, images_per_pass // size))
-        self.pool = ThreadPoolExecutor(
-            max(1, self.n_threads - 1), initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self.pool = ThreadPoolExecutor(max(1, self.n_threads - 1), initializer=begin_in_one_thread)
 
     def set_training(self) -> None:
         """Put the replicas into training, with the statistics of frozen parts kept as they are."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn.machine.device import is_out_of_memory, send
-from sklearn_cnn.machine.isolation import isolated
+from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated
 from sklearn_cnn.network.outputs import LayerOutputs
 from sklearn_cnn.training.examples import as_pixels
 
@@ -108,7 +108,7 @@ def _side_by_side(
             outputs = _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
             return [output.numpy() for output in outputs]
 
-    pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(n_threads, initializer=begin_in_one_thread)
     try:
         chunks = list(pool.map(compute, range(0, len(images), chunk)))
     finally:

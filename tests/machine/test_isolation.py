@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 from torch.backends import cudnn
 
-from sklearn_cnn.machine.isolation import isolated, shared_settings
+from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated, shared_settings
 from sklearn_cnn.training.prediction import predict_logits
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -334,3 +334,12 @@ def test_a_thread_that_trains_on_cuda_while_another_predicts():
         assert pool.submit(predict).result() == inside
         assert settings() == inside
     assert settings() == before != inside
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_thread_of_a_pool_computes_in_one_thread_whatever_others_set():
+    """Catches one that takes the number of the process when it first computes."""
+    with ThreadPoolExecutor(1, initializer=begin_in_one_thread) as pool:
+        pool.submit(int).result()
+        torch.set_num_threads(3)  # as a thread does that leaves meanwhile
+        assert pool.submit(torch.get_num_threads).result() == 1
