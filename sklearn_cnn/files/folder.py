@@ -1,10 +1,11 @@
-"""load_image_folder: the paths and labels of a folder, in the manner of load_files."""
+"""load_image_folder: paths and labels from a folder of class folders, or a table of its files."""
 
 import os
 import re
 import stat
-from collections import Counter
-from collections.abc import Mapping, Set
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,44 @@ from sklearn.utils import Bunch
 
 from sklearn_cnn._compat import StrOptions, validate_params
 from sklearn_cnn._forks import forks_wait
-from sklearn_cnn._messages import join_some, name_lines, warn
-from sklearn_cnn.files.labelling import (
-    Labelled,
-    describe_links,
-    label_by_folder,
-    label_by_table,
-)
+from sklearn_cnn._messages import name_lines, name_some, warn
+from sklearn_cnn.files.labels_table import Labelled, describe_names_alike, label_by_table
 from sklearn_cnn.files.scan import (
     EXTENSIONS,
     NO_IMAGES,
     UNREAD_EXTENSIONS,
-    Walk,
-    WalkOptions,
-    walk_images,
+    Scan,
+    ScanOptions,
+    count_endings,
+    describe_left_out,
+    describe_links,
+    files_in_two,
+    scan_images,
 )
+
+LEARNT = frozenset(["train", "training", "trainval"])
+
+PARTS = LEARNT | {
+    "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "holdout",
+    "pred", "predict", "prediction", "predictions", "labeled", "labelled", "unlabeled",
+    "unlabelled", "unsup", "fold", "folds", "cv", "split", "part", "partition", "subset", "shard",
+    "batch",
+}  # fmt: skip
+"""Words in names of folders of a part of the data, which are taken for classes by mistake."""
+
+GENERIC = frozenset([
+    "set", "sets", "data", "dataset", "image", "images", "img", "imgs", "mask", "masks", "label",
+    "labels", "annotation", "annotations", "gt", "x", "y", "public", "private", "final", "full",
+    "all", "folder", "samples",
+])  # fmt: skip
+"""Words beside these that say nothing of a class: "training_set", "test_images"."""
+
+KINDS = frozenset([
+    "image", "images", "img", "imgs", "jpegimages", "imagesets", "mask", "masks", "annotation",
+    "annotations", "label", "labels", "gt", "groundtruth", "segmentation", "segmentations",
+    "segmentationclass", "segmentationobject", "bbox", "bboxes", "boundingboxes", "metadata",
+])  # fmt: skip
+"""Whole names of folders of images, or of what belongs to images."""
 
 
 @validate_params(
@@ -44,12 +68,12 @@ from sklearn_cnn.files.scan import (
     }
 )
 def load_image_folder(
-    container_path: Any,
+    container_path: str | os.PathLike[str],
     *,
-    classes: Any = None,
-    labels: Any = "inferred",
-    columns: Any = None,
-    extensions: Any = EXTENSIONS,
+    classes: Iterable[object] | None = None,
+    labels: object = "inferred",
+    columns: Iterable[object] | None = None,
+    extensions: str | Iterable[str] | None = EXTENSIONS,
     recursive: bool = True,
     follow_links: bool = False,
     on_error: str = "raise",
@@ -184,29 +208,35 @@ def load_image_folder(
         raise ValueError("classes says which labels to load, and labels=None loads none. Pass one.")
     wanted = None if classes is None else _check_classes(classes)
     is_table = not (labels is None or (isinstance(labels, str) and labels == "inferred"))
-    if columns is not None:
-        columns = _check_columns(columns, is_table)
+    pair = None if columns is None else _check_columns(columns, is_table)
     endings = _check_extensions(extensions)
-    options = WalkOptions(endings, recursive, follow_links)
-    found = Walk()
-    if labels is None:
-        walk_images(folder, options, found)
-        labelled = Labelled(found.files, None, [], {"": found})
-    elif is_table:
-        labelled = label_by_table(folder, labels, columns, wanted, options, found)
+    options = ScanOptions(endings, recursive, follow_links)
+    if is_table:
+        labelled = label_by_table(folder, labels, pair, wanted, options)
+    elif labels is None:
+        scan = scan_images(folder, options)
+        labelled = Labelled(scan.files, None, [], {"": scan}, unreadable=scan.unreadable)
     else:
-        labelled = label_by_folder(folder, wanted, options, found)
-    _report_unreadable(found, on_error)
+        labelled = _label_by_folder(folder, wanted, options)
+    _report_unreadable(labelled, on_error)
     if on_error == "skip":
         labelled = _leave_out_damaged(labelled)
+    links = [link for scan in labelled.all_scans() for link in scan.links]
+    if not labelled.files and is_table:
+        raise ValueError(
+            f"container_path={folder!r}: no row of labels names an image that can be read and has "
+            "a label of classes. Labels of a CSV file are strings."
+        )
     if not labelled.files:
-        raise ValueError(_describe_emptiness(folder, endings, labels, found))
-    if found.links:
-        found.notes.append(describe_links(found).strip())
-    if endings == frozenset(EXTENSIONS):
-        found.notes.extend(_describe_left_out(labelled.walks))
-    for note in found.notes:
+        problem = _describe_emptiness(labelled, endings)
+        raise ValueError(f"container_path={folder!r}: {problem}{describe_links(links)}")
+    for note in labelled.notes:
         warn(note)
+    if links:
+        warn(describe_links(links).strip())
+    left_out = describe_left_out(labelled.scans, labelled.beside)
+    if left_out and endings == frozenset(EXTENSIONS):
+        warn(left_out)
     return _bundle(labelled, folder, return_X_y=return_X_y, as_frame=as_frame)
 
 
@@ -228,27 +258,10 @@ def _check_folder(folder: str) -> None:
     )
 
 
-def _check_columns(columns: Any, is_table: bool) -> list[Any]:
-    if not is_table:
-        raise ValueError(
-            "columns says which columns of a table to read, and labels is none. Pass labels= the "
-            "path of a CSV file or a DataFrame, too, or leave columns=None."
-        )
-    pair = columns.tolist() if hasattr(columns, "tolist") else list(columns)
-    in_order = isinstance(pair, list) and not isinstance(columns, (Set, Mapping))
-    if not in_order or len(pair) != 2 or pair[0] == pair[1] or {bool} & set(map(type, pair)):
-        raise ValueError(
-            "columns must be two columns, that of the paths and that of the labels: ('path', "
-            f"'label'), for example. Got {columns!r}."
-        )
-    return pair
-
-
-def _check_classes(classes: Any) -> list[Any]:
-    names: list[Any] = classes.tolist() if hasattr(classes, "tolist") else list(classes)
+def _check_classes(classes: Iterable[object]) -> list[Any]:
+    names = _as_list(classes)
     try:
-        in_order = isinstance(names, list) and not isinstance(classes, (Set, Mapping))
-        n_names = len(set(names)) if in_order else 0
+        n_names = len(set(names))
     except TypeError:  # lists among them, say
         n_names = 0
     if not n_names or n_names < len(names):
@@ -259,7 +272,28 @@ def _check_classes(classes: Any) -> list[Any]:
     return names
 
 
-def _check_extensions(extensions: Any) -> frozenset[str] | None:
+def _check_columns(columns: Iterable[object], is_table: bool) -> list[object]:
+    if not is_table:
+        raise ValueError(
+            "columns says which columns of a table to read, and labels is none. Pass labels= the "
+            "path of a CSV file or a DataFrame, too, or leave columns=None."
+        )
+    pair = _as_list(columns)
+    if len(pair) != 2 or pair[0] == pair[1] or {bool} & set(map(type, pair)):
+        raise ValueError(
+            "columns must be two columns, that of the paths and that of the labels: ('path', "
+            f"'label'), for example. Got {columns!r}."
+        )
+    return pair
+
+
+def _as_list(values: Iterable[object]) -> list[object]:
+    """Return a sequence as a list, and an empty list for what has no order."""
+    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    return listed if isinstance(listed, list) and not isinstance(values, (Set, Mapping)) else []
+
+
+def _check_extensions(extensions: str | Iterable[str] | None) -> frozenset[str] | None:
     if extensions is None:
         return None
     given = [extensions] if isinstance(extensions, str) else list(extensions)
@@ -271,21 +305,134 @@ def _check_extensions(extensions: Any) -> frozenset[str] | None:
     return frozenset(f".{ending}" if ending else "" for ending in plain)
 
 
-def _report_unreadable(found: Walk, on_error: str) -> None:
-    if not found.unreadable:
+def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions) -> Labelled:
+    """Take the folders in a folder for classes: those wanted, or all that hold images, sorted."""
+    beside = scan_images(folder, replace(options, recursive=False))
+    folders = {os.path.basename(path): path for path in beside.folders}
+    if not folders and not beside.unreadable:
+        raise ValueError(_describe_missing_folders(folder, beside))
+    notes = []
+    missing = [name for name in wanted or () if name not in folders]
+    if missing and not beside.unreadable:
+        problem = (
+            f"container_path={folder!r} has no folder for {name_some(missing)} of classes. It has "
+            f"{name_some(sorted(folders))}.{describe_links(beside.links)}"
+        )
+        if len(missing) == len(wanted or ()):
+            raise ValueError(problem)
+        notes.append(f"{problem} These classes stay empty.")
+    scans = {
+        name: scan_images(folders[name], options, above=[folder]) if name in folders else Scan()
+        for name in (folders if wanted is None else wanted)
+    }
+    unreadable = dict(beside.unreadable)
+    for scan in scans.values():
+        unreadable |= scan.unreadable
+    if wanted is None and folders and not unreadable:
+        notes += _check_that_these_are_classes(folder, scans)
+    if beside.files:
+        lie, are = ("images lie", "are") if len(beside.files) > 1 else ("image lies", "is")
+        notes.append(
+            f"{len(beside.files):,} {lie} outside of any class folder, and {are} left out: "
+            f"{beside.files[0]!r} the first."
+        )
+    doubled = files_in_two(scans) if options.follow_links else []
+    if doubled:
+        notes.append(
+            f"{len(doubled):,} image{'s are' if len(doubled) > 1 else ' is'} in two classes, by "
+            f"another name or link: {min(doubled)!r} is the first."
+        )
+    classes = wanted or [name for name, scan in scans.items() if scan.files or scan.unreadable]
+    empty = sorted(set(scans) - set(classes))
+    if empty and classes:
+        notes.append(
+            f"Folders without images are left out: {name_some(empty)}. Name the classes to keep "
+            "them: classes=[...]."
+        )
+    return Labelled(
+        [path for name in classes for path in scans[name].files],
+        [number for number, name in enumerate(classes) for _ in scans[name].files],
+        classes,
+        scans,
+        beside,
+        unreadable,
+        notes=notes,
+    )
+
+
+def _describe_missing_folders(folder: str, beside: Scan) -> str:
+    hint = describe_links(beside.links)
+    if not beside.files:
+        return (
+            f"container_path={folder!r} holds neither class folders nor images.{hint} It must hold "
+            "a folder of images for each class."
+        )
+    return (
+        f"container_path={folder!r} holds no class folders, and {len(beside.files)} images itself."
+        f"{hint} Sort them into a folder for each class, or pass labels=: a CSV file or DataFrame "
+        "with the columns 'path' and 'label', or None for images without labels."
+    )
+
+
+def _check_that_these_are_classes(folder: str, scans: Mapping[str, Scan]) -> list[str]:
+    """Refuse the folder above the one that was meant, and return notes of what is doubtful."""
+    filled = [name for name, scan in scans.items() if scan.files] or list(scans)
+    within = {name: os.path.join(folder, name) for name in filled}
+    if len(filled) == 1 and not are_parts(filled):
+        [name] = filled
+        scan = scans[name]
+        has_images = any(os.path.dirname(path) == within[name] for path in scan.files)
+        if len(scan.folders) > 1 or (scan.folders and not has_images):
+            raise ValueError(
+                f"container_path={folder!r} holds no images but in the folder {name!r}, which "
+                f"holds folders itself: load_image_folder({within[name]!r}) takes "
+                f"those for classes. If {name!r} is a class, pass classes=[{name!r}]."
+            )
+    if are_parts(filled) or are_kinds(filled):
+        what = "parts of a data set" if are_parts(filled) else "kinds of files"
+        calls = ", ".join(
+            f"load_image_folder({within[name]!r}{'' if scans[name].folders else ', labels=...'})"
+            for name in filled[:10]
+        )
+        raise ValueError(
+            f"container_path={folder!r} holds {name_some(filled)}, which look like {what} and not "
+            f"like classes. Load each by itself: {calls}. If they are classes, pass "
+            f"classes={name_some(filled)}."
+        )
+    notes = []
+    parts = parts_among(filled)
+    if parts:
+        notes.append(
+            f"container_path={folder!r} holds {name_some(parts)} among its class folders, which "
+            "look like parts of a data set. Load each by itself; or say what the classes are: "
+            "classes=[...]."
+        )
+    parts_in = {name: parts_among(map(os.path.basename, scans[name].folders)) for name in filled}
+    split = [name for name in filled if parts_in[name]]
+    if split:
+        notes.append(
+            f"{len(split):,} class folders, {split[0]!r} the first, hold {parts_in[split[0]]!r}, "
+            "which look like parts of a data set; their images are loaded together. To have each "
+            "part by itself, sort the images as 'part/class', or list them in a table; to load "
+            "them together, say what the classes are: classes=[...]."
+        )
+    return notes + describe_names_alike(filled)
+
+
+def _report_unreadable(labelled: Labelled, on_error: str) -> None:
+    if not labelled.unreadable:
         return
-    lines = name_lines([f"  {path!r}: {why}" for path, why in sorted(found.unreadable.items())])
-    n_paths = len(found.unreadable)
+    lines = name_lines([f"  {path!r}: {why}" for path, why in sorted(labelled.unreadable.items())])
+    n_paths = len(labelled.unreadable)
     what = f"{n_paths:,} {'files or folders' if n_paths > 1 else 'file or folder'} cannot be read"
     if on_error == "raise":
-        remedy = found.remedy or "Pass on_error='skip' to leave them out."
-        raise ValueError(f"{what}:\n{lines}\n{remedy}")
+        raise ValueError(f"{what}:\n{lines}\n{labelled.remedy}")
     warn(f"{what}, and {'are' if n_paths > 1 else 'is'} left out:\n{lines}")
 
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:
     """Decode every file, and keep those that can be read, with their labels."""
-    with forks_wait:
+    with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not load
         from sklearn_cnn.files.read_many import check_files
 
     batch = check_files(labelled.files)
@@ -295,86 +442,31 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
     return labelled.without(batch.problems)
 
 
-def _describe_emptiness(
-    folder: str, endings: frozenset[str] | None, labels: Any, found: Walk
-) -> str:
-    if not (labels is None or (isinstance(labels, str) and labels == "inferred")):
-        return (
-            f"container_path={folder!r}: no row of labels names an image that can be read and has "
-            "a label of classes. Labels of a CSV file are strings."
-        )
-    where = "it" if labels is None else "its class folders"
+def _describe_emptiness(labelled: Labelled, endings: frozenset[str] | None) -> str:
+    where = "it" if labelled.target is None else "its class folders"
     what = "no files" if endings is None else f"no files ending in {', '.join(sorted(endings))}"
-    others = f" Of other files, there are: {_count_endings(found.others)}." if found.others else ""
-    if not UNREAD_EXTENSIONS.isdisjoint(found.others):
+    found: Counter[str] = sum((scan.others for scan in labelled.scans.values()), Counter())
+    others = f" Of other files, there are: {count_endings(found)}." if found else ""
+    if not UNREAD_EXTENSIONS.isdisjoint(found):
         others += " Convert formats that are not read, to PNG for example."
-    elif not NO_IMAGES.issuperset(found.others) and endings is not None:
+    elif not NO_IMAGES.issuperset(found) and endings is not None:
         others += " extensions=None takes files of any ending."
-    return (
-        f"container_path={folder!r}: there are {what} in {where} that can be read.{others}"
-        f"{describe_links(found)}"
-    )
-
-
-def _describe_left_out(walks: Mapping[str, Walk]) -> list[str]:
-    """Count the files that are left out by their endings and may be images.
-
-    Files of text and tables are left out silently, unless a class has many more of them.
-    """
-    formats: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    for name, walk in walks.items():
-        beside = not name and not walk.files  # the class folders, where anything may lie
-        for ending, count in walk.others.items():
-            if ending in UNREAD_EXTENSIONS:
-                formats[ending] += count
-            elif beside:
-                others[ending] += count if ending.startswith(EXTENSIONS) else 0
-            elif ending not in NO_IMAGES or count > max(10, len(walk.files)):
-                others[ending] += count
-    others = +others
-    sentences = []
-    if formats:
-        sentences.append(
-            f"Image files of formats that are not read are left out: {_count_endings(formats)}. "
-            "Convert them, to PNG for example."
-        )
-    if others:
-        sentences.append(
-            f"Files that may be images are left out by their endings: {_count_endings(others)}. "
-            "extensions=None takes files of any ending, and on_error='skip' leaves out those that "
-            "are no images."
-        )
-    most = [
-        f"{name!r} ({left_out:,} of {left_out + len(walk.files):,})"
-        for name, walk in walks.items()
-        if (left_out := sum(walk.others[ending] for ending in {*formats, *others}))
-        > len(walk.files)
-        and name
-    ]
-    if most:
-        sentences.append(f"That is most of the files of {join_some(most)}.")
-    return [" ".join(sentences)] if sentences else []
-
-
-def _count_endings(endings: Mapping[str, int]) -> str:
-    """Say how many files there are of each ending, the most frequent first."""
-    counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
-    rest = sum(count for _, count in counts[10:])
-    names = [ending if re.fullmatch(r"\.?\w+", ending) else repr(ending) for ending, _ in counts]
-    shown = [
-        f"{count:,} {name if ending else 'without ending'}"
-        for name, (ending, count) in zip(names[:10], counts, strict=False)
-    ]
-    return ", ".join(shown + ([f"{rest:,} of {len(counts) - 10:,} other endings"] if rest else []))
+    return f"there are {what} in {where} that can be read.{others}"
 
 
 def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:
     paths = np.array(labelled.files)
-    target: Any = None if labelled.target is None else np.array(labelled.target)
-    names: Any = None if target is None else _as_array(labelled.classes)[target]
-    data: Any = paths
-    frame = None
+    target = None if labelled.target is None else np.array(labelled.target)
+    names = None if target is None else _as_array(labelled.classes)[target]
+    bunch = Bunch(
+        data=paths,
+        target=target,
+        labels=names,
+        frame=None,
+        target_names=labelled.classes,
+        filenames=paths,
+        DESCR=_describe(labelled, folder),
+    )
     if as_frame:
         try:
             import pandas as pd
@@ -382,22 +474,12 @@ def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool
             raise ImportError(
                 "load_image_folder(as_frame=True) needs pandas: pip install pandas."
             ) from error
-        frame = pd.DataFrame({"path": paths.astype(object)})
-        data = frame[["path"]]
+        bunch.frame = frame = pd.DataFrame({"path": paths.astype(object)})
+        bunch.data = frame[["path"]]
         if target is not None:
             frame["target"], frame["label"] = target, names
-            target, names = frame["target"], frame["label"]
-    if return_X_y:
-        return data, target
-    return Bunch(
-        data=data,
-        target=target,
-        labels=names,
-        frame=frame,
-        target_names=labelled.classes,
-        filenames=paths,
-        DESCR=_describe(labelled, folder),
-    )
+            bunch.target, bunch.labels = frame["target"], frame["label"]
+    return (bunch.data, bunch.target) if return_X_y else bunch
 
 
 def _as_array(classes: list[Any]) -> np.ndarray:
@@ -418,3 +500,59 @@ def _describe(labelled: Labelled, folder: str) -> str:
             for i, (name, count) in enumerate(zip(labelled.classes, counts, strict=True))
         ]
     return "\n".join(lines)
+
+
+def are_parts(names: Iterable[str]) -> bool:
+    """Whether all folders are parts of one data set, by their names: "seg_train", "seg_test".
+
+    "test_tube" and "train" are none, since what is left of them differs.
+    """
+    groups = _group_parts(name for name in names if not _is_kind(name))
+    if not groups or None in groups:
+        return False
+    return list(groups) == [()] or all(len(group) > 1 for group in groups.values())
+
+
+def are_kinds(names: Collection[str]) -> bool:
+    """Whether all folders are kinds of files, by their names: "images", "masks"."""
+    return all(map(_is_kind, names))
+
+
+def parts_among(names: Iterable[str]) -> list[str]:
+    """Return the names that, beside each other, are unlikely to be of classes.
+
+    "train" and "test" are; "train" beside "bus" and "car" is not.
+    """
+    names = list(names)
+    groups = _group_parts(names)
+    groups.pop(None, None)
+    found = {
+        name
+        for group in groups.values()
+        if 0 < sum(not LEARNT.isdisjoint(_words(name)) for name in group) < len(group)
+        for name in group
+    }
+    kinds = {name for name in names if _is_kind(name)}
+    if found or len(kinds) > 1:
+        found |= kinds
+    return sorted(found)
+
+
+def _is_kind(name: str) -> bool:
+    return re.sub(r"[\W_]+", "", name).lower() in KINDS
+
+
+def _words(name: str) -> list[str]:
+    """Split a name at all but letters, and before capitals: "PublicTest" is "public", "test"."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return [word.lower() for word in re.findall(r"[^\W\d_]+", spaced)]
+
+
+def _group_parts(names: Iterable[str]) -> dict[tuple[str, ...] | None, list[str]]:
+    """Group names of parts by their other words; None has the names of no part."""
+    groups: dict[tuple[str, ...] | None, list[str]] = defaultdict(list)
+    for name in names:
+        words = _words(name)
+        rest = tuple(word for word in words if word not in PARTS and word not in GENERIC)
+        groups[None if PARTS.isdisjoint(words) else rest].append(name)
+    return groups

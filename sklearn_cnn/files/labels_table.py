@@ -1,19 +1,31 @@
-"""A table that says which image file has which label: a CSV file or a DataFrame."""
+"""What tables say: which image file has which label, by a CSV file or a DataFrame."""
 
 import codecs
 import csv
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_cnn._messages import join_some, name_some
-from sklearn_cnn.files.scan import EXTENSIONS, has_extension
+from sklearn_cnn.files.scan import (
+    AMBIGUOUS,
+    EXTENSIONS,
+    NOT_FOLLOWED,
+    Locator,
+    Scan,
+    ScanOptions,
+    has_extension,
+)
+from sklearn_cnn.files.sources import Frame, is_frame
 
 PATH_COLUMNS = (
     "path", "filepath", "imagepath", "imgpath", "filename", "imagefilename", "imagefile",
@@ -27,7 +39,7 @@ LABEL_COLUMNS = frozenset([
     "labelid", "category", "categoryname", "categoryid", "target", "targetname", "species",
     "breed", "diagnosis", "dx", "y", "groundtruth",
 ])  # fmt: skip
-"""Names of columns of labels, likewise."""
+"""Names of columns of labels, in the same form."""
 
 SEPARATORS = ",;\t|"
 
@@ -66,26 +78,196 @@ class LabelsTable(NamedTuple):
     rows: list[Row]
 
 
-class _Columns(NamedTuple):
-    """A table whose columns are not chosen yet."""
+@dataclass(frozen=True)
+class _Table:
+    """A table whose columns are not chosen yet.
 
-    origin: str
-    header: list[Any]
-    values: Callable[[int], list[Any]]
-    places: Callable[[int], str]
-
-
-def find_table(table: Any, folder: str) -> Any:
-    """Return a DataFrame as it is, or the path of a CSV file, looked for here and in the folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    TypeError
-        If it is neither a path nor a DataFrame.
+    Attributes
+    ----------
+    path : str or None
+        Of the CSV file; None for a DataFrame.
+    header : list
+        Names of columns, or the first line of a file, which may be a row.
+    values : callable
+        Returns the column of a position, below the header.
+    place : callable
+        Names a row below the header; -1 is the header.
     """
-    if hasattr(table, "columns"):
+
+    path: str | None
+    header: Sequence[object]
+    values: Callable[[int], list[Any]]
+    place: Callable[[int], str]
+
+    @property
+    def origin(self) -> str:
+        return "labels" if self.path is None else f"labels={self.path!r}"
+
+    def start(self, column: int) -> list[object]:
+        """Return the first two values of a column; in a file, the header may be the first."""
+        above = [] if self.path is None else [self.header[column]]
+        return [*above, *self.values(column)][:2]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Image files and their classes, as folders or a table say.
+
+    Attributes
+    ----------
+    files : list of str
+        Their paths.
+    target : list of int or None
+        The place of each one's class in ``classes``.
+    classes : list
+        The names of the classes.
+    scans : dict of str to Scan
+        What was found in each class folder, or in the whole folder under "".
+    beside : Scan
+        What was found beside the class folders.
+    unreadable : dict of str to str
+        Folders and files that cannot be read, and why.
+    remedy : str
+        What to do about them.
+    notes : list of str
+        What to warn of.
+    """
+
+    files: list[str]
+    target: list[int] | None
+    classes: list[Any]
+    scans: dict[str, Scan] = field(default_factory=dict)
+    beside: Scan = field(default_factory=Scan)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    remedy: str = "Pass on_error='skip' to leave them out."
+    notes: list[str] = field(default_factory=list)
+
+    def all_scans(self) -> list[Scan]:
+        """Return the scans of all classes, and of what lies beside them."""
+        return [self.beside, *self.scans.values()]
+
+    def without(self, positions: Collection[int]) -> "Labelled":
+        """Leave out some files, with their labels."""
+        kept = [i for i in range(len(self.files)) if i not in positions]
+        target = None if self.target is None else [self.target[i] for i in kept]
+        return replace(self, files=[self.files[i] for i in kept], target=target)
+
+
+def label_by_table(
+    folder: str,
+    labels: object,
+    columns: Sequence[object] | None,
+    wanted: list[Any] | None,
+    options: ScanOptions,
+) -> Labelled:
+    """Take files and their labels from a table, in its order.
+
+    Parameters
+    ----------
+    folder : str
+        Where the files lie.
+    labels : path or DataFrame
+        The table, of names of files and labels.
+    columns : sequence of two or None
+        Which columns hold them; None to find out.
+    wanted : list or None
+        Which labels to take, in this order; None for all, sorted.
+    options : ScanOptions
+        Which endings a name without ending may have, and whether links are followed.
+    """
+    table = find_table(labels, folder)
+    beside = os.path.dirname(os.path.abspath(table)) if isinstance(table, str) else None
+    locator = Locator(folder, beside, options)
+    origin, column, rows = read_labels_table(table, columns, locator.has)
+    try:
+        present = {row.label for row in rows}
+        classes = sorted(present) if wanted is None else wanted
+    except TypeError:
+        kinds = ", ".join(sorted({type(row.label).__name__ for row in rows}))
+        raise ValueError(
+            "The labels of the table cannot be sorted: they must all be strings, or all be "
+            f"numbers. They are of type {kinds}."
+        ) from None
+    notes = []
+    missing = [name for name in classes if name not in present]
+    if missing:
+        notes.append(
+            f"No row of labels has the label {name_some(missing)} of classes. It has "
+            f"{name_some(sorted(present, key=str))}."
+        )
+    if wanted is None:
+        notes += describe_names_alike(classes)
+    numbers = {name: number for number, name in enumerate(classes)}
+    files, target = [], []
+    unreadable: dict[str, str] = {}
+    labels_of: dict[str, object] = {}
+    for place, name, label in rows:
+        try:
+            path, problem = locator.find(name)
+        except ValueError as error:
+            raise ValueError(f"{origin}, {place}: {error}") from None
+        if labels_of.setdefault(path, label) != label:
+            raise ValueError(
+                f"{origin} has two labels for {os.path.relpath(path, folder)!r}: "
+                f"{labels_of[path]!r} and {label!r}."
+            )
+        if label not in numbers:
+            continue
+        if problem is None:
+            files.append(path)
+            target.append(numbers[label])
+        else:
+            unreadable[path] = problem
+    found = Labelled(files, target, classes, unreadable=unreadable, notes=notes)
+    problems = set(unreadable.values())
+    if problems == {NOT_FOLLOWED}:
+        remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
+    elif problems and all(problem.startswith(AMBIGUOUS) for problem in problems):
+        remedy = (
+            "Say which is meant: names in the table may hold folders and endings, and extensions= "
+            "says which endings count. Or pass on_error='skip' to leave them out."
+        )
+    elif problems and not files:
+        remedy = (
+            f"None of the files of the column {column!r} is found. columns=(path, label) says "
+            "which columns to read; names of files are relative to container_path, and may lack "
+            "their endings."
+        )
+        if rows[0].name.isdecimal():
+            remedy += " If these numbers have lost the zeros that they began with, " + (
+                "put those back; spreadsheets drop them."
+                if isinstance(table, str)
+                else "pandas.read_csv(..., dtype=str) keeps them."
+            )
+    else:
+        return found
+    return replace(found, remedy=remedy)
+
+
+def describe_names_alike(classes: Iterable[object]) -> list[str]:
+    """Say which names of classes may be one name; nothing if none are."""
+    alike = names_alike(name for name in classes if isinstance(name, str))
+    if not alike:
+        return []
+    return [
+        f"Classes differ in upper and lower case or in spaces alone: {name_some(alike)}. Give them "
+        "one name if they are one class; else say what the classes are: classes=[...]."
+    ]
+
+
+def names_alike(names: Iterable[str]) -> list[str]:
+    """Return names that differ in upper and lower case or spaces alone; single letters may."""
+    groups = defaultdict(list)
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        if len(plain) > 1:
+            groups[plain].append(name)
+    return [name for group in groups.values() if len(group) > 1 for name in group]
+
+
+def find_table(table: object, folder: str) -> Frame | str:
+    """Return a DataFrame as it is, or the path of a CSV file, looked for here and in the folder."""
+    if is_frame(table):
         return table
     if not isinstance(table, (str, os.PathLike)):
         raise TypeError(
@@ -104,110 +286,108 @@ def find_table(table: Any, folder: str) -> Any:
 
 
 def read_labels_table(
-    table: Any, columns: Sequence[Any] | None, is_file: Callable[[str], bool]
+    labels: Frame | str, columns: Sequence[object] | None, is_file: Callable[[str], bool]
 ) -> LabelsTable:
     """Read names of files and their labels.
 
     Parameters
     ----------
-    table : str or DataFrame
+    labels : str or DataFrame
         With columns whose names are known ones; or two columns. A CSV file may lack the line of
         names. The names of files may be the index of a DataFrame.
     columns : sequence of two str or int, or None
         The columns of the names and of the labels; None to find out.
     is_file : callable
-        Whether there is a file of such a name.
+        Whether a file of such a name exists.
 
     Returns
     -------
     LabelsTable
         Labels are strings from a CSV file, or what the DataFrame holds.
-
-    Raises
-    ------
-    ValueError
-        If the columns cannot be told, there are no rows, or a name or label is missing.
     """
-    is_frame = hasattr(table, "columns")
-    found = _open_frame(table, columns, is_file) if is_frame else _open_file(table, columns)
-    chosen = _choose_columns(found, columns, is_file)
-    first = 0 if is_frame or not _has_header(found.header, columns, chosen, is_file) else 1
-    names, labels = (found.values(i)[first:] for i in chosen)
+    if isinstance(labels, str):
+        table = _open_file(labels, columns)
+    else:
+        table = _open_frame(labels, columns, is_file)
+    chosen = _choose_columns(table, columns, is_file)
+    names, values = (table.values(i) for i in chosen)
+    first = 0
+    if table.path is not None and not _has_header(table.header, columns, chosen, is_file):
+        first = -1
+        names, values = ([table.header[i], *table.values(i)] for i in chosen)
     if not names:
-        raise ValueError(f"{found.origin} has no rows.")
-    rows = []
-    without = [i for i, label in enumerate(labels) if _is_missing(label)]
+        raise ValueError(f"{table.origin} has no rows.")
+    without = [i for i, label in enumerate(values) if _is_missing(label)]
     if without:
         more = f" In all, {len(without):,} rows have none." if len(without) > 1 else ""
         raise ValueError(
-            f"{found.origin}, {found.places(first + without[0])} has no label: path "
+            f"{table.origin}, {table.place(first + without[0])} has no label: path "
             f"{names[without[0]]!r}.{more}"
         )
-    for i, (name, label) in enumerate(zip(names, labels, strict=True), first):
+    rows = []
+    for i, (name, label) in enumerate(zip(names, values, strict=True), first):
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)  # a number of a file, without its ending
         if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-            remedy = (
-                " pandas.read_csv(..., dtype=str) keeps text." if isinstance(name, float) else ""
-            )
+            keeps_text = " pandas.read_csv(..., dtype=str) keeps text."
             raise ValueError(
-                f"{found.origin}, {found.places(i)}: path must be a name of a file. Got {name!r}."
-                f"{remedy}"
+                f"{table.origin}, {table.place(i)}: path must be a name of a file. Got {name!r}."
+                f"{keeps_text if isinstance(name, float) else ''}"
             )
-        label = label if is_frame else label.strip()
-        rows.append(Row(found.places(i), os.fspath(name), label))
-    return LabelsTable(found.origin, str(found.header[chosen[0]]), rows)
+        label = label if table.path is None else label.strip()
+        rows.append(Row(table.place(i), os.fspath(name), label))
+    return LabelsTable(table.origin, str(table.header[chosen[0]]), rows)
 
 
 def _open_frame(
-    table: Any, columns: Sequence[Any] | None, is_file: Callable[[str], bool]
-) -> _Columns:
-    header = list(table.columns)
-    named = columns is None and any(map(_path_rank, header))
-    if columns is not None:
+    frame: Any, columns: Sequence[object] | None, is_file: Callable[[str], bool]
+) -> _Table:
+    """Open a DataFrame, with its index as a column if that holds the names of the files."""
+    header = list(frame.columns)
+    if columns is None:
+        named = any(map(_path_rank, header))
+    else:
         named = columns[0] in header or isinstance(columns[0], int)
-    index: Any = getattr(table, "index", None)
-    if not named and getattr(index, "nlevels", 0) == 1 and hasattr(table, "reset_index"):
+    index: Any = getattr(frame, "index", None)
+    if not named and getattr(index, "nlevels", 0) == 1 and hasattr(frame, "reset_index"):
         is_named = _path_rank(index.name) or (columns and index.name == columns[0])
         if is_named or (len(index) and isinstance(index[0], str) and is_file(index[0])):
-            table = table.reset_index() if is_named else table.reset_index(names="path")
-            header = list(table.columns)
+            frame = frame.reset_index() if is_named else frame.reset_index(names="path")
+            header = list(frame.columns)
 
     def values(i: int) -> list[Any]:
-        column = table.iloc[:, i] if hasattr(table, "iloc") else table[table.columns[i]]
+        column = frame.iloc[:, i] if hasattr(frame, "iloc") else frame[frame.columns[i]]
         listed: list[Any] = np.asarray(column).tolist()
         return listed
 
-    return _Columns("labels", header, values, "row {}".format)
+    return _Table(None, header, values, "row {}".format)
 
 
-def _open_file(path: str, columns: Sequence[Any] | None) -> _Columns:
-    origin = f"labels={path!r}"
-    lines = _read_lines(path, columns, origin)
+def _open_file(path: str, columns: Sequence[object] | None) -> _Table:
+    lines = _read_lines(path, columns)
     if not lines:
-        raise ValueError(f"{origin} has no rows.")
-    header = [name.strip() for name in lines[0][1]]
-    for number, line in lines:
+        raise ValueError(f"labels={path!r} has no rows.")
+    (_, header), *rows = lines
+    for number, line in rows:
         if len(line) != len(header):
             raise ValueError(
-                f"{origin}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, and the "
-                f"first has {len(header)}. All lines must have as many: leave out lines of "
+                f"labels={path!r}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, and "
+                f"the first has {len(header)}. All lines must have as many: leave out lines of "
                 "comments, and quote fields that hold a separator or a line break."
             )
-    return _Columns(
-        origin,
-        header,
-        lambda i: [line[i] for _, line in lines],
-        lambda i: f"line {lines[i][0]}",
+    return _Table(
+        path,
+        [name.strip() for name in header],
+        lambda i: [line[i] for _, line in rows],
+        lambda i: f"line {lines[i + 1][0]}",
     )
 
 
-def _read_lines(
-    path: str, columns: Sequence[Any] | None, origin: str
-) -> list[tuple[int, list[str]]]:
+def _read_lines(path: str, columns: Sequence[object] | None) -> list[tuple[int, list[str]]]:
     """Split a CSV file into fields, with the number of each line; empty lines are left out."""
     with open(path, "rb") as file:
         content = file.read()
+    origin = f"labels={path!r}"
     for start, function in _OTHER_FORMATS.items():
         if content.lstrip().startswith(start):
             lines = ", lines=True" if b"\n{" in content and function == "read_json" else ""
@@ -243,7 +423,7 @@ def _read_lines(
         ) from error
 
 
-def _find_separator(text: str, columns: Sequence[Any] | None) -> str:
+def _find_separator(text: str, columns: Sequence[object] | None) -> str:
     """Return the separator that tells the columns apart best."""
 
     def quality(separator: str) -> tuple[bool, int, bool, bool]:
@@ -266,22 +446,23 @@ def _find_separator(text: str, columns: Sequence[Any] | None) -> str:
 
 
 def _has_header(
-    header: list[str],
-    columns: Sequence[Any] | None,
-    chosen: Sequence[int],
+    header: Sequence[object],
+    columns: Sequence[object] | None,
+    chosen: tuple[int, int],
     is_file: Callable[[str], bool],
 ) -> bool:
     """Whether the first line of a CSV file holds names of columns, and no file and its label."""
-    if {"path", "label"} <= set(header) or any(isinstance(name, str) for name in columns or ()):
+    names = [str(name) for name in header]
+    if {"path", "label"} <= set(names) or any(isinstance(name, str) for name in columns or ()):
         return True
-    if any(has_extension(name, EXTENSIONS) for name in header):
+    if any(has_extension(name, EXTENSIONS) for name in names):
         return False
-    known = _path_rank(header[chosen[0]]) or _is_label_column(header[chosen[1]])
-    return bool(known) or not is_file(header[chosen[0]])
+    path, label = (names[i] for i in chosen)
+    return _path_rank(path) > 0 or _is_label_column(label) or not is_file(path)
 
 
 def _choose_columns(
-    table: _Columns, columns: Sequence[Any] | None, is_file: Callable[[str], bool]
+    table: _Table, columns: Sequence[object] | None, is_file: Callable[[str], bool]
 ) -> tuple[int, int]:
     """Return which columns hold names of files and labels."""
     header = table.header
@@ -289,11 +470,11 @@ def _choose_columns(
         return _position(table, columns[0]), _position(table, columns[1])
 
     def starts_with_a_file(i: int) -> bool:
-        first = table.values(i)[:2]
-        return any(isinstance(name, str) and _may_be_file(name, is_file) for name in first)
+        names = [name for name in table.start(i) if isinstance(name, str)]
+        return any(has_extension(name.strip(), EXTENSIONS) or is_file(name) for name in names)
 
-    paths = sorted(filter(lambda i: _path_rank(header[i]), range(len(header))),
-                   key=lambda i: -_path_rank(header[i]))  # fmt: skip
+    paths = [i for i, name in enumerate(header) if _path_rank(name)]
+    paths.sort(key=lambda i: -_path_rank(header[i]))
     labels = [i for i, name in enumerate(header) if _is_label_column(name)]
     if header.count("path") == 1:
         paths = [header.index("path")]
@@ -309,12 +490,19 @@ def _choose_columns(
             else:
                 path = 1 if starts_with_a_file(1) and not starts_with_a_file(0) else 0
             return path, 1 - path
-    shown = join_some([repr(str(name)[:60]) for name in header])
-    problem = f"{table.origin} must have the columns 'path' and 'label', or two columns. Got "
-    problem += f"{shown}."
+    raise ValueError(_describe_choice(table, paths, labels))
+
+
+def _describe_choice(table: _Table, paths: list[int], labels: list[int]) -> str:
+    """Say that columns have to be chosen, and how."""
+    header = table.header
+    problem = (
+        f"{table.origin} must have the columns 'path' and 'label', or two columns. Got "
+        f"{join_some([repr(str(name)[:60]) for name in header])}."
+    )
     zeros_and_ones = [i for i in range(len(header)) if i not in paths and _is_zero_or_one(table, i)]
     if paths and not labels and len(zeros_and_ones) > 1:
-        raise ValueError(f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}")
+        return f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}"
     separator = next((s for s in ";\t|" if len(header) == 1 and s in str(header[0])), None)
     if separator is not None:
         problem += f" Its one column holds {separator!r}: read it with sep={separator!r}, or pass "
@@ -325,38 +513,35 @@ def _choose_columns(
         is_row = any(isinstance(name, str) and has_extension(name, EXTENSIONS) for name in header)
         example = (path, label) if is_row else (header[path], header[label])
         problem += f" Say which they are: columns={example!r}, for example."
-    raise ValueError(problem)
+    return problem
 
 
-def _describe_one_hot(table: _Columns, path: int, zeros_and_ones: list[int]) -> str:
+def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> str:
     """Say how a column of 0 and 1 for each class becomes one of labels."""
-    names, is_frame = [table.header[i] for i in zeros_and_ones], table.origin == "labels"
-    ones = np.array([table.values(i)[0 if is_frame else 1 :] for i in zeros_and_ones], dtype=object)
+    names = [table.header[i] for i in zeros_and_ones]
+    ones = np.array([table.values(i) for i in zeros_and_ones], dtype=object)
     counts = np.isin(ones.astype(str), ["1", "1.0", "True"]).sum(axis=0)
     said = f"The columns {name_some(names)} hold 0 and 1."
+    name = table.header[path]
     if (counts != 1).any():
         return (
             f"{said} {int((counts != 1).sum()):,} rows have none or several 1, and an image has "
             "one label: choose one of the columns, columns="
-            f"({table.header[path]!r}, {names[0]!r}) for example."
+            f"({name!r}, {names[0]!r}) for example."
         )
     chosen = "" if len(names) == len(table.header) - 1 else f"[{names!r}]"
     if len(chosen) > 500:
         chosen = "[[...]]"
-    name = table.header[path]
-    frame = f"pandas.read_csv({table.origin[7:]}, dtype={{{name!r}: str}})"
-    frame = "labels" if is_frame else frame
+    frame = "labels"
+    if table.path is not None:
+        frame = f"pandas.read_csv({table.path!r}, dtype={{{name!r}: str}})"
     return (
         f"{said} Make one column of labels: labels={frame}.set_index({name!r})"
         f"{chosen}.idxmax(axis=1).to_frame('label')."
     )
 
 
-def _may_be_file(name: str, is_file: Callable[[str], bool]) -> bool:
-    return has_extension(name.strip(), EXTENSIONS) or is_file(name)
-
-
-def _position(table: _Columns, column: Any) -> int:
+def _position(table: _Table, column: object) -> int:
     if table.header.count(column) == 1:
         return table.header.index(column)
     n_columns = len(table.header)
@@ -367,28 +552,26 @@ def _position(table: _Columns, column: Any) -> int:
     )
 
 
-def _plain(name: Any) -> str:
+def _plain(name: object) -> str:
     return re.sub(r"[\W_]+", "", name).lower() if isinstance(name, str) else ""
 
 
-def _path_rank(name: Any) -> int:
+def _path_rank(name: object) -> int:
     """Return how likely a column of this name holds paths, or 0."""
     plain = _plain(name)
     return len(PATH_COLUMNS) - PATH_COLUMNS.index(plain) if plain in PATH_COLUMNS else 0
 
 
-def _is_label_column(name: Any) -> bool:
+def _is_label_column(name: object) -> bool:
     return _plain(name) in LABEL_COLUMNS
 
 
-def _is_zero_or_one(table: _Columns, column: int) -> bool:
-    values = table.values(column)[0 if table.origin == "labels" else 1 :]  # below the name
-    return bool(values) and {str(value).strip() for value in values} <= {
-        "0", "1", "0.0", "1.0", "True", "False",
-    }  # fmt: skip
+def _is_zero_or_one(table: _Table, column: int) -> bool:
+    values = {str(value).strip() for value in table.values(column)}
+    return bool(values) and values <= {"0", "1", "0.0", "1.0", "True", "False"}
 
 
-def _is_missing(label: Any) -> bool:
+def _is_missing(label: object) -> bool:
     if label is None or (isinstance(label, str) and not label.strip()):
         return True
     try:

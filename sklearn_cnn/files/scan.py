@@ -1,12 +1,18 @@
-"""The image files below a folder, in an order that does not depend on the machine."""
+"""The image files of a folder: all, in an order that no machine changes, or the one that is named.
+
+Neither hidden files and folders nor FIFOs, sockets and devices count, nor folders that systems make
+for themselves. No symbolic link is followed unless the options say so.
+"""
 
 import os
+import re
 import stat
-from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Any
+
+from sklearn_cnn._messages import join_some
 
 EXTENSIONS = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".jps", ".mpo", ".webp",
@@ -44,10 +50,14 @@ SYSTEM_FOLDERS = frozenset([
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT
 
+NOT_FOLLOWED = "symbolic links are followed with follow_links=True only"
+AMBIGUOUS = "it may be any of"
+"""What is wrong with a file that exists."""
+
 
 @dataclass(frozen=True)
-class WalkOptions:
-    """Which files a walk takes.
+class ScanOptions:
+    """Which files a scan takes.
 
     Attributes
     ----------
@@ -65,62 +75,41 @@ class WalkOptions:
 
 
 @dataclass
-class Walk:
-    """What a walk through folders came by.
+class Scan:
+    """What a scan of a folder found.
 
     Attributes
     ----------
     files : list of str
-        Paths of the image files.
+        Paths of the image files, in the order of their names.
     links : list of str
         Symbolic links that were not followed and may be images or folders.
     unreadable : dict of str to str
         Folders that could not be listed, or files that cannot be taken, and why.
+    folders : list of str
+        Paths of the folders in the folder itself.
     others : Counter of str
         How many files there are of each other ending.
-    notes : list of str
-        What to warn of.
-    remedy : str
-        What to do about what is unreadable, if it is known.
     """
 
     files: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    remedy: str = ""
 
 
-def walk_images(
-    folder: str, options: WalkOptions, found: Walk, above: Collection[str] = ()
-) -> list[str]:
+def scan_images(folder: str, options: ScanOptions, above: Collection[str] = ()) -> Scan:
     """Collect the image files of a folder, in the order of their names.
 
-    Neither hidden files and folders nor FIFOs, sockets and devices count. No symbolic link is
-    followed, so that the walk ends and stays below the folder, unless the options say so; then a
-    folder is entered once, by its own name if it has one below ``folder``.
-
-    Parameters
-    ----------
-    folder : str
-        Where to begin.
-    options : WalkOptions
-        What to take.
-    found : Walk
-        Gets what is found.
-    above : collection of str, default=()
-        Folders that no link may lead back to.
-
-    Returns
-    -------
-    list of str
-        Paths of the folders in ``folder`` itself.
+    If links are followed, a folder is entered once, by its own name if it has one below ``folder``,
+    and no link may lead back to the folders ``above``.
     """
     entered = {_identity(path) for path in (folder, *above)} if options.follow_links else set()
-    real, linked, files = _list_folder(folder, options, found)
+    scan = Scan()
+    real, linked, files = _list_folder(folder, options, scan)
     linked = [path for path in linked if _identity(path) not in entered]
-    inner = sorted(real + linked)
+    scan.folders = sorted(real + linked)
     files_of = {folder: files}
     while options.recursive and (real or linked):  # no recursion: deeper than Python's stack
         current = real.pop() if real else linked.pop(0)
@@ -129,32 +118,29 @@ def walk_images(
             if identity in entered:
                 continue
             entered.add(identity)
-        below, links_below, files_of[current] = _list_folder(current, options, found)
+        below, links_below, files_of[current] = _list_folder(current, options, scan)
         real.extend(below)
         linked.extend(links_below)
-    for current in sorted(files_of, key=_parts):
-        found.files.extend(files_of[current])
-    return inner
+    for current in sorted(
+        files_of, key=lambda path: path.split(os.sep)
+    ):  # a folder, then those in it
+        scan.files.extend(files_of[current])
+    return scan
 
 
 def _identity(path: str) -> tuple[int, int] | str:
     """Return what all names of one folder or file have in common."""
     try:
         status = os.stat(path)
-    except OSError:  # which will be told where it is opened
+    except OSError:  # which is reported where it is opened
         return path
     return status.st_dev, status.st_ino
 
 
-def _parts(path: str) -> list[str]:
-    """A sorting key that lists a folder right before the folders in it."""
-    return path.split(os.sep)
-
-
 def _list_folder(
-    folder: str, options: WalkOptions, found: Walk
+    folder: str, options: ScanOptions, scan: Scan
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return the folders, links to folders and image files that lie in one folder, sorted."""
+    """Return the folders, links to folders and image files of one folder, sorted; note the rest."""
     folders: list[str] = []
     linked: list[str] = []
     files: list[str] = []
@@ -163,13 +149,13 @@ def _list_folder(
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                ending = kind_of_name(entry.name)
+                ending = _kind_of_name(entry.name)
                 links = entry.is_symlink() or (
-                    os.name == "nt" and is_link(entry.stat(follow_symlinks=False))
+                    os.name == "nt" and _is_link(entry.stat(follow_symlinks=False))
                 )
                 if links and not options.follow_links:
                     if ending not in NO_IMAGES:
-                        found.links.append(entry.path)
+                        scan.links.append(entry.path)
                 elif os.path.isdir(entry.path) if links else entry.is_dir():
                     if entry.name.lower() not in SYSTEM_FOLDERS:
                         (linked if links else folders).append(entry.path)
@@ -177,15 +163,19 @@ def _list_folder(
                     if has_extension(entry.name, options.extensions):
                         files.append(entry.path)
                     else:
-                        found.others[ending] += 1
-                elif links and _takes(ending, options) and not os.path.exists(entry.path):
-                    found.unreadable[entry.path] = "the symbolic link leads nowhere"
+                        scan.others[ending] += 1
+                elif (
+                    links
+                    and (not ending or has_extension(entry.name, options.extensions))
+                    and not os.path.exists(entry.path)
+                ):  # without an ending, it may have been a link to a folder
+                    scan.unreadable[entry.path] = "the symbolic link leads nowhere"
     except OSError as error:
-        found.unreadable[folder] = error.strerror or str(error)
+        scan.unreadable[folder] = error.strerror or str(error)
     return sorted(folders), sorted(linked), sorted(files)
 
 
-def is_link(status: os.stat_result) -> bool:
+def _is_link(status: os.stat_result) -> bool:
     """Whether what ``os.lstat`` says is of a symbolic link, or of Windows' junction."""
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
 
@@ -195,23 +185,203 @@ def has_extension(name: str, extensions: Collection[str] | None) -> bool:
     return extensions is None or os.path.splitext(name)[1].lower() in extensions
 
 
-def _takes(ending: str, options: WalkOptions) -> bool:
-    """Whether a link of this ending that leads nowhere may have been one to an image or folder."""
-    return not ending or options.extensions is None or ending in options.extensions
-
-
-def kind_of_name(name: str) -> str:
+def _kind_of_name(name: str) -> str:
     """Return the ending of a name, or the whole of one that is known to be of no image."""
     lower = name.lower()
     return lower if lower in NO_IMAGES else os.path.splitext(lower)[1]
 
 
-def files_in_two(files_of: dict[Any, list[str]]) -> list[str]:
-    """Return the files of later lists that are in an earlier one under another name."""
-    first: dict[Any, Any] = {}
+def files_in_two(scans: Mapping[str, Scan]) -> list[str]:
+    """Return the files of later scans that are in an earlier one under another name."""
+    first: dict[tuple[int, int] | str, str] = {}
     return [
         path
-        for key, files in files_of.items()
-        for path in files
-        if first.setdefault(_identity(path), key) != key
+        for name, scan in scans.items()
+        for path in scan.files
+        if first.setdefault(_identity(path), name) != name
     ]
+
+
+def describe_links(links: Collection[str]) -> str:
+    """Say that there are symbolic links, where they may be what is missing."""
+    if not links:
+        return ""
+    plural = "links were" if len(links) > 1 else "link was"
+    return (
+        f" {len(links):,} symbolic {plural} left out, {min(links)!r} the first: pass "
+        "follow_links=True to follow links."
+    )
+
+
+def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
+    """Count the files that are left out by their endings and may be images; "" if there are none.
+
+    Files of text and tables are left out silently, unless a class has many more of them. What lies
+    beside the class folders may be anything.
+    """
+    formats: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for scan in (beside, *scans.values()):
+        for ending, count in scan.others.items():
+            if scan is beside:
+                may_be_image = ending.startswith(EXTENSIONS)
+            else:
+                may_be_image = ending not in NO_IMAGES or count > max(10, len(scan.files))
+            if ending in UNREAD_EXTENSIONS:
+                formats[ending] += count
+            elif may_be_image:
+                others[ending] += count
+    sentences = []
+    if formats:
+        sentences.append(
+            f"Image files of formats that are not read are left out: {count_endings(formats)}. "
+            "Convert them, to PNG for example."
+        )
+    if others:
+        sentences.append(
+            f"Files that may be images are left out by their endings: {count_endings(others)}. "
+            "extensions=None takes files of any ending, and on_error='skip' leaves out those that "
+            "are no images."
+        )
+    most = []
+    for name, scan in scans.items():
+        left_out = sum(scan.others[ending] for ending in {*formats, *others})
+        if name and left_out > len(scan.files):
+            most.append(f"{name!r} ({left_out:,} of {left_out + len(scan.files):,})")
+    if most:
+        sentences.append(f"That is most of the files of {join_some(most)}.")
+    return " ".join(sentences)
+
+
+def count_endings(endings: Mapping[str, int]) -> str:
+    """Say how many files there are of each ending, the most frequent first."""
+    counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    shown = []
+    for ending, count in counts[:10]:
+        name = ending if re.fullmatch(r"\.?\w+", ending) else repr(ending)
+        shown.append(f"{count:,} {name if ending else 'without ending'}")
+    if len(counts) > 10:
+        rest = sum(count for _, count in counts[10:])
+        shown.append(f"{rest:,} of {len(counts) - 10:,} other endings")
+    return ", ".join(shown)
+
+
+class Locator:
+    """Find files in one folder, and none outside of it, by names such as tables hold.
+
+    A name is relative to the folder; if there is no such file, to that of the table, then to the
+    working folder, then to the folder around it: it then begins with the folder's name. It may lack
+    the ending.
+
+    Parameters
+    ----------
+    folder : str
+        ``container_path``.
+    beside : str or None
+        The folder of the table.
+    options : ScanOptions
+        Which endings a name without ending may have, and whether files may be symbolic links.
+    """
+
+    def __init__(self, folder: str, beside: str | None, options: ScanOptions) -> None:
+        self.folder = folder
+        self._endings = options.extensions or frozenset(EXTENSIONS)
+        self.options = replace(options, extensions=self._endings)
+        here = os.path.abspath(folder)
+        self._roots = list(dict.fromkeys([here, os.path.realpath(folder)]))
+        bases = [here, beside or here, "", os.path.dirname(here)]
+        self._bases = list(dict.fromkeys(map(os.path.abspath, bases)))
+        self._listed: dict[str, dict[tuple[str, str], list[str]]] = {}
+        self._without_links: set[str] = set()
+
+    def find(self, name: str) -> tuple[str, str | None]:
+        """Return the path of a file, and what is wrong with it if anything.
+
+        A name that leads out of the folder is a ValueError.
+        """
+        places, problems = [], []
+        for path in self._places(name):
+            problem = self._problem_with(path)
+            if problem is None:
+                return path, None
+            places.append(path)
+            problems.append(problem)
+        if not places:
+            raise ValueError(
+                f"path {name!r} leads out of container_path={self.folder!r}. Paths must lie in it; "
+                "others need no load_image_folder, since ImageReader takes any path."
+            )
+        for path in dict.fromkeys(places):
+            matches = self._similar(path)
+            if len(matches) == 1:
+                return matches[0], self._problem_with(matches[0])
+            if matches:
+                names = ", ".join(repr(os.path.relpath(match, self.folder)) for match in matches)
+                return path, f"{AMBIGUOUS} {names}"
+        outside = "; paths are relative to container_path" if os.path.exists(name) else ""
+        return places[0], problems[0] + outside
+
+    def has(self, name: str) -> bool:
+        """Whether such a file exists."""
+        try:
+            return self.find(name)[1] is None
+        except ValueError:
+            return False
+
+    def _places(self, name: str) -> Iterator[str]:
+        """Find where in the folder a file of this name may lie, the likeliest first."""
+        for form in dict.fromkeys([name, name.strip(), name.strip().replace("\\", "/")]):
+            for base in self._bases:
+                path = os.path.normpath(os.path.join(base, form))
+                for root in self._roots:
+                    inside = path.removeprefix(os.path.join(root, ""))
+                    if inside != path:
+                        yield os.path.join(self.folder, inside)
+
+    def _problem_with(self, path: str) -> str | None:
+        """Say why a file is not taken: missing, no file, or a symbolic link on the way."""
+        try:
+            if not self.options.follow_links and self._meets_link(path):
+                return NOT_FOLLOWED
+            os.stat(path)
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) and os.path.islink(path):
+                return "the symbolic link leads nowhere"
+            return getattr(error, "strerror", None) or "its name is not one that a file can have"
+        return None if os.path.isfile(path) else "it is no regular file"
+
+    def _meets_link(self, path: str) -> bool:
+        """Whether a path below the folder, or a folder on the way to it, is a symbolic link."""
+        if path in self._without_links:
+            return False
+        above = os.path.dirname(path)
+        if len(above) > len(self.folder.rstrip(os.sep)) and self._meets_link(above):
+            return True
+        if _is_link(os.lstat(path)):
+            return True
+        if os.path.isdir(path):
+            self._without_links.add(path)
+        return False
+
+    def _similar(self, path: str) -> list[str]:
+        """Return the images whose names differ by the ending that is left out, or by its case."""
+        folder, name = os.path.split(path)
+        key = ("name", name.lower()) if has_extension(name, self._endings) else ("stem", name)
+        names = self._list(folder, recursive=False)
+        if not names and folder in (self.folder, self.folder.rstrip(os.sep)):
+            names = self._list(folder, recursive=self.options.recursive)
+        return names.get(key, [])
+
+    def _list(self, folder: str, *, recursive: bool) -> dict[tuple[str, str], list[str]]:
+        """List images by name in lower case and by name without ending, of one or all folders."""
+        key = os.path.join(folder, "*") if recursive else folder
+        if key not in self._listed:
+            scan = scan_images(folder, replace(self.options, recursive=recursive))
+            links = (path for path in scan.links if has_extension(path, self._endings))
+            names: dict[tuple[str, str], list[str]] = defaultdict(list)
+            for path in (*scan.files, *links):
+                name = os.path.basename(path)
+                names["name", name.lower()].append(path)
+                names["stem", os.path.splitext(name)[0]].append(path)
+            self._listed[key] = names
+        return self._listed[key]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sklearn_cnn.files.class_names import are_kinds, are_parts, names_alike, parts_among
+from sklearn_cnn.files.folder import are_kinds, are_parts, parts_among
+from sklearn_cnn.files.labels_table import names_alike
 
 
 @pytest.mark.parametrize(

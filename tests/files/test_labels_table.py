@@ -10,15 +10,13 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from sklearn_cnn.files.labelling import label_by_table
-from sklearn_cnn.files.labels_table import find_table, read_labels_table
-from sklearn_cnn.files.locating import Locator
-from sklearn_cnn.files.scan import Walk, WalkOptions
+from sklearn_cnn.files.labels_table import find_table, label_by_table, read_labels_table
+from sklearn_cnn.files.scan import Locator, ScanOptions
 
 
 def read(table, folder, columns=None):
     """Read a table; return the names of files, as paths below the folder, and the labels."""
-    locator = Locator(folder, None, WalkOptions())
+    locator = Locator(folder, None, ScanOptions())
     rows = read_labels_table(find_table(table, folder), columns, locator.has).rows
     names = [os.path.relpath(locator.find(row.name)[0], folder) for row in rows]
     return names, [row.label for row in rows]
@@ -26,7 +24,7 @@ def read(table, folder, columns=None):
 
 def label(table, folder, columns=None):
     """Label the files of a folder by a table; returns paths below it, and labels."""
-    found = label_by_table(folder, table, columns, None, WalkOptions(), Walk())
+    found = label_by_table(folder, table, columns, None, ScanOptions())
     return [os.path.relpath(path, folder) for path in found.files], [
         found.classes[number] for number in found.target
     ]

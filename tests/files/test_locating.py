@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sklearn_cnn.files.locating import Locator
-from sklearn_cnn.files.scan import WalkOptions
+from sklearn_cnn.files.scan import Locator, ScanOptions
 
 
 def touch(folder, *names):
@@ -20,7 +19,7 @@ def touch(folder, *names):
 
 def find(folder, name, beside=None, **options):
     """Find a file; returns its path below the folder, and the problem."""
-    locator = Locator(str(folder), None if beside is None else str(beside), WalkOptions(**options))
+    locator = Locator(str(folder), None if beside is None else str(beside), ScanOptions(**options))
     path, problem = locator.find(name)
     assert path.startswith(str(folder))
     return os.path.relpath(path, folder), problem
@@ -96,7 +95,7 @@ def test_paths_relative_to_the_table_or_to_the_working_folder(tmp_path, monkeypa
     assert find(pets, "data/pets/cat/1.png") == ("cat/1.png", None)
     assert find(Path("data/pets"), "data/pets/cat/1") == ("cat/1.png", None)
     for name in ("../other/1.png", "other/1.png"):
-        locator = Locator(str(pets), str(table), WalkOptions())
+        locator = Locator(str(pets), str(table), ScanOptions())
         assert not locator.has(name)
     problem = find(pets, "data/other/1.png")[1]
     assert problem == "No such file or directory; paths are relative to container_path"
@@ -123,7 +122,7 @@ def test_absolute_paths_into_a_folder_that_is_reached_by_a_link(tmp_path):
     "name", ["link.png", "link", "folder/1.png", "folder/1", "folder/in/2.png"]
 )
 def test_links_are_taken_when_they_are_to_be_followed(name, tmp_path):
-    """Both sides: files behind links on the way, too."""
+    """Both sides: files below links to folders, too."""
     touch(tmp_path, "out/1.png", "out/in/2.png", "pets/0.png")
     pets = tmp_path / "pets"
     (pets / "link.png").symlink_to(tmp_path / "out" / "1.png")
@@ -152,6 +151,6 @@ def test_a_folder_is_listed_once(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", count)
-    locator = Locator(str(tmp_path), None, WalkOptions())
+    locator = Locator(str(tmp_path), None, ScanOptions())
     assert all(locator.find(str(i)) == (str(tmp_path / f"{i}.png"), None) for i in range(20))
     assert len(listed) == 1

@@ -1,4 +1,4 @@
-"""Walking through folders: the same order everywhere, no way out of the folder, and no hanging."""
+"""Scanning folders: the same order everywhere, no way out of the folder, and no hanging."""
 
 import os
 import random
@@ -12,19 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cnn.files.scan import EXTENSIONS, Walk, WalkOptions, has_extension, walk_images
+from sklearn_cnn.files.scan import EXTENSIONS, Scan, ScanOptions, has_extension, scan_images
 
 
-def walk(folder, extensions=EXTENSIONS, **options):
-    """Walk, and return what was found and the folders in the folder, as relative paths."""
-    found = Walk()
-    inner = walk_images(str(folder), WalkOptions(extensions, **options), found)
+def scan(folder, extensions=EXTENSIONS, **options):
+    """Scan, and return what was found and the folders in the folder, as relative paths."""
+    found = scan_images(str(folder), ScanOptions(extensions, **options))
 
     def plain(paths):
         return [os.path.relpath(path, folder) for path in paths]
 
     unreadable = {os.path.relpath(path, folder): why for path, why in found.unreadable.items()}
-    return Walk(plain(found.files), plain(found.links), unreadable), plain(inner)
+    return Scan(plain(found.files), plain(found.links), unreadable), plain(found.folders)
 
 
 def touch(folder, *names):
@@ -44,8 +43,8 @@ IN_ORDER += ["b/1.png", "b/10.png", "b/2.png"]
 def test_the_files_of_a_folder_come_before_those_of_the_folders_in_it(tmp_path):
     """Would catch an order by the whole path, where "a b/" comes between "a" and "a/b/"."""
     touch(tmp_path, *TREE)
-    found, inner = walk(tmp_path)
-    assert found == Walk(IN_ORDER)
+    found, inner = scan(tmp_path)
+    assert found == Scan(IN_ORDER)
     assert inner == ["a", "a b", "b"]
 
 
@@ -70,16 +69,16 @@ def test_the_order_is_that_of_the_names_whatever_the_system_lists_first(
             pass
 
     monkeypatch.setattr(os, "scandir", Shuffled)
-    found, inner = walk(tmp_path)
-    assert found == Walk(IN_ORDER)
+    found, inner = scan(tmp_path)
+    assert found == Scan(IN_ORDER)
     assert inner == ["a", "a b", "b"]
 
 
 def test_without_recursion_the_folders_are_named_and_not_entered(tmp_path):
-    """Would catch a walk that enters a folder where it was told not to."""
+    """Would catch a scan that enters a folder where it was told not to."""
     touch(tmp_path, *TREE)
-    found, inner = walk(tmp_path, recursive=False)
-    assert found == Walk(["0.png"])
+    found, inner = scan(tmp_path, recursive=False)
+    assert found == Scan(["0.png"])
     assert inner == ["a", "a b", "b"]
 
 
@@ -116,7 +115,7 @@ def test_the_formats_that_are_read_are_the_extensions():
 
 
 def test_symbolic_links_are_named_and_not_followed(tmp_path):
-    """Would catch a walk out of the folder, one that never ends, and a file that counts twice."""
+    """Would catch a scan out of the folder, one that never ends, and a file that counts twice."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     touch(inside, "a/1.png")
     touch(outside, "2.png")
@@ -126,7 +125,7 @@ def test_symbolic_links_are_named_and_not_followed(tmp_path):
     (inside / "again.png").symlink_to(inside / "a" / "1.png")
     (inside / "nowhere.png").symlink_to(inside / "gone.png")
     (inside / "self.png").symlink_to(inside / "self.png")
-    found, inner = walk(inside)
+    found, inner = scan(inside)
     assert found.files == ["a/1.png"]
     assert inner == ["a"]
     assert not found.unreadable
@@ -138,12 +137,12 @@ def test_the_folder_itself_may_be_a_link(tmp_path):
     """Would catch data on another disk that cannot be named by a link."""
     touch(tmp_path, "real/1.png")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert walk(tmp_path / "link") == (Walk(["1.png"]), [])
+    assert scan(tmp_path / "link") == (Scan(["1.png"]), [])
 
 
-def walk_links(folder, **options):
-    """Walk, following links."""
-    return walk(folder, follow_links=True, **options)
+def scan_links(folder, **options):
+    """Scan, following links."""
+    return scan(folder, follow_links=True, **options)
 
 
 def test_links_to_files_and_folders_are_followed_when_asked(tmp_path):
@@ -155,15 +154,15 @@ def test_links_to_files_and_folders_are_followed_when_asked(tmp_path):
     (inside / "cat" / "0.png").symlink_to("../../blobs/0a1b")
     (inside / "cat" / "notes.txt").symlink_to("../../blobs/2c3d")
     (inside / "dog").symlink_to(tmp_path / "far")
-    found, inner = walk_links(inside)
-    assert found == Walk(["cat/0.png", "cat/1.png", "dog/3.png", "dog/deep/4.png"])
+    found, inner = scan_links(inside)
+    assert found == Scan(["cat/0.png", "cat/1.png", "dog/3.png", "dog/deep/4.png"])
     assert inner == ["cat", "dog"]
-    assert walk_links(inside, recursive=False) == (Walk(), ["cat", "dog"])
+    assert scan_links(inside, recursive=False) == (Scan(), ["cat", "dog"])
 
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_circles_of_links_end_and_folders_are_entered_once(backwards, tmp_path, monkeypatch):
-    """Would catch a walk that never ends, one that doubles at each level, and an order or a choice
+    """Would catch a scan that never ends, one that doubles at each level, and an order or a choice
     of names that depends on the disk."""
     touch(tmp_path, "a/1.png", "b/2.png", "z/3.png")
     for level in range(12):  # two links at each level: 2 ** 12 ways to the last
@@ -190,7 +189,7 @@ def test_circles_of_links_end_and_folders_are_entered_once(backwards, tmp_path, 
             pass
 
     monkeypatch.setattr(os, "scandir", InOrder)
-    found, inner = walk_links(tmp_path)
+    found, inner = scan_links(tmp_path)
     levels = [f"levels/{level}/{level}.png" for level in sorted(map(str, range(12)))]
     assert found.files == ["a/1.png", "b/2.png", *levels, "z/3.png"]
     assert set(found.unreadable) == {"self", *(f"levels/11/{name}" for name in "xy")}
@@ -202,7 +201,7 @@ def test_links_that_lead_nowhere_are_told_if_they_may_be_images(tmp_path):
     touch(tmp_path, "0.png")
     for name in ("1.png", "folder", "notes.txt", ".hidden.png", "README"):
         (tmp_path / name).symlink_to(tmp_path / "gone")
-    found, inner = walk_links(tmp_path)
+    found, inner = scan_links(tmp_path)
     assert found.files == ["0.png"]
     assert inner == []
     assert found.unreadable == dict.fromkeys(["1.png", "folder"], "the symbolic link leads nowhere")
@@ -214,7 +213,7 @@ def test_links_to_pipes_do_not_count(tmp_path):
     touch(tmp_path, "1.png")
     os.mkfifo(tmp_path / ".pipe")
     (tmp_path / "2.png").symlink_to(tmp_path / ".pipe")
-    assert walk_links(tmp_path) == (Walk(["1.png"]), [])
+    assert scan_links(tmp_path) == (Scan(["1.png"]), [])
 
 
 def test_links_of_texts_are_not_counted_among_those_left_out(tmp_path):
@@ -222,7 +221,7 @@ def test_links_of_texts_are_not_counted_among_those_left_out(tmp_path):
     touch(tmp_path, "1.png", "blob")
     for name in ("README.md", "labels.csv", "LICENSE", ".gitattributes", "2.png", "dog"):
         (tmp_path / name).symlink_to("blob")
-    found, _ = walk(tmp_path)
+    found, _ = scan(tmp_path)
     assert sorted(found.links) == ["2.png", "dog"]
 
 
@@ -251,7 +250,7 @@ class Junction:
 
 
 def test_junctions_of_windows_are_links(tmp_path, monkeypatch):
-    """Would catch a walk out of the folder, by what is a link under another name."""
+    """Would catch a scan out of the folder, by what is a link under another name."""
     touch(tmp_path, "out/1.png", "in/2.png")
     (tmp_path / "in" / "junction").symlink_to(tmp_path / "out")
     scandir = os.scandir
@@ -272,7 +271,7 @@ def test_junctions_of_windows_are_links(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", WithJunction)
     folder = str(tmp_path / "in")
     monkeypatch.setattr(os, "name", "nt")
-    plain, followed = (walk(folder, follow_links=value) for value in (False, True))
+    plain, followed = (scan(folder, follow_links=value) for value in (False, True))
     monkeypatch.undo()
     assert (plain[0].files, plain[0].links, plain[1]) == (["2.png"], ["junction"], [])
     assert (followed[0].files, followed[1]) == (["2.png", "junction/1.png"], ["junction"])
@@ -289,8 +288,8 @@ def test_folders_that_systems_make_for_themselves_are_left_out(name, tmp_path):
     """Would catch thumbnails and trash that become a class, or images of a class."""
     touch(tmp_path, f"{name}/1.png", f"{name}/c.heic", f"cat/{name}/2.png", "cat/3.png")
     for follow_links in (False, True):
-        found, inner = walk(tmp_path, follow_links=follow_links)
-        assert found == Walk(["cat/3.png"])
+        found, inner = scan(tmp_path, follow_links=follow_links)
+        assert found == Scan(["cat/3.png"])
         assert inner == ["cat"]
 
 
@@ -298,19 +297,19 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
     """Would catch thumbnails and the "._1.png" that macOS puts into zip files."""
     touch(tmp_path, "1.png", ".2.png", "._1.png", ".thumbnails/3.png", "a/.4.png", ".png")
     (tmp_path / ".link").symlink_to(tmp_path)
-    assert walk(tmp_path, None) == (Walk(["1.png"]), ["a"])
+    assert scan(tmp_path, None) == (Scan(["1.png"]), ["a"])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a Unix thing")
 def test_neither_pipes_nor_sockets_count(tmp_path, monkeypatch):
-    """Would catch a walk that waits for ever for somebody to write into a FIFO."""
+    """Would catch a scan that waits for ever for somebody to write into a FIFO."""
     touch(tmp_path, "1.png")
     os.mkfifo(tmp_path / "2.png")
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("3.png")
-        assert walk(tmp_path) == (Walk(["1.png"]), [])
-        assert walk(tmp_path, None) == (Walk(["1.png"]), [])
+        assert scan(tmp_path) == (Scan(["1.png"]), [])
+        assert scan(tmp_path, None) == (Scan(["1.png"]), [])
 
 
 ODD_NAMES = [
@@ -329,7 +328,7 @@ ODD_NAMES = [
 def test_odd_names(name, tmp_path):
     """Would catch names that are split, globbed or taken for something else."""
     touch(tmp_path, name, os.path.join(f"in {name}"[:200], name))
-    found, inner = walk(tmp_path)
+    found, inner = scan(tmp_path)
     assert sorted(found.files) == sorted([name, os.path.join(f"in {name}"[:200], name)])
     assert inner == [f"in {name}"[:200]]
 
@@ -340,8 +339,7 @@ def test_names_that_are_not_utf8(tmp_path):
     raw = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(raw, "wb"):
         pass
-    found = Walk()
-    walk_images(str(tmp_path), WalkOptions(), found)
+    found = scan_images(str(tmp_path), ScanOptions())
     assert [os.fsencode(path) for path in found.files] == [raw]
     assert os.path.isfile(found.files[0])
 
@@ -385,12 +383,12 @@ def raise_limit_of_open_files(count):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths are short there")
 def test_deeply_nested_folders(tmp_path, nest):
-    """Would catch a walk by recursion, which ends in RecursionError at 1000 levels."""
+    """Would catch a scan by recursion, which ends in RecursionError at 1000 levels."""
     levels = sys.getrecursionlimit() + 100
     raise_limit_of_open_files(levels + 200)
     nest(tmp_path, "a", levels)
-    found, inner = walk(tmp_path)
-    assert found == Walk([os.path.join(*["a"] * levels, "1.png")])
+    found, inner = scan(tmp_path)
+    assert found == Scan([os.path.join(*["a"] * levels, "1.png")])
     assert inner == ["a"]
 
 
@@ -400,18 +398,18 @@ def test_a_path_longer_than_the_system_opens(tmp_path, nest):
     name = "a" * 200
     touch(tmp_path, "z.png")
     nest(tmp_path, name, os.pathconf(tmp_path, "PC_PATH_MAX") // len(name) + 2)
-    found, _ = walk(tmp_path)
+    found, _ = scan(tmp_path)
     assert found.files == ["z.png"]
     [(_, why)] = found.unreadable.items()
     assert why == "File name too long"
 
 
-def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_walked(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_scanned(tmp_path, monkeypatch):
     """Would catch a class that is missing because its folder belongs to somebody else."""
     touch(tmp_path, "a/1.png", "b/2.png", "b/c/3.png", "d/4.png")
     forbid(monkeypatch, tmp_path / "b")
-    found, inner = walk(tmp_path)
-    assert found == Walk(["a/1.png", "d/4.png"], [], {"b": "Permission denied"})
+    found, inner = scan(tmp_path)
+    assert found == Scan(["a/1.png", "d/4.png"], [], {"b": "Permission denied"})
     assert inner == ["a", "b", "d"]
 
 
@@ -428,9 +426,9 @@ def forbid(monkeypatch, folder):
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path):
-    """Would catch a raw error from deep inside for a folder that is removed during the walk."""
-    found, inner = walk(tmp_path / "gone")
-    assert found == Walk([], [], {".": "No such file or directory"})
+    """Would catch a raw error from deep inside for a folder that is removed during the scan."""
+    found, inner = scan(tmp_path / "gone")
+    assert found == Scan([], [], {".": "No such file or directory"})
     assert inner == []
 
 
@@ -456,7 +454,7 @@ def plant(folder, tree):
 
 
 def images_of(tree, ending=(".png", ".jpg")):
-    """The same list as the walk's, by recursion: own files by name, then each folder by name."""
+    """The same list as the scan's, by recursion: own files by name, then each folder by name."""
     seen = {name: below for name, below in sorted(tree.items()) if not name.startswith(".")}
     found = [(name,) for name, below in seen.items() if below is None]
     found = [path for path in found if path[0].lower().endswith(ending)]
@@ -468,12 +466,12 @@ def images_of(tree, ending=(".png", ".jpg")):
 
 @given(tree=TREES)
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_any_tree_is_walked_as_an_oracle_walks_it(tree):
+def test_any_tree_is_scanned_as_an_oracle_scans_it(tree):
     """Would catch an order, a hidden name or a depth that the cases above do not think of."""
     with tempfile.TemporaryDirectory() as folder:
         plant(folder, tree)
-        found, inner = walk(folder)
-        everything, _ = walk(folder, None)
+        found, inner = scan(folder)
+        everything, _ = scan(folder, None)
     assert [tuple(Path(path).parts) for path in found.files] == images_of(tree)
     assert [tuple(Path(path).parts) for path in everything.files] == images_of(tree, "")
     assert inner == sorted(
