@@ -1,11 +1,12 @@
 """Forks: what a forked child needs anew, since the threads of its parent do not exist there.
 
-It inherits their locks as they were held, which nobody would release; that of tqdm's bars is one.
+It inherits their locks as they were held, that of tqdm's bars too, and nobody would release them.
 """
 
 import os
 import threading
 import warnings
+from collections.abc import Callable
 
 from tqdm.std import TqdmDefaultWriteLock, TqdmWarning
 
@@ -13,12 +14,12 @@ with warnings.catch_warnings():  # of a notebook without ipywidgets, where bars 
     warnings.simplefilter("ignore", TqdmWarning)
     from tqdm.auto import tqdm
 
-__all__ = ["ProcessLock", "forks_wait", "tqdm"]
+__all__ = ["ProcessLock", "call_in_forks", "forks_wait", "tqdm"]
 
 forks_wait = threading.RLock()
-"""Held for moments in which no child must be forked: it would find a state that is half set.
+"""Held for moments in which no child may be forked, since it would inherit what is half done.
 
-An import is one, since the child would wait for Python's own lock.
+An import is one: the child would wait for Python's own lock.
 """
 
 if hasattr(os, "register_at_fork"):
@@ -29,6 +30,12 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+def call_in_forks(function: Callable[[], None]) -> None:
+    """Have a function called in every forked child; Windows forks none."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
 class ProcessLock:
     """A reentrant lock that may be held for long: a fork does not wait, and the child has its own.
 
@@ -37,8 +44,7 @@ class ProcessLock:
 
     def __init__(self) -> None:
         self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
+        call_in_forks(self._renew)
 
     def _renew(self) -> None:
         self.held = threading.RLock()
@@ -49,5 +55,4 @@ def _renew_lock_of_bars() -> None:
         tqdm.set_lock(threading.RLock())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock_of_bars)
+call_in_forks(_renew_lock_of_bars)

@@ -2,9 +2,6 @@
 
 Nothing of it is fitted: all is worked out when it is used, from the layers, the device and the
 precision.
-
-bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor multiplies it
-natively, convolutions train about twice as fast; weights, norms and the loss stay float32.
 """
 
 import torch
@@ -13,17 +10,7 @@ from sklearn_cnn._messages import did_you_mean
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the torch device that the ``device`` parameter asks for.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        "auto" takes CUDA where there is one, then MPS, then the CPU.
-
-    Returns
-    -------
-    torch.device
-        One that is present.
+    """Return the device that the ``device`` parameter asks for; "auto" prefers CUDA, then MPS.
 
     Raises
     ------
@@ -71,8 +58,8 @@ def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Move values to a device in their own dtype, or in float32 where it has no float64.
 
     To a CUDA device they go by way of pinned memory, so that the next batch is gathered while the
-    device still computes. Elsewhere the copy blocks: on MPS another may read what has been
-    overwritten since.
+    device still computes. Elsewhere the copy blocks: MPS may read values after they have been
+    overwritten.
     """
     if values.device == device:
         return values
@@ -89,28 +76,21 @@ MEMORY_FOR_ACTIVATIONS = 2 << 30
 CHUNK = 64
 """Images of one pass at prediction, at most: enough for the arithmetic to be at its best."""
 
-LARGEST_MAPS = 8 << 20
-"""Bytes of the largest feature maps of a chunk on a CPU, so that a cache may hold them."""
-
 CHUNK_ON_A_GPU = 1024
 """The same on a GPU, which has no cache to stay in and many more units to keep busy."""
 
+LARGEST_MAPS = 8 << 20
+"""Bytes of the largest feature maps of a chunk on a CPU, so that a cache may hold them."""
+
 SHARE_OF_FREE_MEMORY = 0.5
-"""Share of a GPU's free memory that the training images may take, to lie there for good."""
+"""Share of a GPU's free memory that the training images may take for a whole training."""
 
 
 def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) -> int:
     """Return how many images fit in ``MEMORY_FOR_ACTIVATIONS`` at once, at least one.
 
-    Parameters
-    ----------
-    values_per_image : int
-        Values in all feature maps of one image.
-    dtype : torch.dtype
-        Type of a value.
-    passes : int, default=1
-        How often each is held: 1 at prediction, 3 in training (itself, for the gradient, and the
-        gradient).
+    ``values_per_image`` counts those of all feature maps. Each is held ``passes`` times: once at
+    prediction, three times in training (itself, for the gradient, and the gradient).
     """
     return max(1, MEMORY_FOR_ACTIVATIONS // (values_per_image * dtype.itemsize * passes))
 
@@ -118,14 +98,7 @@ def images_per_pass(values_per_image: int, dtype: torch.dtype, passes: int = 1) 
 def images_per_chunk(values_of_maps: list[int], dtype: torch.dtype, device: torch.device) -> int:
     """Return how many images a chunk of prediction holds on a device, at least one.
 
-    Parameters
-    ----------
-    values_of_maps : list of int
-        Values in the feature maps of one image, layer by layer.
-    dtype : torch.dtype
-        Type of a value.
-    device : torch.device
-        Where to compute.
+    ``values_of_maps`` counts the values in the feature maps of one image, layer by layer.
     """
     if device.type != "cpu":
         return min(CHUNK_ON_A_GPU, images_per_pass(sum(values_of_maps), dtype))
@@ -141,7 +114,7 @@ def lies_on(device: torch.device, n_bytes: int) -> bool:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether a GPU ran out of memory; on MPS it says so in words alone."""
+    """Tell whether a GPU ran out of memory; on MPS, only the message says so."""
     return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
 
 
@@ -177,11 +150,14 @@ def trains_in_bfloat16(
 ) -> bool:
     """Tell whether convolutions and dense layers are to multiply bfloat16 in training.
 
+    bfloat16 is float32 with 8 bits of precision in place of 24. Where a processor multiplies it
+    natively, convolutions train about twice as fast; weights, norms and the loss stay float32.
+
     Parameters
     ----------
     precision : {"auto", "float32", "bfloat16", "float64"}
-        "auto" does so where the device is fast at it, the network is large enough to gain from it,
-        and holds no convolution that is known to go wrong.
+        "auto" takes bfloat16 where the device is fast at it, the network is large enough to gain
+        from it, and no layer is a hazard.
     device : torch.device
         Where the network trains.
     multiplications : int
@@ -189,17 +165,11 @@ def trains_in_bfloat16(
     hazard : str or None, default=None
         Name of a layer that goes wrong in bfloat16 on CPUs.
 
-    Returns
-    -------
-    bool
-
     Raises
     ------
     ValueError
-        If bfloat16 was asked for by name, and a convolution would go wrong.
+        If bfloat16 was asked for by name, and a layer is a hazard.
     """
-    if precision not in ("auto", "bfloat16"):
-        return False
     is_hazardous = hazard is not None and device.type == "cpu"
     if precision == "bfloat16":
         if is_hazardous:
@@ -210,13 +180,12 @@ def trains_in_bfloat16(
                 "'float32'."
             )
         return True
-    return not is_hazardous and multiplications >= WORTH_IT and _is_fast_at_bfloat16(device)
+    is_large = multiplications >= WORTH_IT
+    return precision == "auto" and not is_hazardous and is_large and _is_fast_at_bfloat16(device)
 
 
 def _is_fast_at_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
         return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return False
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -4,7 +4,6 @@ What computes does so inside :func:`isolated`: under the settings of this packag
 trace in the process. The seeds that it takes are drawn and derived here, too.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Thread, get_ident, local
@@ -15,27 +14,27 @@ import torch
 from sklearn.utils import check_random_state
 from torch.backends import cuda, cudnn
 
-from sklearn_cnn._forks import ProcessLock, forks_wait
+from sklearn_cnn._forks import ProcessLock, call_in_forks, forks_wait
 
 
 @contextmanager
 def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
-    """Compute under settings of our own, and leave the process as it was, also after an error.
+    """Compute under settings of this package, and leave the process as it was, also on an error.
 
     - Threads: torch has one on a CPU. With more it splits sums, such as that of the gradient of a
       convolution over the batch, in as many parts; another number of threads gives other roundings,
       then other weights. Pools of threads compute side by side, where the cut is fixed. In a forked
-      child torch has one thread whatever the device: OpenMP's threads do not survive a fork, and
-      GNU's waits for those of the parent for ever.
+      child torch has one thread on any device: OpenMP's threads do not survive a fork, and GNU's
+      implementation waits for those of the parent for ever.
     - TF32: off on CUDA, where convolutions use it unless told otherwise. It rounds the factors of a
       float32 product to 10 bits, so a model would predict something else on a GPU than on a CPU.
-    - Modes: no autocast, no inference mode, and gradients, whatever the caller has switched on.
+    - Modes: autocast and inference mode are off, and gradients are on.
     - Randomness, with a seed: torch's generators are seeded, and cuDNN sums in one fixed order. The
       generators belong to the whole process, so threads take turns.
 
     Threads share the settings: the first one inside sets them, the last one out restores them. A
-    thread that begins meanwhile has one thread of torch's, also afterwards. Modes belong to a
-    thread, and a new one has those that are set here.
+    thread that begins meanwhile has one of torch's threads, and keeps it. Modes belong to a thread,
+    and a new one has those that are set here.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
     Yields
     ------
     int
-        How many threads of a pool may compute side by side: as many as torch had in this thread,
+        How many threads of a pool may compute side by side: as many as torch had in this thread
         before the outermost of such contexts.
     """
     n_outside = getattr(_here, "n_threads", None)
@@ -79,8 +78,7 @@ def _note_fork() -> None:
     _is_forked = True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+call_in_forks(_note_fork)
 
 State = TypeVar("State")
 
@@ -105,8 +103,7 @@ class Shared(Generic[State]):
         self.enter = enter
         self.restore = restore
         self.threads: list[int] = []  # those inside, as often as each has entered
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget_others)
+        call_in_forks(self._forget_others)
 
     @contextmanager
     def held(self) -> Iterator[None]:
