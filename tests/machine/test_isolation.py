@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
-from torch.backends import cudnn
+from torch.backends import cuda, cudnn
 
 from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated, shared_settings
 from sklearn_cnn.training.prediction import predict_logits
@@ -343,3 +343,80 @@ def test_a_thread_of_a_pool_computes_in_one_thread_whatever_others_set():
         pool.submit(int).result()
         torch.set_num_threads(3)  # as a thread does that leaves meanwhile
         assert pool.submit(torch.get_num_threads).result() == 1
+
+
+@pytest.fixture
+def settings_put_back():
+    """TF32 has settings for each backend and below it; all are put back, the upper ones first."""
+    holders = [torch.backends, cudnn, cuda.matmul, cudnn.conv, cudnn.rnn]
+    holders = [holder for holder in holders if hasattr(holder, "fp32_precision")]  # torch 2.9 on
+    before = [holder.fp32_precision for holder in holders]
+    legacy = cudnn.allow_tf32, cuda.matmul.allow_tf32
+    yield
+    for holder, value in zip(holders, before, strict=True):
+        holder.fp32_precision = value
+    cudnn.allow_tf32, cuda.matmul.allow_tf32 = legacy
+
+
+def fail_isolated(device):
+    with isolated(device):
+        raise RuntimeError("on purpose")
+
+
+@pytest.mark.usefixtures("settings_put_back")
+@about_cuda
+@pytest.mark.parametrize("before", [(True, False), (False, True), (True, True), (False, False)])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_tf32_is_off_on_cuda_and_as_found_afterwards(kind, before):
+    """Also after an error. Catches a process that is left slow, or a fit of 10 bits."""
+
+    def settings():
+        return cudnn.allow_tf32, cuda.matmul.allow_tf32
+
+    def rounds():
+        """Whether products of convolutions and of matrices are rounded, by the newest names."""
+        if hasattr(cudnn, "conv"):
+            holders = cudnn.conv, cuda.matmul
+            return tuple(holder.fp32_precision == "tf32" for holder in holders)
+        return settings()
+
+    cudnn.allow_tf32, cuda.matmul.allow_tf32 = before
+    with isolated(torch.device(kind)):
+        assert rounds() == (before if kind == "cpu" else (False, False))
+    assert settings() == before
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail_isolated(torch.device(kind))
+    assert settings() == before
+
+
+@pytest.mark.skipif(not hasattr(cudnn, "conv"), reason="older torch has one setting a backend")
+@pytest.mark.usefixtures("settings_put_back")
+@about_cuda
+@pytest.mark.parametrize(
+    ("chosen", "value"),
+    [
+        (lambda: cuda.matmul, "tf32"),
+        (lambda: cuda.matmul, "ieee"),
+        (lambda: cudnn.conv, "ieee"),
+        (lambda: cudnn.conv, "tf32"),
+        (lambda: torch.backends, "tf32"),
+    ],
+    ids=["matmul tf32", "matmul ieee", "conv ieee", "conv tf32", "all tf32"],
+)
+def test_tf32_set_by_torchs_newer_names(chosen, value):
+    """torch raises where its old names are read after its new ones were set.
+
+    Catches a GPU on which every fit and prediction of such a process fails.
+    """
+
+    def settings():
+        return cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
+
+    chosen().fp32_precision = value
+    before = settings()
+    with isolated(CUDA):
+        assert "tf32" not in settings()
+    assert settings() == before
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail_isolated(CUDA)
+    assert settings() == before

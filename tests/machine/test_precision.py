@@ -7,7 +7,6 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
-from torch.backends import cuda, cudnn
 
 from sklearn_cnn import CNNClassifier, Conv, Dense, Flatten, Pool
 from sklearn_cnn.machine.device import (
@@ -16,7 +15,6 @@ from sklearn_cnn.machine.device import (
     trains_in_bfloat16,
     weights_dtype,
 )
-from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.outputs import bfloat16_hazard, layer_table
 
@@ -317,80 +315,3 @@ def test_autocast_of_the_callers_is_left_alone(doubled):
         found = model.fit(X[:100], y[:100]).predict_proba(X_test)
         assert torch.is_autocast_enabled("cpu")
     assert_array_equal(found, expected)
-
-
-@pytest.fixture
-def settings_put_back():
-    """TF32 has settings for each backend and below it; all are put back, the upper ones first."""
-    holders = [torch.backends, cudnn, cuda.matmul, cudnn.conv, cudnn.rnn]
-    holders = [holder for holder in holders if hasattr(holder, "fp32_precision")]  # torch 2.9 on
-    before = [holder.fp32_precision for holder in holders]
-    legacy = cudnn.allow_tf32, cuda.matmul.allow_tf32
-    yield
-    for holder, value in zip(holders, before, strict=True):
-        holder.fp32_precision = value
-    cudnn.allow_tf32, cuda.matmul.allow_tf32 = legacy
-
-
-def fail_isolated(device):
-    with isolated(device):
-        raise RuntimeError("on purpose")
-
-
-@pytest.mark.usefixtures("settings_put_back")
-@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
-@pytest.mark.parametrize("before", [(True, False), (False, True), (True, True), (False, False)])
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_tf32_is_off_on_cuda_and_as_found_afterwards(kind, before):
-    """Also after an error. Catches a process that is left slow, or a fit of 10 bits."""
-
-    def settings():
-        return cudnn.allow_tf32, cuda.matmul.allow_tf32
-
-    def rounds():
-        """Whether products of convolutions and of matrices are rounded, by the newest names."""
-        if hasattr(cudnn, "conv"):
-            holders = cudnn.conv, cuda.matmul
-            return tuple(holder.fp32_precision == "tf32" for holder in holders)
-        return settings()
-
-    cudnn.allow_tf32, cuda.matmul.allow_tf32 = before
-    with isolated(torch.device(kind)):
-        assert rounds() == (before if kind == "cpu" else (False, False))
-    assert settings() == before
-    with pytest.raises(RuntimeError, match="on purpose"):
-        fail_isolated(torch.device(kind))
-    assert settings() == before
-
-
-@pytest.mark.skipif(not hasattr(cudnn, "conv"), reason="older torch has one setting a backend")
-@pytest.mark.usefixtures("settings_put_back")
-@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
-@pytest.mark.parametrize(
-    ("chosen", "value"),
-    [
-        (lambda: cuda.matmul, "tf32"),
-        (lambda: cuda.matmul, "ieee"),
-        (lambda: cudnn.conv, "ieee"),
-        (lambda: cudnn.conv, "tf32"),
-        (lambda: torch.backends, "tf32"),
-    ],
-    ids=["matmul tf32", "matmul ieee", "conv ieee", "conv tf32", "all tf32"],
-)
-def test_tf32_set_by_torchs_newer_names(chosen, value):
-    """torch raises where its old names are read after its new ones were set.
-
-    Catches a GPU on which every fit and prediction of such a process fails.
-    """
-
-    def settings():
-        return cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
-
-    chosen().fp32_precision = value
-    before = settings()
-    with isolated(torch.device("cuda")):
-        assert "tf32" not in settings()
-    assert settings() == before
-    with pytest.raises(RuntimeError, match="on purpose"):
-        fail_isolated(torch.device("cuda"))
-    assert settings() == before
