@@ -251,37 +251,3 @@ def draw_seed(random_state: object) -> int:
 def derive_seed(seed: int, number: int) -> int:
     """Return one of many seeds that a seed gives, such as that of the training after n epochs."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-# The names of before, for call sites that are being rewritten.
-
-one_thread = _one_thread
-
-
-@contextmanager
-def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    with _seeded(device, seed):
-        yield
-
-
-@contextmanager
-def ordinary_modes(device: torch.device) -> Iterator[None]:
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-        _whole_float32.held() if device.type == "cuda" else nullcontext(),
-    ):
-        yield
-
-
-@contextmanager
-def reproducible_arithmetic(device: torch.device) -> Iterator[None]:
-    with _one_thread() if device.type == "cpu" else nullcontext():
-        yield
-
-
-@contextmanager
-def threads_that_exist() -> Iterator[None]:
-    with _one_thread() if _is_forked else nullcontext():
-        yield
