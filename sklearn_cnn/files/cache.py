@@ -268,24 +268,20 @@ class PixelCache:
         if first >= 0 and len(maps) == 1 and in_row:
             pixels = maps[places.numbers[0]][first : first + n_images]
         elif self._are_large(n_images):
-            pixels = self._view(keys, places, self._gather(places, maps, blank))
+            pixels = self._view(keys, places, self._gather(places, maps, blank, self.rows_at_once))
         else:
-            pixels = np.empty((n_images, *self.options.shape), dtype=self.options.dtype)
-            start = 0
-            for block in self._gather(places, maps, blank):
-                pixels[start : start + len(block)] = block
-                start += len(block)
+            (pixels,) = self._gather(places, maps, blank, n_images)
             pixels.flags.writeable = False  # as a map is
         for path in places.in_use():  # after its view, which is sooner made again
             _mark_as_used(path)
         return pixels
 
     def _gather(
-        self, places: Places, maps: dict[int, np.ndarray], blank: np.ndarray | None
+        self, places: Places, maps: dict[int, np.ndarray], blank: np.ndarray | None, step: int
     ) -> Iterator[np.ndarray]:
-        """Copy images together, block by block."""
-        for start in range(0, len(places.rows), self.rows_at_once):
-            block = slice(start, start + self.rows_at_once)
+        """Copy images together, in blocks of ``step``."""
+        for start in range(0, len(places.rows), step):
+            block = slice(start, start + step)
             numbers, rows = places.numbers[block], places.rows[block]
             pixels = np.empty((len(rows), *self.options.shape), dtype=self.options.dtype)
             if blank is not None:

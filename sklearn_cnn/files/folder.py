@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any
@@ -17,13 +17,11 @@ from sklearn_cnn._messages import name_lines, name_some, warn
 from sklearn_cnn.files.labels_table import Labelled, describe_names_alike, label_by_table
 from sklearn_cnn.files.scan import (
     EXTENSIONS,
-    NO_IMAGES,
-    UNREAD_EXTENSIONS,
     Scan,
     ScanOptions,
-    count_endings,
     describe_left_out,
     describe_links,
+    describe_nothing,
     files_in_two,
     scan_images,
 )
@@ -82,9 +80,9 @@ def load_image_folder(
 ) -> Any:
     """List the image files of a folder with their labels, as paths.
 
-    No pixels are read: what comes back is small, and every splitter and search can cut it.
+    No pixels are read: the result is small, and every splitter and search can index it.
     :class:`ImageReader`, as the first step of a pipeline, opens the files. The folder looks like
-    this, where the folders in a class may be nested further::
+    this, and the folders of a class may hold further ones::
 
         container_path/
             cat/
@@ -99,39 +97,39 @@ def load_image_folder(
     Parameters
     ----------
     container_path : path
-        The folder. Of a data set with folders for training and testing, load each by itself, and
+        The folder. If a data set has folders for training and testing, load each by itself, and
         give ``classes=training.target_names`` to the second.
     classes : sequence or None, default=None
         The classes to load, in the order in which ``target`` counts them; their folders may be
         empty. None takes all that hold images, sorted.
     labels : "inferred", path, DataFrame or None, default="inferred"
         "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
-        says which files to load, and their labels; a path that is not found from the working
-        folder is looked for in ``container_path``. Paths in it are relative to
-        ``container_path`` or, if there is no such file, to the table's folder, the working folder
+        lists the files to load and their labels; the path of the CSV file is looked up in the
+        working folder, then in ``container_path``. Paths in the table are relative to
+        ``container_path`` or, if no such file exists, to the table's folder, the working folder
         or the folder around ``container_path``; they must lie in ``container_path``, and may lack
         the ending. None loads all images without labels, to predict them.
     columns : (path column, label column) or None, default=None
         Columns of the table, by name or position. None takes "path" and "label", other usual names
-        ("filename", "image_id", "class", "diagnosis", ...), or the two columns that there are.
+        ("filename", "image_id", "class", "diagnosis", ...), or the only two columns.
     extensions : str, sequence of str or None, default=(".png", ".apng", ".jpg", ".jpeg", ".jpe", \
 ".jfif", ".pjpeg", ".pjp", ".jps", ".mpo", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-        Endings of the names that are taken, in upper or lower case; "" is that of names without
-        one, and None takes all files. Where pillow-heif is installed, ".heic", ".heif" and ".hif"
-        are among them. Of a table, it says which endings a name may lack.
+        Endings of the names to take, in upper or lower case; "" stands for names without one,
+        and None takes all files. If pillow-heif is installed, ".heic", ".heif" and ".hif" are
+        among them. With a table, these are the endings that its names may lack.
     recursive : bool, default=True
         Whether to go into the folders inside a class.
     follow_links : bool, default=False
-        Whether symbolic links below ``container_path`` stand for the files and folders that they
-        lead to, also out of it. A folder is entered once for each class, so that circles end.
-        Leave it as it is for folders of strangers, which may lead to any file.
+        Whether to follow symbolic links below ``container_path``, also to files and folders
+        outside of it. A folder is entered once for each class, so that circles end. Do not follow
+        links in folders from strangers: they may lead to any file.
     on_error : {"raise", "skip"}, default="raise"
         "raise" raises for folders that cannot be listed and files of a table that are missing;
-        damaged images show when they are read. "skip" decodes every file once, and
-        leaves out those that cannot be read, with their labels; a warning names them.
+        damaged images raise when they are read. "skip" decodes every file once, and leaves out
+        those that cannot be read, with their labels; a warning names them.
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone, as loaders of scikit-learn do: ``target`` counts
-        the classes, whose names are in the Bunch alone.
+        Whether to return only ``(data, target)``, as loaders of scikit-learn do; only the Bunch
+        has the names of the classes that ``target`` counts.
     as_frame : bool, default=False
         Whether ``data`` is a DataFrame with the column "path", and ``target`` a Series.
 
@@ -162,13 +160,13 @@ def load_image_folder(
     Raises
     ------
     ValueError
-        If there are no images or class folders, the folder of a class is missing, folders for
+        If no images or class folders are found, the folder of a class is missing, folders for
         training and testing seem to stand in place of classes, or the table of labels cannot be
         used.
     NotADirectoryError
         If ``container_path`` is no folder.
     FileNotFoundError
-        If there is no ``container_path``, or ``labels`` is a path where there is no file.
+        If ``container_path`` does not exist, or ``labels`` is the path of no file.
     PermissionError
         If the folders above ``container_path`` may not be entered.
     ImportError
@@ -179,9 +177,9 @@ def load_image_folder(
     Warns
     -----
     UserWarning
-        About what was left out: symbolic links, images outside of any class folder, folders
+        About everything left out: symbolic links, images outside of any class folder, folders
         without images, files of other endings that may be images, and files that cannot be read.
-        About folders that look like parts of a data set. And if a table has no row of a class.
+        About folders that look like parts of a data set, and classes without a row in the table.
 
     See Also
     --------
@@ -228,7 +226,8 @@ def load_image_folder(
             "a label of classes. Labels of a CSV file are strings."
         )
     if not labelled.files:
-        problem = _describe_emptiness(labelled, endings)
+        where = "it" if labels is None else "its class folders"
+        problem = describe_nothing(labelled.scans.values(), where, endings)
         raise ValueError(f"container_path={folder!r}: {problem}{describe_links(links)}")
     for note in labelled.notes:
         warn(note)
@@ -440,18 +439,6 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
         return labelled
     warn(batch.describe_problems(", and are left out"))
     return labelled.without(batch.problems)
-
-
-def _describe_emptiness(labelled: Labelled, endings: frozenset[str] | None) -> str:
-    where = "it" if labelled.target is None else "its class folders"
-    what = "no files" if endings is None else f"no files ending in {', '.join(sorted(endings))}"
-    found: Counter[str] = sum((scan.others for scan in labelled.scans.values()), Counter())
-    others = f" Of other files, there are: {count_endings(found)}." if found else ""
-    if not UNREAD_EXTENSIONS.isdisjoint(found):
-        others += " Convert formats that are not read, to PNG for example."
-    elif not NO_IMAGES.issuperset(found) and endings is not None:
-        others += " extensions=None takes files of any ending."
-    return f"there are {what} in {where} that can be read.{others}"
 
 
 def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:

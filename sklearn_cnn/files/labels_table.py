@@ -160,20 +160,9 @@ def label_by_table(
     wanted: list[Any] | None,
     options: ScanOptions,
 ) -> Labelled:
-    """Take files and their labels from a table, in its order.
+    """Take files and their labels from a table, in its order: those wanted, or all.
 
-    Parameters
-    ----------
-    folder : str
-        Where the files lie.
-    labels : path or DataFrame
-        The table, of names of files and labels.
-    columns : sequence of two or None
-        Which columns hold them; None to find out.
-    wanted : list or None
-        Which labels to take, in this order; None for all, sorted.
-    options : ScanOptions
-        Which endings a name without ending may have, and whether links are followed.
+    The parameters are those of load_image_folder, checked: ``labels`` is a path or a DataFrame.
     """
     table = find_table(labels, folder)
     beside = os.path.dirname(os.path.abspath(table)) if isinstance(table, str) else None
@@ -288,22 +277,10 @@ def find_table(table: object, folder: str) -> Frame | str:
 def read_labels_table(
     labels: Frame | str, columns: Sequence[object] | None, is_file: Callable[[str], bool]
 ) -> LabelsTable:
-    """Read names of files and their labels.
+    """Read names of files and their labels: strings from a CSV file, or what the DataFrame holds.
 
-    Parameters
-    ----------
-    labels : str or DataFrame
-        With columns whose names are known ones; or two columns. A CSV file may lack the line of
-        names. The names of files may be the index of a DataFrame.
-    columns : sequence of two str or int, or None
-        The columns of the names and of the labels; None to find out.
-    is_file : callable
-        Whether a file of such a name exists.
-
-    Returns
-    -------
-    LabelsTable
-        Labels are strings from a CSV file, or what the DataFrame holds.
+    Columns are told by known names, or are the only two. A CSV file may lack the line of names. The
+    names of files may be the index of a DataFrame. ``is_file`` says whether a name is that of one.
     """
     if isinstance(labels, str):
         table = _open_file(labels, columns)

@@ -1,7 +1,7 @@
 """Many images to one array: decoded in threads, through the cache if there is one."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -178,15 +178,11 @@ class ImageBatch:
         return f"{count}\n{name_lines(lines, 100)}"
 
     def _warn_of_notes(self) -> None:
-        for words in [*self._describe_notes()]:
-            warn(words)
-
-    def _describe_notes(self) -> Iterator[str]:
-        """Say what is worth a warning about images that were decoded now."""
+        """Warn of what is notable in images that were decoded now."""
         paged = [i for i, notes in sorted(self.notes.items()) if notes.has_more_pages]
         if paged:
             names = [name_source(self.sources[i], i) for i in paged]
-            yield (
+            warn(
                 f"{len(paged)} of {len(self.sources)} images hold more than one page or frame, of "
                 f"which the first is read: {join_some(names)}. To choose a page, or take "
                 "several as channels, pass decoder=, a function that makes an array of a path."
@@ -197,7 +193,7 @@ class ImageBatch:
             high = max(span.high for span in spans if span.white == white)
             if high - low < FEW_LEVELS * white:
                 n_levels = round(255 * high / white) - round(255 * low / white) + 1
-                yield (
+                warn(
                     f"The values of images of {'fractions' if white == 1 else 'more than 8 bits'} "
                     f"run from {low:g} to {high:g}, where black is 0 and white is {white:g}: "
                     f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' "

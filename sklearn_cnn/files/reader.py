@@ -75,18 +75,18 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         fractions; other integers must lie in 0..255. Examples: (0, 4095) for 12 bits in files of
         16, (-1000, 3000) for Hounsfield units. Alpha is not mapped.
     decoder : callable or None, default=None
-        Takes a path (or content, where ``X`` holds bytes), and returns an array of shape (height,
+        Takes a path (or content, if ``X`` holds bytes), and returns an array of shape (height,
         width), (height, width, channels) or (channels, height, width), or a PIL image, which is
-        closed afterwards. It is called in place of Pillow, side by side in the threads of
-        ``n_jobs``. What it raises becomes the reason why that image cannot be read. To be pickled
-        with the estimator, it must be a function of a module, or a partial of one.
+        closed afterwards. It is called in place of Pillow, in parallel by the threads of
+        ``n_jobs``. An error that it raises becomes the reason why that image cannot be read. To be
+        pickled with the estimator, it must be a function of a module, or a partial of one.
     cache : path, joblib.Memory or None, default=None
         Folder in which decoded pixels are kept, so that folds, candidates and processes decode each
-        file once. A file is known by its path, inode, size and time of modification; one that was
-        changed is decoded again, and so are all for another decoder (told by its name, its code and
-        the values that it holds, but not by what it calls). What comes back is read-only: a memory
-        map, where the images lie in one piece or take more than 64 MB. A list that holds PIL images
-        or arrays is not kept. Set it to None before sharing a model.
+        file once. A file is identified by its path, inode, size and time of modification; one that
+        was changed is decoded again. A decoder is identified by its name, its code and the values
+        that it holds, but not by what it calls. The result is read-only: a memory map, if the
+        images lie in one piece or take more than 64 MB. A list that holds PIL images or arrays is
+        not kept. Set it to None before sharing a model.
     cache_limit : float, default=10e9
         Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
         entries are removed first. Each further list of images that takes more than 64 MB, such as
@@ -95,10 +95,10 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         Number of threads that decode; None is 1, unless in a :func:`joblib.parallel_config`, and -1
         all cores. Threads speed up photographs, and slow down images of some 32 x 32 pixels.
     on_error : {"raise", "skip"}, default="raise"
-        What to do about images that cannot be read. "raise" names all of them in one error; "skip"
-        warns, naming all of them, and gives an image of nothing but background in their place,
-        so that rows stay aligned with labels and weights. To leave such files out together with
-        their labels, use ``load_image_folder(..., on_error="skip")``.
+        How to handle images that cannot be read. "raise" names all of them in one error; "skip"
+        names all of them in one warning, and puts an image of background alone in their place, so
+        that rows stay aligned with labels and weights. To leave such files out together with their
+        labels, use ``load_image_folder(..., on_error="skip")``.
     verbose : int, default=0
         1 shows a progress bar, and what the cache holds.
 
@@ -111,17 +111,17 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     -----
     Images are resized bilinearly, with antialiasing (Pillow's ``BILINEAR``). Before that, JPEG
     files are decoded at a half, a quarter or an eighth of their size, and others are reduced by
-    whole numbers, as long as they stay twice as large as needed. Images of more than 89,478,485
+    whole numbers, if they stay twice as large as needed. Images of more than 89,478,485
     pixels are refused by their header; JPEG files that are shrunk while they are decoded may have
     twice as many. Colour profiles are not applied. Only the first page or frame of a
     file is read; a warning names files with more, previews, smaller copies and the second views of
     cameras aside. A warning also names the range of images of 16 bits or fractions that use less
     than an eighth of theirs while ``dtype="uint8"``. Images from the cache do not warn again.
 
-    Everything in a file but its pixels (texts, profiles, thumbnails, EXIF except the orientation)
-    is ignored, and may be damaged. A file whose pixels are cut off is refused, and so is a JPEG
-    file that lacks its end marker alone, since nothing tells whether pixels are missing, too. For
-    damaged compressed TIFF data, libtiff itself writes a line to standard error.
+    Texts, profiles, thumbnails and EXIF data, except the orientation, are ignored, and may be
+    damaged. A file whose pixels are cut off is refused, and so is a JPEG file that lacks only its
+    end marker, since its pixels may be incomplete, too. For damaged compressed TIFF data, libtiff
+    itself writes a line to standard error.
 
     Each decoding thread holds one image whole: near the limit of pixels that takes 0.3 GB for
     colour, up to 1.4 GB for a CMYK TIFF file, and 1.7 GB for WebP with alpha.

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
@@ -234,12 +234,12 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
     sentences = []
     if formats:
         sentences.append(
-            f"Image files of formats that are not read are left out: {count_endings(formats)}. "
+            f"Image files of formats that are not read are left out: {_count_endings(formats)}. "
             "Convert them, to PNG for example."
         )
     if others:
         sentences.append(
-            f"Files that may be images are left out by their endings: {count_endings(others)}. "
+            f"Files that may be images are left out by their endings: {_count_endings(others)}. "
             "extensions=None takes files of any ending, and on_error='skip' leaves out those that "
             "are no images."
         )
@@ -253,7 +253,21 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
     return " ".join(sentences)
 
 
-def count_endings(endings: Mapping[str, int]) -> str:
+def describe_nothing(scans: Iterable[Scan], where: str, extensions: Collection[str] | None) -> str:
+    """Say that no image is found, what else is, and what to do."""
+    others: Counter[str] = sum((scan.others for scan in scans), Counter())
+    what = f"no files ending in {', '.join(sorted(extensions))}" if extensions else "no files"
+    problem = f"there are {what} in {where} that can be read."
+    if others:
+        problem += f" Of other files, there are: {_count_endings(others)}."
+    if not UNREAD_EXTENSIONS.isdisjoint(others):
+        problem += " Convert formats that are not read, to PNG for example."
+    elif not NO_IMAGES.issuperset(others) and extensions is not None:
+        problem += " extensions=None takes files of any ending."
+    return problem
+
+
+def _count_endings(endings: Mapping[str, int]) -> str:
     """Say how many files there are of each ending, the most frequent first."""
     counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     shown = []

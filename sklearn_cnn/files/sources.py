@@ -52,15 +52,7 @@ def list_sources(X: object, options: ReadOptions) -> list[Source]:
     dimensions is a batch of images. In the list, contents are bytes, and torch tensors and nested
     lists are arrays.
     """
-    items = _as_items(X, options)
-    sources: list[Source]
-    if isinstance(items, np.ndarray) and items.dtype.kind == "U":
-        sources = items.tolist()
-    elif isinstance(items, np.ndarray) and items.dtype.kind == "S":
-        # NumPy drops zeros at the end, which some formats need and others ignore.
-        sources = [content.ljust(items.dtype.itemsize, b"\0") for content in items.tolist()]
-    else:
-        sources = [_check_source(item, i) for i, item in enumerate(items)]
+    sources = [_check_source(item, i) for i, item in enumerate(_as_items(X, options))]
     if not sources:
         raise ValueError("X is empty: it must hold at least one image or path.")
     return sources
@@ -94,13 +86,14 @@ def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
     if hasattr(X, "detach"):  # a torch tensor
         X = X.detach().cpu().numpy()
     if isinstance(X, np.ndarray):
-        if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUS":
-            return X[:, 0]
-        numbers = X.dtype.kind not in "OUS"
-        if numbers and X.ndim in (3, 4):
+        if X.dtype.kind not in "OUS" and X.ndim in (3, 4):
             _check_batch(X, options)
-        if X.ndim in ((3, 4) if numbers else (1,)):
             return X
+        if X.dtype.kind in "OUS" and (X.ndim == 1 or X.shape[1:] == (1,)):
+            items: list[bytes] = X.ravel().tolist()
+            if X.dtype.kind == "S":  # NumPy drops zeros at the end, which some formats need
+                return [content.ljust(X.itemsize, b"\0") for content in items]
+            return items
         raise ValueError(
             f"X must be a 1-D array of paths, contents or images, or a 3-D or 4-D array of pixels. "
             f"Got X.shape={X.shape}, dtype {X.dtype}."
