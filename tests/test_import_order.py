@@ -30,7 +30,15 @@ MAY_IMPORT = {
         "training",
     },
     "classifier": {"_messages", "_compat", "machine", "pixels", "network", "training", "base"},
-    "inspection": {"_messages", "_compat", "pixels", "network", "training", "classifier"},
+    "inspection": {
+        "_messages",
+        "_compat",
+        "machine",
+        "pixels",
+        "network",
+        "training",
+        "classifier",
+    },
     "__init__": {"pixels", "files", "network", "augment", "classifier", "inspection"},
 }
 """What each part may import, beside itself: it stands below those that it imports."""

@@ -1,49 +1,31 @@
 """One image on its way through the network: maps, pooled maps, the vector, the probabilities."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from torch import nn
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_count, did_you_mean
-from sklearn_cnn.inspection.panels import (
-    as_array,
-    letter_width,
-    own_axes,
-    shorten,
-    stack,
-    tile,
-)
-from sklearn_cnn.inspection.target import (
-    as_pictures,
-    check_display_labels,
-    choose_image,
-    find_classifier,
-    find_images,
-    find_outputs,
-    find_probabilities,
-)
+from sklearn_cnn.inspection import panels
+from sklearn_cnn.inspection.target import Target, choose_images, name_classes
 
-STEPS = (
-    nn.Conv2d,
-    nn.MaxPool2d,
-    nn.AvgPool2d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveAvgPool2d,
-)
-"""Layers whose maps are shown unless others are named: the first two of the four steps."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
-GAP = 0.36
-"""Height between two rows, in inches, for the title of the lower one."""
+# layers whose maps are shown unless others are named: the first two of the four steps
+STEPS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
 
-MOST_CLASSES = 12
-"""How many probabilities are shown, at most; the highest of them."""
+GAP = 0.36  # inches between two rows, for the title of the lower one
 
-LONGEST_NAME, LETTERS_IN_LINE = 20, 80
-"""Letters of a class's name that are shown, at most, where names are turned; letters of all names
-for which there is room where they are not."""
+MOST_CLASSES = 12  # of which probabilities are shown, the highest
+
+LONGEST_NAME = 20  # letters of a class's name that are shown where names are turned
+LETTERS_IN_LINE = 80  # letters of all names for which there is room where they are not
 
 
 class FeatureMapDisplay:
@@ -114,10 +96,10 @@ class FeatureMapDisplay:
         self,
         *,
         n_maps: int = 8,
-        cmap: Any = "viridis",
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> Any:
+        cmap: "str | Colormap" = "viridis",
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the image, its maps, the vector and the probabilities, from top to bottom.
 
         Parameters
@@ -145,77 +127,61 @@ class FeatureMapDisplay:
         """
         check_count(n_maps, "n_maps")
         n_columns = min(n_maps, max((maps.shape[-1] for maps in self.maps.values()), default=1))
-        style = {"cmap": cmap} | (im_kw or {})
         strip = _as_strip(self.vector)
-        strip_height = 0.35 + min(0.06 * len(strip), 1.2)
-        heights = [1.3, *(1.15 for _ in self.maps), strip_height, 1.2]
+        heights = [1.3, *(1.15 for _ in self.maps), 0.35 + min(0.06 * len(strip), 1.2), 1.2]
         total = sum(heights) + GAP * len(heights)
-        self.ax_ = own_axes(ax, type(self).__name__, 9.0, total)
+        self.ax_ = panels.own_axes(ax, type(self).__name__, 9.0, total)
         self.figure_ = self.ax_.figure
         inches = self.ax_.get_window_extent().height / self.figure_.dpi
         size = 9 * min(1.0, max(0.5, inches / total))  # letters in axes that are given
-        top, *rows, below, bottom = stack(self.ax_, heights, gap=GAP)
+        top, *rows, below, bottom = panels.stack(self.ax_, heights, gap=GAP)
 
-        (frame,) = tile(top, 1, 1)
-        self.axes_ = {"input": as_array([frame])}
-        self.im_ = {"input": as_array([frame.imshow(self.image, cmap="gray", vmin=0, vmax=1)])}
+        (frame,) = panels.tile(top, 1, 1)
+        picture = frame.imshow(self.image, cmap="gray", vmin=0, vmax=1)
         height, width = self.image.shape[:2]
         frame.set_title(f"input: {height} x {width}", fontsize=size)
-        chosen, before = np.arange(0), tuple[int, ...]()
+        axes, images = {"input": [frame]}, {"input": [picture]}
+        style = panels.image_style({"cmap": cmap}, im_kw)
+        channels, before = np.arange(0), tuple[int, ...]()
         for row, (name, maps) in zip(rows, self.maps.items(), strict=True):
-            if not _is_shrunk(maps.shape, before):
-                chosen = _most_varied(maps, n_maps)
-            self._draw_maps(row, name, maps, chosen, n_columns, style, size)
+            height, width, n_channels = maps.shape
+            is_pooled = before[-1:] == (n_channels,) and height * width < before[0] * before[1]
+            if not is_pooled:  # which shows the same channels, smaller
+                channels = _most_varied(maps, n_maps)
             before = maps.shape
+            axes[name] = panels.tile(row, len(channels), n_columns, title=0.08)
+            pairs = list(zip(axes[name], channels, strict=True))
+            images[name] = [made.imshow(maps[..., channel], **style) for made, channel in pairs]
+            for made, channel in pairs:
+                made.set_title(str(channel), fontsize=size - 2, pad=2)
+            few = "" if len(channels) == n_channels else f"{len(channels)} of "
+            title = f"{name}: {height} x {width}, {few}{n_channels} maps"
+            row.set_title(title, fontsize=size, pad=3)
         stretched = {"aspect": "auto", "interpolation": "nearest"} | style
-        self.im_["vector"] = as_array([below.imshow(strip, **stretched)])
+        images["vector"] = [below.imshow(strip, **stretched)]
         below.set(xticks=[], yticks=[])
         below.set_title(f"flattened: {self.vector.size} values", fontsize=size)
         self._draw_probabilities(bottom, size)
-        self.axes_ |= {"vector": as_array([below]), "probabilities": as_array([bottom])}
+        axes |= {"vector": [below], "probabilities": [bottom]}
+        self.axes_ = {name: panels.as_array(each) for name, each in axes.items()}
+        self.im_ = {name: panels.as_array(each) for name, each in images.items()}
         return self
 
-    def _draw_maps(
-        self,
-        row: Any,
-        name: str,
-        maps: np.ndarray,
-        chosen: np.ndarray,
-        n_columns: int,
-        style: dict[str, Any],
-        size: float,
-    ) -> None:
-        height, width, n_channels = maps.shape
-        tiles = tile(row, len(chosen), n_columns, title=0.08)
-        images = []
-        for made, channel in zip(tiles, chosen, strict=True):
-            images.append(made.imshow(maps[..., channel], **style))
-            made.set_title(str(channel), fontsize=size - 2, pad=2)
-        few = "" if len(chosen) == n_channels else f"{len(chosen)} of "
-        row.set_title(f"{name}: {height} x {width}, {few}{n_channels} maps", fontsize=size, pad=3)
-        self.axes_[name], self.im_[name] = as_array(tiles), as_array(images)
-
-    def _draw_probabilities(self, ax: Any, size: float) -> None:
+    def _draw_probabilities(self, ax: "Axes", size: float) -> None:
         shown = np.sort(np.argsort(-self.probabilities, kind="stable")[:MOST_CLASSES])
-        places = np.arange(len(shown))
-        winner = self.probabilities.argmax()
-        colors = ["C1" if index == winner else "C0" for index in shown]
-        self.bars_ = ax.bar(places, self.probabilities[shown], color=colors)
+        places, shares = np.arange(len(shown)), self.probabilities[shown]
+        colors = np.where(shown == self.probabilities.argmax(), "C1", "C0").tolist()
+        self.bars_ = ax.bar(places, shares, color=colors)
         ax.set(ylim=(0, 1.15), yticks=[0, 1], xlim=(-0.6, len(shown) - 0.4))
         ax.tick_params(labelsize=size - 1)
-        room = max(LONGEST_NAME, LETTERS_IN_LINE // len(shown)) * letter_width(8)
-        names = [shorten(str(self.display_labels[index]), room, 8) for index in shown]
+        room = max(LONGEST_NAME, LETTERS_IN_LINE // len(shown)) * panels.letter_width(8)
+        names = [panels.shorten(str(self.display_labels[index]), room, 8) for index in shown]
         is_tight = max(map(len, names)) * len(names) > LETTERS_IN_LINE
-        ax.set_xticks(places, names, rotation=30 if is_tight else 0, fontsize=size - 1)
-        if is_tight:
-            for label in ax.get_xticklabels():
-                label.set_horizontalalignment("right")
-        for place, index in zip(places, shown, strict=True):
-            if self.probabilities[index] >= 0.005:
-                text = f"{self.probabilities[index]:.2f}"
-                ax.text(
-                    place, self.probabilities[index] + 0.02, text, ha="center", fontsize=size - 2
-                )
+        rotation, side = (30, "right") if is_tight else (0, "center")
+        ax.set_xticks(places, names, rotation=rotation, ha=side, fontsize=size - 1)
+        for place, share in enumerate(shares):
+            if share >= 0.005:
+                ax.text(place, share + 0.02, f"{share:.2f}", ha="center", fontsize=size - 2)
         n_classes = len(self.probabilities)
         which = "" if len(shown) == n_classes else f", the highest {len(shown)} of {n_classes}"
         ax.set_title(f"probabilities{which}", fontsize=size)
@@ -224,17 +190,17 @@ class FeatureMapDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: BaseEstimator,
+        X: Collection[object],
         *,
         image: int = 0,
         layers: Sequence[str] | None = None,
-        display_labels: Any = None,
+        display_labels: ArrayLike | None = None,
         n_maps: int = 8,
-        cmap: Any = "viridis",
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> "FeatureMapDisplay":
+        cmap: "str | Colormap" = "viridis",
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the way of one image through a fitted classifier.
 
         Parameters
@@ -249,14 +215,8 @@ class FeatureMapDisplay:
             Names of layers that give maps; None for all convolutions and poolings.
         display_labels : array-like of shape (n_classes,) or None, default=None
             Names of the classes, in the order of ``classes_``; None for their labels.
-        n_maps : int, default=8
-            Maps of a layer, at most.
-        cmap : str or matplotlib Colormap, default="viridis"
-            Colours of the maps and of the vector.
-        im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow`` for them.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+        n_maps, cmap, im_kw, ax
+            As for :meth:`plot`.
 
         Returns
         -------
@@ -274,27 +234,22 @@ class FeatureMapDisplay:
             If it is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        classifier = find_classifier(estimator)
-        names = check_display_labels(display_labels, classifier.classes_)
-        chosen = choose_image(find_images(estimator, X), image)
-        given, flattened = find_outputs(classifier, chosen)
-        display = cls(
-            as_pictures(chosen, classifier)[0],
-            {name: given[name] for name in _choose_layers(classifier, given, layers)},
-            flattened,
-            find_probabilities(classifier, chosen)[0],
-            names,
-        )
-        display.plot(n_maps=n_maps, cmap=cmap, im_kw=im_kw, ax=ax)
-        return display
+        target = Target(estimator)
+        names = name_classes(display_labels, target.classifier.classes_)
+        chosen = choose_images(target.read(X), [image])
+        outputs, vector = target.outputs(chosen)
+        (picture,) = target.pictures(chosen)
+        maps = {name: outputs[name] for name in _choose_layers(target.network, outputs, layers)}
+        (probabilities,) = target.probabilities(chosen)
+        display = cls(picture, maps, vector, probabilities, names)
+        return display.plot(n_maps=n_maps, cmap=cmap, im_kw=im_kw, ax=ax)
 
 
 def _choose_layers(
-    classifier: Any, given: Mapping[str, np.ndarray], layers: Sequence[str] | None
+    network: nn.Module, outputs: Mapping[str, np.ndarray], layers: Sequence[str] | None
 ) -> list[str]:
-    with_maps = [name for name, values in given.items() if values.ndim == 3]
+    with_maps = [name for name, values in outputs.items() if values.ndim == 3]
     if layers is None:
-        network = classifier.net_.module_
         return [name for name in with_maps if isinstance(network.get_submodule(name), STEPS)]
     for name in layers:
         if name not in with_maps:
@@ -308,11 +263,6 @@ def _choose_layers(
 def _most_varied(maps: np.ndarray, n_maps: int) -> np.ndarray:
     """Return the channels that differ most from pixel to pixel, in their order."""
     return np.sort(np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:n_maps])
-
-
-def _is_shrunk(shape: tuple[int, ...], before: tuple[int, ...]) -> bool:
-    """Tell whether maps of as many channels have become smaller, as pooling makes them."""
-    return shape[-1:] == before[-1:] and shape[0] * shape[1] < before[0] * before[1]
 
 
 def _as_strip(vector: np.ndarray) -> np.ndarray:

@@ -1,28 +1,23 @@
 """The kernels of a convolution, as pictures."""
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
+from sklearn.base import BaseEstimator
+from torch import nn
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_count, did_you_mean
-from sklearn_cnn.inspection.panels import (
-    BAR_WIDTH,
-    as_array,
-    bar_share,
-    draw_bar,
-    image_style,
-    own_axes,
-    set_title,
-    tile,
-)
-from sklearn_cnn.inspection.target import as_pictures, find_classifier, find_images
+from sklearn_cnn.inspection import panels
+from sklearn_cnn.inspection.target import Target
 from sklearn_cnn.network.modules import SamePaddedConv2d
-from sklearn_cnn.network.outputs import Source
 
-IMAGES_AT_ONCE = 256
-"""Images whose feature maps lie in memory while patches are looked for."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+IMAGES_AT_ONCE = 256  # whose feature maps lie in memory while patches are looked for
 
 
 class FilterDisplay:
@@ -95,11 +90,11 @@ class FilterDisplay:
         self,
         *,
         n_filters: int = 64,
-        cmap: Any = "RdBu_r",
+        cmap: "str | Colormap" = "RdBu_r",
         colorbar: bool = True,
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> Any:
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the kernels, in the order of the feature maps, beside patches if there are any.
 
         Parameters
@@ -128,72 +123,63 @@ class FilterDisplay:
             If ``n_filters`` is no count.
         """
         check_count(n_filters, "n_filters")
-        drawn = np.asarray(self.filters)[:n_filters]
-        is_coloured = drawn.shape[-1] == 3
-        largest = float(np.abs(drawn).max()) or 1.0
+        filters = np.asarray(self.filters)[:n_filters]
+        n_drawn, height, width, n_channels = filters.shape
+        is_coloured = n_channels == 3
+        pictures = filters if is_coloured else filters.mean(axis=-1)
+        largest = float(np.abs(pictures).max()) or 1.0
+        style: dict[str, object] = {"cmap": cmap, "vmin": -largest, "vmax": largest}
         if is_coloured:
-            pictures, style = 0.5 + drawn / (2 * largest), {}
-        else:
-            pictures = drawn.mean(axis=-1)
-            largest = float(np.abs(pictures).max()) or 1.0
-            style = {"cmap": cmap, "vmin": -largest, "vmax": largest}
+            pictures, style = 0.5 + pictures / (2 * largest), {}
         has_bar = colorbar and not is_coloured
-        n_squares = 1.0 if self.patches is None else 1.25 + self.patches.shape[1]
         if self.patches is None:
-            n_columns, side = int(np.ceil(np.sqrt(2 * len(drawn)))), 0.7
+            n_columns, side, n_squares = int(np.ceil(np.sqrt(2 * n_drawn))), 0.7, 1.0
         else:
-            n_columns, side = 1 if len(drawn) <= 8 else 2, 0.42
-        n_rows = -(-len(drawn) // n_columns)
-        inches = side * n_squares * n_columns + BAR_WIDTH * has_bar
-        self.ax_ = own_axes(ax, type(self).__name__, max(3.2, inches), side * n_rows + 0.5)
+            n_columns, side = 1 if n_drawn <= 8 else 2, 0.42
+            n_squares = 1.25 + self.patches.shape[1]
+        inches = side * n_squares * n_columns + panels.BAR_WIDTH * has_bar
+        size = max(3.2, inches), side * -(-n_drawn // n_columns) + 0.5
+        self.ax_ = panels.own_axes(ax, type(self).__name__, *size)
         self.figure_ = self.ax_.figure
-        inside = self.ax_.inset_axes((0, 0, 1 - bar_share(self.ax_) * has_bar, 1))
-        frames = tile(inside, len(drawn), n_columns)
         self.ax_.set_axis_off()
-        tiles = (
-            frames if self.patches is None else [_part(frame, 0, 1, n_squares) for frame in frames]
-        )
-        images = [
-            made.imshow(picture, **image_style(style, im_kw))
-            for made, picture in zip(tiles, pictures, strict=True)
-        ]
-        strips = []
-        for frame, patches in zip(
-            frames, () if self.patches is None else self.patches, strict=False
-        ):
-            frame.set_axis_off()
-            strip = _part(frame, 1.25, n_squares, n_squares)
-            strip.set_facecolor("0.85")
-            strips.append(strip.imshow(_side_by_side(patches), interpolation="nearest"))
-        self.patches_ = as_array(strips)
-        if has_bar:
-            draw_bar(self.ax_, images[0], "weight")
-        height, width = drawn.shape[1:3]
-        name = "kernels" if self.layer is None else f"kernels of {self.layer}"
-        n_channels = drawn.shape[-1]
-        mean = "" if n_channels in (1, 3) else f", mean of {n_channels} channels"
-        of = "" if len(drawn) == len(self.filters) else f" of {len(self.filters)}"
-        title = f"{len(drawn)}{of} {name}, {height} x {width} pixels{mean}"
+        inside = self.ax_.inset_axes((0, 0, 1 - panels.bar_share(self.ax_) * has_bar, 1))
+        tiles, strips = panels.tile(inside, n_drawn, n_columns), []
         if self.patches is not None:
-            title += "\nand what they answer to"
-        set_title(self.ax_, title)
-        self.axes_, self.im_ = as_array(tiles), as_array(images)
+            frames, start = tiles, 1.25 / n_squares
+            tiles = [panels.part(frame, 0, 0, 1 / n_squares, 1) for frame in frames]
+            for frame, patches in zip(frames, self.patches, strict=False):
+                frame.set_axis_off()
+                strip = panels.part(frame, start, 0, (n_squares - 1.25) / n_squares, 1)
+                strip.set_facecolor("0.85")
+                strips.append(strip.imshow(_side_by_side(patches), interpolation="nearest"))
+        colours = panels.image_style(style, im_kw)
+        images = [made.imshow(each, **colours) for made, each in zip(tiles, pictures, strict=True)]
+        if has_bar:
+            panels.draw_bar(self.ax_, images[0], "weight")
+        of = "" if n_drawn == len(self.filters) else f" of {len(self.filters)}"
+        name = "kernels" if self.layer is None else f"kernels of {self.layer}"
+        mean = "" if n_channels in (1, 3) else f", mean of {n_channels} channels"
+        answers = "" if self.patches is None else "\nand what they answer to"
+        text = f"{n_drawn}{of} {name}, {height} x {width} pixels{mean}{answers}"
+        panels.set_title(self.ax_, text)
+        self.axes_, self.im_ = panels.as_array(tiles), panels.as_array(images)
+        self.patches_ = panels.as_array(strips)
         return self
 
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         *,
         layer: str | None = None,
-        X: Any = None,
+        X: Collection[object] | None = None,
         n_filters: int = 64,
         n_patches: int = 8,
-        cmap: Any = "RdBu_r",
+        cmap: "str | Colormap" = "RdBu_r",
         colorbar: bool = True,
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> "FilterDisplay":
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the kernels of a fitted classifier.
 
         Parameters
@@ -205,19 +191,11 @@ class FilterDisplay:
         X : array-like or None, default=None
             Images, as ``estimator.predict`` takes them, whose patches are drawn beside the kernels
             of the first convolution; None draws kernels alone.
-        n_filters : int, default=64
-            How many, at most.
         n_patches : int, default=8
             Patches of a kernel, at most: the strongest of each image, of the images where it is
             strongest.
-        cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of kernels that are not of three channels.
-        colorbar : bool, default=True
-            Whether to draw their scale.
-        im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow``.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+        n_filters, cmap, colorbar, im_kw, ax
+            As for :meth:`plot`.
 
         Returns
         -------
@@ -235,18 +213,14 @@ class FilterDisplay:
             If it is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        classifier = find_classifier(estimator)
-        convolutions = {
-            row.name: module
-            for row in classifier.layers_
-            if isinstance(
-                module := classifier.net_.module_.get_submodule(row.name), torch.nn.Conv2d
-            )
-        }
+        target = Target(estimator)
+        rows = target.classifier.layers_
+        modules = {row.name: target.network.get_submodule(row.name) for row in rows}
+        convolutions = {name: m for name, m in modules.items() if isinstance(m, nn.Conv2d)}
         if not convolutions:
             raise ValueError("The network has no convolution, so there are no kernels to draw.")
-        if layer is None:
-            layer = next(iter(convolutions))
+        first = next(iter(convolutions))
+        layer = first if layer is None else layer
         if layer not in convolutions:
             raise ValueError(
                 f"layer must be one of the convolutions {', '.join(convolutions)}. Got "
@@ -254,57 +228,43 @@ class FilterDisplay:
             )
         check_count(n_filters, "n_filters")
         check_count(n_patches, "n_patches")
-        weights = convolutions[layer].weight.detach().cpu().numpy()
-        patches = None
+        weights, patches = convolutions[layer].weight.detach().cpu().numpy(), None
         if X is not None:
-            _check_sees_images(classifier, layer, next(iter(convolutions)))
-            images = find_images(estimator, X)
-            patches = _find_patches(classifier, layer, convolutions[layer], images, n_patches)
+            before = rows[: list(modules).index(layer)]
+            if {row.output_shape for row in before} - {target.classifier.image_shape_}:
+                raise ValueError(
+                    f"X gives patches of images, which only a convolution that sees the images "
+                    f"themselves answers to. Got layer={layer!r}, after layers that change their "
+                    f"shape: leave X out, or take layer={first!r} if that is the network's first "
+                    "layer."
+                )
+            patches = _find_patches(target, layer, convolutions[layer], target.read(X), n_patches)
         display = cls(weights.transpose(0, 2, 3, 1).copy(), layer, patches)  # training may go on
-        display.plot(n_filters=n_filters, cmap=cmap, colorbar=colorbar, im_kw=im_kw, ax=ax)
-        return display
-
-
-def _check_sees_images(classifier: Any, layer: str, first: str) -> None:
-    names = [row.name for row in classifier.layers_]
-    shapes = {row.output_shape for row in classifier.layers_[: names.index(layer)]}
-    if shapes - {classifier.image_shape_}:
-        raise ValueError(
-            f"X gives patches of images, which only a convolution that sees the images themselves "
-            f"answers to. Got layer={layer!r}, after layers that change their shape: leave X out, "
-            f"or take layer={first!r} if that is the network's first layer."
-        )
+        return display.plot(n_filters=n_filters, cmap=cmap, colorbar=colorbar, im_kw=im_kw, ax=ax)
 
 
 def _find_patches(
-    classifier: Any, layer: str, conv: Any, images: np.ndarray, n_patches: int
+    target: Target, layer: str, conv: nn.Conv2d, images: np.ndarray, n_patches: int
 ) -> np.ndarray:
     """Cut out where the map of each kernel is highest, as RGBA, the highest first."""
     answers, places = [], []
     for first in range(0, len(images), IMAGES_AT_ONCE):
-        block = images[first : first + IMAGES_AT_ONCE]
-        (maps,) = classifier._outputs_of(block, [Source(layer)])
+        maps = target.maps(images[first : first + IMAGES_AT_ONCE], layer)
         flat = maps.reshape(len(maps), -1, maps.shape[-1])  # (images, places, kernels)
         answers.append(flat.max(axis=1))
         places.append(flat.argmax(axis=1))
     strongest = np.argsort(-np.concatenate(answers), axis=0, kind="stable")[:n_patches]
     place = np.take_along_axis(np.concatenate(places), strongest, axis=0)
     is_same = isinstance(conv, SamePaddedConv2d) or conv.padding == "same"
-    corners, sides = [], []
-    for axis, position in enumerate(np.unravel_index(place, maps.shape[1:3])):
-        reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
-        before = reach // 2 if is_same else 0 if conv.padding == "valid" else conv.padding[axis]
-        corners.append(position * conv.stride[axis] - before)
-        sides.append(reach + 1)
-    return np.stack(
-        [
-            [
-                _cut(as_pictures(images[image : image + 1], classifier)[0], top, left, *sides)
-                for image, top, left in zip(*chosen, strict=True)
-            ]
-            for chosen in zip(strongest.T, corners[0].T, corners[1].T, strict=True)
-        ]
-    )
+    padding = (0, 0) if isinstance(conv.padding, str) else conv.padding
+    reach = np.multiply(conv.dilation, np.subtract(conv.kernel_size, 1))
+    before = reach // 2 if is_same else padding
+    corners = np.stack(np.unravel_index(place.T, maps.shape[1:3]), axis=-1) * conv.stride - before
+    patches = [
+        _cut(target.pictures(images[[image]])[0], *corner, *(reach + 1))
+        for image, corner in zip(strongest.T.flat, corners.reshape(-1, 2), strict=True)
+    ]
+    return np.reshape(patches, (*strongest.T.shape, *(reach + 1), 4))
 
 
 def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -314,19 +274,10 @@ def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int) -> n
         colours = np.dstack([colours, np.ones(colours.shape[:2])])
     top, left = max(top, -height), max(left, -width)
     around = np.pad(colours, [(height, height), (width, width), (0, 0)])
-    part: np.ndarray = around[top + height : top + 2 * height, left + width : left + 2 * width]
-    return part
-
-
-def _part(ax: Any, start: float, stop: float, of: float) -> Any:
-    """Return axes without ticks in a part of the width of others."""
-    part = ax.inset_axes((start / of, 0, (stop - start) / of, 1))
-    part.set(xticks=[], yticks=[])
-    return part
+    return around[top + height : top + 2 * height, left + width : left + 2 * width]
 
 
 def _side_by_side(patches: np.ndarray) -> np.ndarray:
     """Lay patches in a row, with a transparent gap of a pixel between two."""
     gap = [(0, 0), (0, 0), (0, 1), (0, 0)]
-    row: np.ndarray = np.concatenate(list(np.pad(patches, gap)), axis=1)[:, :-1]
-    return row
+    return np.concatenate(list(np.pad(patches, gap)), axis=1)[:, :-1]

@@ -1,38 +1,25 @@
 """The images that a classifier is surest about, and wrong."""
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_count
-from sklearn_cnn.inspection.panels import (
-    as_array,
-    image_style,
-    letter_width,
-    own_axes,
-    set_title,
-    shorten,
-    tile,
-    width_in_inches,
-)
-from sklearn_cnn.inspection.target import (
-    as_pictures,
-    check_display_labels,
-    find_classifier,
-    find_file_names,
-    find_images,
-    find_probabilities,
-    scale_pictures,
-)
+from sklearn_cnn.inspection import panels
+from sklearn_cnn.inspection.target import Target, as_pictures, find_file_names, name_classes
 
-AROUND = len(" taken for")
-"""Letters that stand beside the name of a class."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
-MOST_LETTERS = 40
-"""Letters of a line for which a new figure has room."""
+AROUND = len(" taken for")  # letters that stand beside the name of a class
+MOST_LETTERS = 40  # of a line for which a new figure has room
 
 
 class MistakesDisplay:
@@ -87,13 +74,13 @@ class MistakesDisplay:
 
     def __init__(
         self,
-        images: Any,
-        y_true: Any,
-        y_pred: Any,
-        confidence: Any,
+        images: Sequence[np.ndarray] | np.ndarray,
+        y_true: Collection[object],
+        y_pred: Collection[object],
+        confidence: Collection[float],
         n_mistakes: int,
         n_images: int,
-        file_names: Any = None,
+        file_names: Sequence[str] | None = None,
     ) -> None:
         self.images = images
         self.y_true = y_true
@@ -104,8 +91,12 @@ class MistakesDisplay:
         self.file_names = file_names
 
     def plot(
-        self, *, cmap: Any = "gray", im_kw: dict[str, Any] | None = None, ax: Any = None
-    ) -> Any:
+        self,
+        *,
+        cmap: "str | Colormap" = "gray",
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the images, the worst first.
 
         Parameters
@@ -129,32 +120,33 @@ class MistakesDisplay:
         """
         n_shown = len(self.images)
         n_columns = min(6, max(1, int(np.ceil(np.sqrt(1.5 * n_shown)))))
-        n_rows = max(1, -(-n_shown // n_columns))
         heads, names = self._heads(), [*map(str, self.y_true), *map(str, self.y_pred)]
-        n_letters = max(
-            [len(head) for head in heads] + [len(name) + AROUND for name in names], default=0
-        )
-        width = max(1.6, letter_width(9) * min(n_letters, MOST_LETTERS))
-        self.ax_ = own_axes(ax, type(self).__name__, max(4, width * n_columns), 2.2 * n_rows + 0.5)
+        n_letters = max([*map(len, heads), *(len(name) + AROUND for name in names)], default=0)
+        width = max(1.6, panels.letter_width(9) * min(n_letters, MOST_LETTERS))
+        size = max(4, width * n_columns), 2.2 * max(1, -(-n_shown // n_columns)) + 0.5
+        self.ax_ = panels.own_axes(ax, type(self).__name__, *size)
         self.figure_ = self.ax_.figure
-        tiles, pictures = tile(self.ax_, n_shown, n_columns, title=0.24), []
-        width = width_in_inches(self.ax_) / n_columns
-        size = min(8, 8 * width / (letter_width(8) * max(AROUND, min(n_letters, 8 + AROUND))))
+        tiles, pictures = panels.tile(self.ax_, n_shown, n_columns, title=0.24), []
+        width = panels.width_in_inches(self.ax_) / n_columns
+        most = max(AROUND, min(n_letters, 8 + AROUND))
+        letters = min(8, 8 * width / (panels.letter_width(8) * most))
+        room = width - AROUND * panels.letter_width(letters)
         for made, image, head, true, predicted, confidence in zip(
             tiles, self.images, heads, self.y_true, self.y_pred, self.confidence, strict=True
         ):
             style = {"cmap": cmap} | ({"vmin": 0, "vmax": 1} if np.ndim(image) == 2 else {})
-            pictures.append(made.imshow(image, **image_style(style, im_kw)))
-            room = width - AROUND * letter_width(size)
-            true, predicted = (shorten(str(name), room, size) for name in (true, predicted))
+            pictures.append(made.imshow(image, **panels.image_style(style, im_kw)))
+            true, predicted = (
+                panels.shorten(str(name), room, letters) for name in (true, predicted)
+            )
             lines = [f"{true} taken for", f"{predicted} ({100 * confidence:.0f} %)"]
             if head:
-                lines.insert(0, shorten(head, width, size))
-            made.set_title("\n".join(lines), fontsize=size, pad=3)
+                lines.insert(0, panels.shorten(head, width, letters))
+            made.set_title("\n".join(lines), fontsize=letters, pad=3)
         which = "all" if n_shown == self.n_mistakes else f"the worst {n_shown} of"
         which = f"{which} {self.n_mistakes}" if self.n_mistakes else "no"
-        set_title(self.ax_, f"{which} mistakes on {self.n_images} images")
-        self.axes_, self.im_ = as_array(tiles), as_array(pictures)
+        panels.set_title(self.ax_, f"{which} mistakes on {self.n_images} images")
+        self.axes_, self.im_ = panels.as_array(tiles), panels.as_array(pictures)
         return self
 
     def _heads(self) -> list[str]:
@@ -168,16 +160,16 @@ class MistakesDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
+        estimator: BaseEstimator,
+        X: Collection[object],
+        y: ArrayLike,
         *,
         n_shown: int = 18,
-        display_labels: Any = None,
-        cmap: Any = "gray",
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> "MistakesDisplay":
+        display_labels: ArrayLike | None = None,
+        cmap: "str | Colormap" = "gray",
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the worst mistakes of a fitted classifier.
 
         Parameters
@@ -193,12 +185,8 @@ class MistakesDisplay:
             How many mistakes to show, at most.
         display_labels : array-like of shape (n_classes,) or None, default=None
             Names of the classes, in the order of ``classes_``; None for their labels.
-        cmap : str or matplotlib Colormap, default="gray"
-            Colours of gray images.
-        im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow``.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+        cmap, im_kw, ax
+            As for :meth:`plot`.
 
         Returns
         -------
@@ -217,34 +205,30 @@ class MistakesDisplay:
             If it is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        classifier = find_classifier(estimator)
-        images = find_images(estimator, X)
-        return cls._from_images(
-            lambda rows: as_pictures(images[rows], classifier),
-            y,
-            find_probabilities(classifier, images),
-            classes=classifier.classes_,
-            n_shown=n_shown,
-            display_labels=display_labels,
-            file_names=find_file_names(X),
-            plot_kw={"cmap": cmap, "im_kw": im_kw, "ax": ax},
+        target = Target(estimator)
+        images = target.read(X)
+        labels, probabilities = target.classifier.classes_, target.probabilities(images)
+        files = find_file_names(X)
+        display = cls._of_worst(
+            images, target.value_range, y, probabilities, labels, n_shown, display_labels, files
         )
+        return display.plot(cmap=cmap, im_kw=im_kw, ax=ax)
 
     @classmethod
     def from_predictions(
         cls,
-        images: Any,
-        y_true: Any,
-        y_proba: Any,
+        images: ArrayLike,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
         *,
-        classes: Any = None,
+        classes: ArrayLike | None = None,
         n_shown: int = 18,
-        display_labels: Any = None,
-        file_names: Any = None,
-        cmap: Any = "gray",
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> "MistakesDisplay":
+        display_labels: ArrayLike | None = None,
+        file_names: Iterable[object] | None = None,
+        cmap: "str | Colormap" = "gray",
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the worst mistakes among predictions, such as those of a cross-validation.
 
         Parameters
@@ -266,12 +250,8 @@ class MistakesDisplay:
             Names of the classes, in the order of ``classes``; None for their labels.
         file_names : array-like of shape (n,) or None, default=None
             Paths of the images' files, for the titles; None for their positions.
-        cmap : str or matplotlib Colormap, default="gray"
-            Colours of gray images.
-        im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow``.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+        cmap, im_kw, ax
+            As for :meth:`plot`.
 
         Returns
         -------
@@ -285,40 +265,36 @@ class MistakesDisplay:
             If the arguments do not go together, or a parameter is out of range.
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        pictures = scale_pictures(np.asarray(images))
+        images, y_proba = np.asarray(images), np.asarray(y_proba)
+        if images.ndim == 3:
+            images = images[..., np.newaxis]
+        value_range = _range_to_draw(images)
         labels = np.unique(np.asarray(y_true)) if classes is None else np.asarray(classes)
-        if len(pictures) != len(np.asarray(y_proba)):
+        if len(images) != len(y_proba):
             raise ValueError(
-                f"images and y_proba must have the same length. Got {len(pictures)} images and "
-                f"{len(np.asarray(y_proba))} rows of probabilities."
+                f"images and y_proba must have the same length. Got {len(images)} images and "
+                f"{len(y_proba)} rows of probabilities."
             )
-        return cls._from_images(
-            lambda rows: pictures[rows],
-            y_true,
-            y_proba,
-            classes=labels,
-            n_shown=n_shown,
-            display_labels=display_labels,
-            file_names=None if file_names is None else list(file_names),
-            plot_kw={"cmap": cmap, "im_kw": im_kw, "ax": ax},
+        files = None if file_names is None else list(file_names)
+        display = cls._of_worst(
+            images, value_range, y_true, y_proba, labels, n_shown, display_labels, files
         )
+        return display.plot(cmap=cmap, im_kw=im_kw, ax=ax)
 
     @classmethod
-    def _from_images(
+    def _of_worst(
         cls,
-        pictures_of: Any,
-        y_true: Any,
-        y_proba: Any,
-        *,
+        images: np.ndarray,
+        value_range: tuple[float, float],
+        y_true: ArrayLike,
+        probabilities: np.ndarray,
         classes: np.ndarray,
         n_shown: int,
-        display_labels: Any,
-        file_names: Any,
-        plot_kw: dict[str, Any],
-    ) -> "MistakesDisplay":
+        display_labels: ArrayLike | None,
+        file_names: Sequence[object] | None,
+    ) -> Self:
         check_count(n_shown, "n_shown")
-        names = check_display_labels(display_labels, classes)
-        probabilities = np.asarray(y_proba)
+        names = name_classes(display_labels, classes)
         true = _numbers_of(column_or_1d(y_true), classes)
         if probabilities.shape != (len(true), len(classes)):
             raise ValueError(
@@ -334,20 +310,31 @@ class MistakesDisplay:
         predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
         wrong = np.flatnonzero(predicted != true)
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:n_shown]
-        if file_names is not None:
-            file_names = [str(file_names[row]) for row in worst]
         display = cls(
-            pictures_of(worst),
+            as_pictures(images[worst], *value_range),
             names[true[worst]],
             names[predicted[worst]],
             confidence[worst],
             len(wrong),
             len(true),
-            file_names,
+            None if file_names is None else [str(file_names[row]) for row in worst],
         )
         display.indices_ = worst
-        display.plot(**plot_kw)
         return display
+
+
+def _range_to_draw(images: np.ndarray) -> tuple[float, float]:
+    """Return what is drawn darkest and brightest in images of unknown range.
+
+    Colours that are bytes or fractions are drawn as they are.
+    """
+    low, high = float(images.min()), float(images.max())
+    if images.shape[-1] in (3, 4):
+        if images.dtype == np.uint8:
+            return 0.0, 255.0
+        if low >= 0 and high <= 1:
+            return 0.0, 1.0
+    return low, high
 
 
 def _numbers_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:

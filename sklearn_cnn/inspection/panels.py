@@ -1,54 +1,36 @@
-"""Axes inside of axes, so that a picture of many parts fits wherever a Display is told to draw."""
+"""Axes inside axes, so that a picture of many parts fits wherever a Display is told to draw."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sklearn_cnn._compat import check_matplotlib_support
 
-BAR_WIDTH = 0.75
-"""Width of a colour bar with its numbers and label, in inches."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+BAR_WIDTH = 0.75  # of a colour bar with its numbers and label, in inches
 
 
-def own_axes(ax: Any, caller: str, width: float, height: float) -> Any:
-    """Return the axes that were given, or those of a new figure.
+def own_axes(ax: "Axes | None", caller: str, width: float, height: float) -> "Axes":
+    """Return the axes that were given, or those of a new figure of that size in inches.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes or None
-    caller : str
-        Whose ``plot`` this is, for the error where matplotlib is missing.
-    width, height : float
-        Of the new figure, in inches.
+    ``caller`` is the Display whose ``plot`` this is, for the error where matplotlib is missing.
     """
     check_matplotlib_support(f"{caller}.plot")
     import matplotlib.pyplot as plt
 
-    if ax is not None:
-        return ax
-    # its layout takes all room when it is drawn; before, the edges say how wide axes will be
-    edges = {"left": 0, "bottom": 0, "right": 1, "top": 1}
-    _, ax = plt.subplots(figsize=(width, height), layout="constrained", gridspec_kw=edges)
+    if ax is None:
+        # its layout takes all room when it is drawn; before, the edges say how wide axes will be
+        edges = {"left": 0, "bottom": 0, "right": 1, "top": 1}
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained", gridspec_kw=edges)
     return ax
 
 
-def stack(ax: Any, heights: Sequence[float], gap: float) -> list[Any]:
-    """Cut axes into panels, one below the other.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        It becomes the frame, and is not drawn itself.
-    heights : sequence of float
-        Of the panels, from the top; their ratios count.
-    gap : float
-        Between two panels, in the unit of the heights.
-
-    Returns
-    -------
-    list of matplotlib Axes
-    """
+def stack(ax: "Axes", heights: Sequence[float], gap: float) -> list["Axes"]:
+    """Cut axes into panels of those heights, from the top, with a gap of the same unit between."""
     ax.set_axis_off()
     total = sum(heights) + gap * (len(heights) - 1)
     panels, top = [], 1.0
@@ -58,46 +40,36 @@ def stack(ax: Any, heights: Sequence[float], gap: float) -> list[Any]:
     return panels
 
 
-def tile(ax: Any, n_tiles: int, n_columns: int, title: float = 0.0) -> list[Any]:
+def tile(ax: "Axes", n_tiles: int, n_columns: int, title: float = 0.0) -> list["Axes"]:
     """Cut axes into tiles without ticks, row by row.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        It becomes the frame, and is not drawn itself.
-    n_tiles, n_columns : int
-        How many, and how many in a row.
-    title : float, default=0
-        Share of a tile's height that is left free above it.
-
-    Returns
-    -------
-    list of matplotlib Axes
+    ``title`` is the share of a tile's height that is left free above it.
     """
     ax.set_axis_off()
-    n_rows = max(1, -(-n_tiles // n_columns))
-    width, height = 1 / n_columns, 1 / n_rows
-    tiles = []
-    for i in range(n_tiles):
-        row, column = divmod(i, n_columns)
-        place = (column * width, 1 - (row + 1) * height)
-        made = ax.inset_axes((*place, 0.94 * width, (0.94 - title) * height))
-        made.set(xticks=[], yticks=[])
-        tiles.append(made)
-    return tiles
+    width, height = 1 / n_columns, 1 / max(1, -(-n_tiles // n_columns))
+    places = (divmod(number, n_columns) for number in range(n_tiles))
+    size = 0.94 * width, (0.94 - title) * height
+    return [part(ax, column * width, 1 - (row + 1) * height, *size) for row, column in places]
 
 
-def image_style(style: dict[str, Any], im_kw: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the keywords of ``imshow``: those of the user go before those of a Display.
+def part(ax: "Axes", left: float, bottom: float, width: float, height: float) -> "Axes":
+    """Return axes without ticks inside others, in shares of their width and height."""
+    made = ax.inset_axes((left, bottom, width, height))
+    made.set(xticks=[], yticks=[])
+    return made
+
+
+def image_style(style: Mapping[str, object], im_kw: Mapping[str, object] | None) -> dict[str, Any]:
+    """Return the keywords of ``imshow``: the user's replace those of a Display.
 
     A user-defined norm has limits of its own, and matplotlib takes no others beside it.
     """
     given = im_kw or {}
     limits = {"vmin", "vmax"} if given.get("norm") is not None else set()
-    return {name: value for name, value in style.items() if name not in limits} | given
+    return {name: value for name, value in style.items() if name not in limits} | dict(given)
 
 
-def width_in_inches(ax: Any) -> float:
+def width_in_inches(ax: "Axes") -> float:
     """Return the width of axes before matplotlib lays out the figure, which may change it a bit."""
     return float(ax.get_window_extent().width / ax.figure.dpi)
 
@@ -108,7 +80,7 @@ def letter_width(fontsize: float) -> float:
 
 
 def shorten(text: str, width: float, fontsize: float) -> str:
-    """Leave out the middle of a text that is wider than so many inches; both ends tell most."""
+    """Leave out the middle of a text that is wider than that many inches; its ends tell most."""
     n_letters = max(8, int(width / letter_width(fontsize)))
     if len(text) <= n_letters:
         return text
@@ -116,7 +88,7 @@ def shorten(text: str, width: float, fontsize: float) -> str:
     return f"{text[:n_first]}…{text[len(text) - (n_letters - n_first - 1) :]}"
 
 
-def set_title(ax: Any, title: str) -> None:
+def set_title(ax: "Axes", title: str) -> None:
     """Write a title no wider than its axes: in smaller letters, or with its middle left out."""
     width, n_letters = width_in_inches(ax), max(map(len, title.split("\n")))
     size = min(10.0, max(7.0, 10 * width / (letter_width(10) * max(1, n_letters))))
@@ -124,27 +96,18 @@ def set_title(ax: Any, title: str) -> None:
     ax.set_title("\n".join(lines), fontsize=size)
 
 
-def bar_share(ax: Any) -> float:
+def bar_share(ax: "Axes") -> float:
     """Return which share of the width of axes :func:`draw_bar` takes."""
     return min(BAR_WIDTH / width_in_inches(ax), 0.5)
 
 
-def draw_bar(ax: Any, image: Any, label: str, height: float = 1.0, extend: str = "neither") -> None:
-    """Draw a colour bar at the right within axes, numbers and label included.
+def draw_bar(
+    ax: "Axes", image: "AxesImage", label: str, height: float = 1.0, extend: str = "neither"
+) -> None:
+    """Draw the colour bar of an image at the right within axes, numbers and label included.
 
-    matplotlib would set it beside the axes, where its label may run into the neighbours.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-    image : matplotlib AxesImage
-        What it is the scale of.
-    label : str
-        What is measured, and in which unit.
-    height : float, default=1
-        Share of the height of the axes.
-    extend : {"neither", "max"}, default="neither"
-        Which end has a tip, as of :meth:`matplotlib.figure.Figure.colorbar`.
+    matplotlib would set it beside the axes, where its label may run into the neighbours. ``height``
+    is its share of theirs; ``extend`` tells which end has a tip, as of ``Figure.colorbar``.
     """
     from matplotlib.colors import Normalize
 
@@ -157,8 +120,6 @@ def draw_bar(ax: Any, image: Any, label: str, height: float = 1.0, extend: str =
     bar.ax.tick_params(labelsize=7)
 
 
-def as_array(items: Sequence[Any]) -> np.ndarray:
+def as_array(items: Sequence[object]) -> np.ndarray:
     """Return matplotlib objects as a one-dimensional array."""
-    array = np.empty(len(items), dtype=object)
-    array[:] = list(items)
-    return array
+    return np.fromiter(items, dtype=object, count=len(items))

@@ -1,49 +1,42 @@
-"""Which pixels the prediction of an image rests on."""
+"""Which pixels a class score rests on: by its gradient, by the last maps, by covering parts up."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from torch.nn import functional
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_choice, did_you_mean
-from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
-from sklearn_cnn.inspection.panels import (
-    BAR_WIDTH,
-    as_array,
-    bar_share,
-    draw_bar,
-    image_style,
-    own_axes,
-    set_title,
-    tile,
-)
-from sklearn_cnn.inspection.target import (
-    as_pictures,
-    check_display_labels,
-    choose_images,
-    find_classifier,
-    find_images,
-    find_probabilities,
-    name_images,
-)
+from sklearn_cnn.inspection import panels
+from sklearn_cnn.inspection.target import Target, choose_images, name_classes, name_images
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.layers import as_pair
+from sklearn_cnn.network.modules import copy_network
+from sklearn_cnn.network.outputs import LayerRow
 
-UNITS = {
-    "gradient": "score / pixel value",
-    "grad_cam": "score",
-    "occlusion": "fall of the score",
-}
-"""The methods, and the units of what they give."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.image import AxesImage
 
-SIDE, MOST_COLUMNS = 2.2, 3
-"""Inches of a picture in a new figure, and how many images stand side by side there."""
+# the methods, and the units of what they give
+UNITS = {"gradient": "score / pixel value", "grad_cam": "score", "occlusion": "fall of the score"}
 
-PERCENTILE = 99
-"""Of the saliency above 0, what is drawn brightest: a few pixels may stand out far above others."""
+SIDE = 2.2  # inches of a picture in a new figure
+MOST_COLUMNS = 3  # images that stand side by side there
+LEAST_BAR = 1.3  # inches of a colour bar's height, for its label
 
+PERCENTILE = 99  # of the saliency above 0, which is drawn brightest
+
+# By how much more than its contrast an image is from white, so that bright colours show on it.
 DARKENED = 1.6
-"""By how much more than its contrast an image is from white, so that bright colours show on it."""
+
+VALUES_AT_ONCE = 2**24  # pixel values of the covered images that lie in memory together
 
 
 class SaliencyDisplay:
@@ -107,7 +100,11 @@ class SaliencyDisplay:
     """
 
     def __init__(
-        self, image: np.ndarray, saliency: np.ndarray, title: Any = None, unit: str = "saliency"
+        self,
+        image: np.ndarray,
+        saliency: np.ndarray,
+        title: str | Sequence[str] | None = None,
+        unit: str = "saliency",
     ) -> None:
         self.image = image
         self.saliency = saliency
@@ -117,13 +114,13 @@ class SaliencyDisplay:
     def plot(
         self,
         *,
-        cmap: Any = "inferno",
+        cmap: "str | Colormap" = "inferno",
         alpha: float = 0.8,
         colorbar: bool = True,
         original: bool = True,
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> Any:
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the image, and the saliency over it.
 
         Parameters
@@ -138,7 +135,7 @@ class SaliencyDisplay:
         original : bool, default=True
             Whether to draw the image itself beside it.
         im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow`` for it.
+            Keywords of ``matplotlib.pyplot.imshow`` for the saliency.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
 
@@ -154,88 +151,61 @@ class SaliencyDisplay:
         """
         is_one = np.ndim(self.saliency) == 2
         images, maps = ([x] if is_one else x for x in (self.image, self.saliency))
-        titles = [self.title] if is_one or self.title is None else self.title
         height, width = np.shape(maps[0])
         n_columns = min(MOST_COLUMNS, int(np.ceil(np.sqrt(len(maps) / 2))))
-        inches = SIDE * (1 + original) + BAR_WIDTH * colorbar
+        inches = SIDE * (1 + original) + panels.BAR_WIDTH * colorbar
         row = min(max(SIDE * height / width, 1.2), 2 * SIDE) + 0.4
         n_rows = -(-len(maps) // n_columns)
-        self.ax_ = own_axes(ax, type(self).__name__, inches * n_columns, row * n_rows)
+        self.ax_ = panels.own_axes(ax, type(self).__name__, inches * n_columns, row * n_rows)
         self.figure_ = self.ax_.figure
-        frames = [self.ax_] if is_one else tile(self.ax_, len(maps), n_columns, title=0.1)
-        style = {"cmap": cmap, "alpha": alpha}
-        drawn = [
-            self._draw_one(*each, style, im_kw, colorbar=colorbar, original=original)
-            for each in zip(frames, images, maps, strict=True)
-        ]
-        self.axes_ = np.stack([as_array(axes) for axes, _, _ in drawn])
-        self.image_, self.im_ = (as_array([each[i] for each in drawn]) for i in (1, 2))
-        for frame, title in zip(frames, titles, strict=False):
-            if title is not None:
-                set_title(frame, title)
+        frames = [self.ax_] if is_one else panels.tile(self.ax_, len(maps), n_columns, title=0.1)
+        axes, below, above = [], [], []
+        for frame, image, saliency in zip(frames, images, maps, strict=True):
+            frame.set_axis_off()
+            share = (1 - panels.bar_share(frame) * colorbar) / (1 + original)
+            pair = [panels.part(frame, i * share, 0, 0.96 * share, 1) for i in range(1 + original)]
+            if original:
+                pair[0].imshow(image, cmap="gray", vmin=0, vmax=1)
+            below.append(_draw_gray(pair[-1], image))
+            highest = _highest_of(saliency)
+            opacity = alpha * np.clip(saliency / highest, 0, 1)
+            style = {"cmap": cmap, "alpha": opacity, "vmin": 0, "vmax": highest}
+            above.append(pair[-1].imshow(saliency, **panels.image_style(style, im_kw)))
+            if colorbar:
+                pair[-1].set_anchor("E")
+                extent, dpi = frame.get_window_extent(), self.figure_.dpi
+                drawn = 0.96 * share * (extent.width / dpi) * height / width
+                high = min(1.0, max(drawn, LEAST_BAR) / (extent.height / dpi))
+                panels.draw_bar(frame, above[-1], self.unit, high, extend="max")
+            axes.append(panels.as_array(pair))
+        self.axes_ = np.stack(axes)
+        self.image_, self.im_ = panels.as_array(below), panels.as_array(above)
+        if self.title is not None:
+            titles = [self.title] if isinstance(self.title, str) else self.title
+            for frame, title in zip(frames, titles, strict=False):
+                panels.set_title(frame, title)
         return self
-
-    def _draw_one(
-        self,
-        frame: Any,
-        image: np.ndarray,
-        saliency: np.ndarray,
-        style: dict[str, Any],
-        im_kw: dict[str, Any] | None,
-        *,
-        colorbar: bool,
-        original: bool,
-    ) -> tuple[list[Any], Any, Any]:
-        """Draw an image beside its map within a frame; return the axes, the gray and the map."""
-        frame.set_axis_off()
-        room = bar_share(frame) if colorbar else 0.0
-        share = (1 - room) / (1 + original)
-        axes = [frame.inset_axes((i * share, 0, 0.96 * share, 1)) for i in range(1 + original)]
-        for made in axes:
-            made.set(xticks=[], yticks=[])
-        if original:
-            axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
-        gray = image if image.ndim == 2 else image[..., :3].mean(axis=-1)
-        dark, contrast = float(gray.min()), max(float(np.ptp(gray)), 1e-12)
-        below = axes[-1].imshow(gray, cmap="gray", vmin=dark, vmax=dark + DARKENED * contrast)
-        above = saliency[saliency > 0]
-        highest = float(np.percentile(above, PERCENTILE)) if above.size else 1.0
-        opacity = style["alpha"] * np.clip(saliency / highest, 0, 1)
-        limits = {"alpha": opacity, "vmin": 0, "vmax": highest}
-        im = axes[-1].imshow(saliency, **image_style(style | limits, im_kw))
-        if colorbar:
-            axes[-1].set_anchor("E")
-            high = self._share_of_height(frame, share, saliency.shape)
-            draw_bar(frame, im, self.unit, high, extend="max")
-        return axes, below, im
-
-    @staticmethod
-    def _share_of_height(frame: Any, share: float, shape: tuple[int, ...]) -> float:
-        """Say how high a picture of that share of the width is, at least what a label takes."""
-        width, height = frame.get_window_extent().size / frame.figure.dpi
-        picture = 0.96 * share * width * shape[0] / shape[1]
-        return float(min(1.0, max(picture, 1.3) / height))
 
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: BaseEstimator,
+        X: Collection[object],
         *,
-        image: Any = 0,
+        image: int | Sequence[int] | np.ndarray = 0,
         method: str = "gradient",
-        target: Any = None,
+        target: object = None,
         layer: str | None = None,
-        window: Any = None,
-        stride: Any = None,
-        display_labels: Any = None,
-        cmap: Any = "inferno",
+        window: int | Sequence[int] | None = None,
+        stride: int | Sequence[int] | None = None,
+        display_labels: ArrayLike | None = None,
+        cmap: "str | Colormap" = "inferno",
         alpha: float = 0.8,
         colorbar: bool = True,
         original: bool = True,
-        im_kw: dict[str, Any] | None = None,
-        ax: Any = None,
-    ) -> "SaliencyDisplay":
+        im_kw: Mapping[str, object] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw what the score of a class rests on in an image, or in each of several.
 
         Parameters
@@ -261,18 +231,8 @@ class SaliencyDisplay:
             Its step; None for half of the window.
         display_labels : array-like of shape (n_classes,) or None, default=None
             Names of the classes, in the order of ``classes_``; None for their labels.
-        cmap : str or matplotlib Colormap, default="inferno"
-            Colours of the saliency, from none to that which 1 % of the pixels above 0 exceed.
-        alpha : float, default=0.8
-            Opacity of the highest saliency, between 0 and 1; none is transparent.
-        colorbar : bool, default=True
-            Whether to draw its scale.
-        original : bool, default=True
-            Whether to draw the image itself beside it.
-        im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow`` for the saliency.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+        cmap, alpha, colorbar, original, im_kw, ax
+            As for :meth:`plot`.
 
         Returns
         -------
@@ -291,52 +251,50 @@ class SaliencyDisplay:
             If it is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        classifier: Any = find_classifier(estimator)
-        check_choice(method, "method", tuple(UNITS))
-        names = check_display_labels(display_labels, classifier.classes_)
-        chosen = choose_images(find_images(estimator, X), image)
-        probabilities = find_probabilities(classifier, chosen)
-        numbers = [_number_of(target, classifier.classes_, row) for row in probabilities]
-        attribute = _attribution(classifier, method, chosen.shape[1:3], layer, window, stride)
-        saliency = [attribute(chosen[i : i + 1], number) for i, number in enumerate(numbers)]
+        shown = Target(estimator)
+        check_choice(method, "method", UNITS)
+        classes = shown.classifier.classes_
+        names = name_classes(display_labels, classes)
+        which = list(image) if isinstance(image, Collection) and np.ndim(image) else [image]
+        if not which:
+            raise ValueError(f"image must be the number of an image, or several. Got {image=}.")
+        chosen = choose_images(shown.read(X), which)
+        probabilities = shown.probabilities(chosen)
+        numbers = [_number_of(target, classes, row) for row in probabilities]
+        attribute = _attribution(shown, method, chosen.shape[1:3], layer, window, stride)
+        maps = [attribute(chosen[i : i + 1], number) for i, number in enumerate(numbers)]
         titles = [
             f"{method}: {names[number]} ({100 * row[number]:.0f} %)"
             for row, number in zip(probabilities, numbers, strict=True)
         ]
-        pictures = as_pictures(chosen, classifier)
-        if np.ndim(image) == 0:
-            display = cls(pictures[0], saliency[0], titles[0], UNITS[method])
-        else:
+        pictures = shown.pictures(chosen)
+        if isinstance(image, Collection):
             pairs = zip(name_images(X, image), titles, strict=True)
             titles = [f"{name}, {title}" for name, title in pairs]
-            display = cls(pictures, np.stack(saliency), titles, UNITS[method])
-        display.plot(
+            display = cls(pictures, np.stack(maps), titles, UNITS[method])
+        else:
+            display = cls(pictures[0], maps[0], titles[0], UNITS[method])
+        return display.plot(
             cmap=cmap, alpha=alpha, colorbar=colorbar, original=original, im_kw=im_kw, ax=ax
         )
-        return display
 
 
-def _attribution(
-    classifier: Any, method: str, sides: tuple[int, ...], layer: Any, window: Any, stride: Any
-) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Return what takes an image of shape (1, height, width, channels) and the class's number."""
-    network = classifier.net_.module_
-    if method == "gradient":
-        return lambda image, number: gradient(network, image, number)
-    if method == "grad_cam":
-        name = _layer_with_maps(classifier, layer)
-        return lambda image, number: grad_cam(network, image, number, name)
-    part = _part_of(sides, window)
-    half = (max(1, part[0] // 2), max(1, part[1] // 2))
-    step = half if stride is None else as_pair(stride, "stride")
-    chunk = classifier._chunk
-    return lambda image, number: occlusion(network, image, number, part, step, chunk)
+def _draw_gray(ax: "Axes", image: np.ndarray) -> "AxesImage":
+    gray = image if image.ndim == 2 else image[..., :3].mean(axis=-1)
+    dark, contrast = float(gray.min()), max(float(np.ptp(gray)), 1e-12)
+    return ax.imshow(gray, cmap="gray", vmin=dark, vmax=dark + DARKENED * contrast)
 
 
-def _number_of(target: Any, classes: np.ndarray, probabilities: np.ndarray) -> int:
+def _highest_of(saliency: np.ndarray) -> float:
+    """Return what is drawn brightest; a few pixels may stand out far above others."""
+    positive = saliency[saliency > 0]
+    return float(np.percentile(positive, PERCENTILE)) if positive.size else 1.0
+
+
+def _number_of(target: object, classes: np.ndarray, probabilities: np.ndarray) -> int:
     if target is None:
         return int(probabilities.argmax())
-    found = np.flatnonzero(classes == target) if np.ndim(target) == 0 else np.arange(0)
+    found = np.flatnonzero(classes == target) if np.asarray(target).ndim == 0 else np.arange(0)
     if not len(found):
         raise ValueError(
             "target must be None, for the predicted class, or one of "
@@ -345,8 +303,32 @@ def _number_of(target: Any, classes: np.ndarray, probabilities: np.ndarray) -> i
     return int(found[0])
 
 
-def _layer_with_maps(classifier: Any, layer: str | None) -> str:
-    shapes: dict[str, tuple[int, ...]] = {row.name: row.output_shape for row in classifier.layers_}
+def _attribution(
+    shown: Target,
+    method: str,
+    sides: tuple[int, ...],
+    layer: str | None,
+    window: int | Sequence[int] | None,
+    stride: int | Sequence[int] | None,
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Return what takes an image of shape (1, height, width, channels) and the class's number."""
+    network = shown.network
+    if method == "gradient":
+        return lambda image, number: gradient(network, image, number)
+    if method == "grad_cam":
+        name = _layer_with_maps(shown.classifier.layers_, layer)
+        return lambda image, number: grad_cam(network, image, number, name)
+    eighth = tuple(max(2, round(side / 8)) for side in sides)
+    asked = as_pair(eighth if window is None else window, "window")
+    size = min(asked[0], sides[0]), min(asked[1], sides[1])
+    half = max(1, size[0] // 2), max(1, size[1] // 2)
+    step = half if stride is None else as_pair(stride, "stride")
+    mean = network.get_buffer("normalize.mean").ravel().cpu().numpy()
+    return lambda image, number: occlusion(shown.logits, image, number, size, step, mean)
+
+
+def _layer_with_maps(rows: Sequence[LayerRow], layer: str | None) -> str:
+    shapes = {row.name: row.output_shape for row in rows}
     names = [name for name, shape in shapes.items() if len(shape) == 3]
     if layer is None:
         wide = [name for name in names if shapes[name][:2] != (1, 1)]
@@ -359,9 +341,77 @@ def _layer_with_maps(classifier: Any, layer: str | None) -> str:
     return layer
 
 
-def _part_of(sides: tuple[int, ...], window: Any) -> tuple[int, int]:
-    if window is None:
-        height, width = (min(side, max(2, round(side / 8))) for side in sides)
-        return height, width
-    height, width = as_pair(window, "window")
-    return min(height, sides[0]), min(width, sides[1])
+def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.ndarray:
+    """Return how fast a logit changes with each pixel (height, width), the most of its channels.
+
+    The image has the shape (1, height, width, channels), here and below.
+    """
+    with isolated(next(network.buffers()).device):
+        pixels = _as_input(network, image)
+        (slope,) = torch.autograd.grad(copy_network(network)(pixels)[0, target], pixels)
+        return slope[0].abs().amax(dim=0).cpu().double().numpy()
+
+
+def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: str) -> np.ndarray:
+    """Add up the maps of a layer by what each is worth for a class: (height, width), at least 0."""
+    seen = []
+
+    def keep(_: object, __: object, output: torch.Tensor) -> torch.Tensor:
+        seen.append(output)
+        return output.clone()  # the next layer may write into it
+
+    with isolated(next(network.buffers()).device):
+        copy = copy_network(network)
+        copy.get_submodule(layer).register_forward_hook(keep)
+        score = copy(_as_input(network, image))[0, target]
+        (slope,) = torch.autograd.grad(score, seen[-1])
+        worth = slope.mean(dim=(2, 3), keepdim=True)
+        heat = torch.relu((worth * seen[-1].detach()).sum(dim=1, keepdim=True))
+        heat = functional.interpolate(heat, size=image.shape[1:3], mode="bilinear")
+        return heat[0, 0].cpu().double().numpy()
+
+
+def occlusion(
+    predict: Callable[[np.ndarray], np.ndarray],
+    image: np.ndarray,
+    target: int,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    mean: np.ndarray,
+) -> np.ndarray:
+    """Cover the image up part by part by the mean pixel, and see how far a logit falls.
+
+    ``predict`` takes images and gives their logits. A pixel has the mean fall of the parts that it
+    is in, below 0 where the score rises: (height, width), float64.
+    """
+    pixels = image.astype(mean.dtype)
+    parts = list(product(*map(_parts_of, image.shape[1:3], window, stride)))
+    whole = predict(pixels)[0, target]
+    fall, n_covers = np.zeros(image.shape[1:3]), np.zeros(image.shape[1:3])
+    n_at_once = max(1, VALUES_AT_ONCE // image.size)
+    for first in range(0, len(parts), n_at_once):
+        some = parts[first : first + n_at_once]
+        covered = np.repeat(pixels, len(some), axis=0)
+        for picture, place in zip(covered, some, strict=True):
+            picture[place] = mean
+        for place, score in zip(some, predict(covered)[:, target], strict=True):
+            fall[place] += whole - score
+            n_covers[place] += 1
+    return fall / np.maximum(n_covers, 1)
+
+
+def _parts_of(side: int, size: int, step: int) -> list[slice]:
+    """Cut a side into parts, the last of which may reach beyond it."""
+    stop = side - size + step if side > size else 1
+    return [slice(start, start + size) for start in range(0, stop, step)]
+
+
+def _as_input(network: torch.nn.Module, image: np.ndarray) -> torch.Tensor:
+    """Return pixels (1, channels, height, width) as the network takes them, with a gradient.
+
+    They have one so that a network of frozen weights gives one, too.
+    """
+    mean = next(network.buffers())
+    pixels = torch.from_numpy(np.array(image, dtype=np.float64)).permute(0, 3, 1, 2)
+    pixels = pixels.to(mean.dtype).to(mean.device)  # in this order: MPS has no float64
+    return pixels.contiguous(memory_format=torch.channels_last).requires_grad_()

@@ -1,13 +1,15 @@
-"""The classifier that a Display is about, the images as it sees them, and what it makes of them."""
+"""What a Display shows: the classifier, the images as it sees them, and what it makes of them."""
 
 import os
-from collections.abc import Sized
+from collections.abc import Collection, Iterable
 from numbers import Integral
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import softmax
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,226 +18,66 @@ from sklearn_cnn.fitting import follow_parameters, read_pixels
 from sklearn_cnn.network.outputs import Source, flattened_source, layer_names
 
 
-def find_classifier(estimator: Any) -> CNNClassifier:
-    """Look through searches and pipelines for the classifier that they end in.
+class Target:
+    """The fitted classifier that pipelines and searches end in.
 
-    Parameters
-    ----------
-    estimator : CNNClassifier, Pipeline or search
-        A fitted one; a search has refitted its best candidate.
-
-    Returns
-    -------
-    CNNClassifier
-
-    Raises
-    ------
-    TypeError
-        If there is none at its end.
-    NotFittedError
-        If it is not fitted.
+    ``read`` takes what ``estimator.predict`` takes. The other methods take images that were read,
+    of shape (n, height, width, channels): read again, they might be turned where they come channels
+    first, and one alone could look like another range.
     """
-    transformers, last = _take_apart(estimator)
-    if not isinstance(last, CNNClassifier):
-        raise TypeError(
-            "estimator must be a fitted CNNClassifier, or a Pipeline or search that ends in one. "
-            f"Got {type(estimator).__name__}{_where_it_ends(transformers, last)}."
-        )
-    check_is_fitted(last)
-    follow_parameters(last)
-    return last
+
+    def __init__(self, estimator: BaseEstimator) -> None:
+        self.transformers, last = _take_apart(estimator)
+        if not isinstance(last, CNNClassifier):
+            ends = f", which ends in {type(last).__name__}" if self.transformers else ""
+            if self.transformers and isinstance(self.transformers[-1][-1], CNNClassifier):
+                ends += "; without its last step, pipeline[:-1], it ends in a CNNClassifier"
+            raise TypeError(
+                "estimator must be a fitted CNNClassifier, or a Pipeline or search that ends in "
+                f"one. Got {type(estimator).__name__}{ends}."
+            )
+        check_is_fitted(last)
+        follow_parameters(last)
+        self.classifier, self.network = last, last.net_.module_
+
+    def read(self, X: object) -> np.ndarray:
+        """Return images as the classifier sees them, of any real dtype."""
+        for transformer in self.transformers:
+            X = transformer.transform(X)
+        return read_pixels(self.classifier, X)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Compute the scores (n, n_classes) from which probabilities are made."""
+        return self.classifier._logits_of(images)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Compute what ``predict_proba`` gives."""
+        return np.asarray(softmax(self.logits(images), axis=1))
+
+    def maps(self, images: np.ndarray, layer: str) -> np.ndarray:
+        """Compute what ``feature_maps`` gives of a layer."""
+        return self.classifier._outputs_of(images, [Source(layer)])[0]
+
+    def outputs(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Compute what each layer gives of the only image, and what its maps are flattened to."""
+        names = layer_names(self.classifier.layers_)
+        flat = flattened_source(self.network, self.classifier.layers_)
+        sources = [*map(Source, names), flat]
+        *outputs, flattened = (values[0] for values in self.classifier._outputs_of(image, sources))
+        return dict(zip(names, outputs, strict=True)), flattened.ravel()
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The lowest and the highest pixel seen at fit."""
+        return self.classifier._pixel_scale.low, self.classifier._pixel_scale.high
+
+    def pictures(self, images: np.ndarray) -> np.ndarray:
+        """Scale images to what matplotlib draws, by that range."""
+        return as_pictures(images, *self.value_range)
 
 
-def _where_it_ends(transformers: list[Any], last: Any) -> str:
-    if not transformers:
-        return ""
-    where = f", which ends in {type(last).__name__}"
-    if isinstance(transformers[-1][-1], CNNClassifier):
-        where += "; without its last step, pipeline[:-1], it ends in a CNNClassifier"
-    return where
-
-
-def find_images(estimator: Any, X: Any) -> np.ndarray:
-    """Return images as the classifier at the end of a pipeline sees them.
-
-    Parameters
-    ----------
-    estimator : CNNClassifier, Pipeline or search
-        A fitted one.
-    X : array-like
-        What its ``predict`` takes.
-
-    Returns
-    -------
-    ndarray of shape (n, height, width, channels), any real dtype
-    """
-    classifier = find_classifier(estimator)
-    transformers, _ = _take_apart(estimator)
-    for transformer in transformers:
-        X = transformer.transform(X)
-    return read_pixels(classifier, X)
-
-
-def choose_image(images: np.ndarray, image: Any) -> np.ndarray:
-    """Return one of the images, still with the axis of images.
-
-    Raises
-    ------
-    ValueError
-        If there is no image of that number.
-    """
-    is_number = isinstance(image, Integral) and not isinstance(image, bool)
-    if not is_number or not -len(images) <= image < len(images):
-        raise ValueError(
-            f"image must be the number of an image in X, from 0 to {len(images) - 1}, or from "
-            f"-{len(images)} to -1 counted from its end. Got image={image!r}."
-        )
-    return np.asarray(images[int(image)])[np.newaxis]
-
-
-def choose_images(images: np.ndarray, image: Any) -> np.ndarray:
-    """Return one or several of the images, with the axis of images.
-
-    Raises
-    ------
-    ValueError
-        If there is no image of such a number, or no number.
-    """
-    has_length = isinstance(image, Sized) and not isinstance(image, str)
-    numbers: Any = image if has_length and getattr(image, "shape", None) != () else [image]
-    chosen = [choose_image(images, number) for number in numbers]
-    if not chosen:
-        raise ValueError(f"image must be the number of an image, or several. Got image={image!r}.")
-    return np.concatenate(chosen)
-
-
-def find_file_names(X: Any) -> list[str] | None:
-    """Return the paths in ``X``, as text; None where it holds anything else.
-
-    Parameters
-    ----------
-    X : array-like
-        What the ``predict`` of a pipeline takes.
-    """
-    if hasattr(X, "columns"):
-        if X.shape[1] != 1:
-            return None
-        X = X[X.columns[0]]
-    elif isinstance(X, np.ndarray) and X.shape[1:] == (1,):
-        X = X[:, 0]
-    is_path = [isinstance(item, (str, os.PathLike)) for item in X]
-    return [str(os.fspath(item)) for item in X] if all(is_path) else None
-
-
-def name_images(X: Any, numbers: Any) -> list[str]:
-    """Name some images of ``X`` by their files, or else by their positions from its start."""
-    files = find_file_names(X)
-    if files is None:
-        return [f"X[{number % len(X)}]" for number in numbers]
-    return [PurePath(files[number]).name for number in numbers]
-
-
-def find_probabilities(classifier: CNNClassifier, images: np.ndarray) -> np.ndarray:
-    """Compute what ``predict_proba`` gives, of images that were read before.
-
-    They would be read otherwise the second time where they come channels first.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width, channels), any real dtype
-
-    Returns
-    -------
-    ndarray of shape (n, n_classes), float64
-    """
-    return np.asarray(softmax(classifier._logits_of(images), axis=1))
-
-
-def find_outputs(
-    classifier: CNNClassifier, image: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Compute what ``feature_maps`` gives, of an image that was read before.
-
-    Parameters
-    ----------
-    image : ndarray of shape (1, height, width, channels), any real dtype
-
-    Returns
-    -------
-    outputs : dict of str to ndarray of shape (height, width, channels) or (values,)
-        What each layer gives, by its name, in their order.
-    flattened : ndarray of shape (values,)
-        What the maps are flattened to.
-    """
-    names, network = layer_names(classifier.layers_), classifier.net_.module_
-    sources = [*map(Source, names), flattened_source(network, classifier.layers_)]
-    *outputs, flattened = (values[0] for values in classifier._outputs_of(image, sources))
-    return dict(zip(names, outputs, strict=True)), flattened.ravel()
-
-
-def as_pictures(images: np.ndarray, classifier: CNNClassifier) -> np.ndarray:
-    """Scale images to what matplotlib draws, by the range of the training images.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width, channels), any real dtype
-
-    Returns
-    -------
-    ndarray of shape (n, height, width), or (n, height, width, 3 or 4), float64
-        Between 0 and 1. Another number of channels is drawn as their mean.
-    """
-    low, high = classifier._pixel_scale.low, classifier._pixel_scale.high
-    pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
-    return pictures if pictures.shape[-1] in (3, 4) else pictures.mean(axis=-1)
-
-
-def scale_pictures(images: np.ndarray) -> np.ndarray:
-    """Scale images of unknown range to what matplotlib draws.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width) or (n, height, width, channels), any real dtype
-
-    Returns
-    -------
-    ndarray of shape (n, height, width), or (n, height, width, 3 or 4), float64
-        Between 0 and 1: gray images by their range; colours as they are where they are fractions,
-        of 255 where they are bytes, and otherwise by their range. Another number of channels is
-        drawn as their mean.
-    """
-    has_colours = images.ndim == 4 and images.shape[-1] in (3, 4)
-    pictures = images.astype(np.float64)
-    low, high = float(pictures.min()), float(pictures.max())
-    if has_colours and images.dtype == np.uint8:
-        low, high = 0.0, 255.0
-    elif has_colours and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    pictures = (pictures - low) / max(high - low, 1e-12)
-    return pictures if has_colours or images.ndim == 3 else pictures.mean(axis=-1)
-
-
-def check_display_labels(display_labels: Any, classes: np.ndarray) -> np.ndarray:
-    """Return the names under which the classes are drawn, their labels where none are given.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many names as classes.
-    """
-    if display_labels is None:
-        return classes
-    names = np.asarray(display_labels)
-    if names.shape != classes.shape:
-        raise ValueError(
-            f"display_labels must have a name for each of the {len(classes)} classes, in the order "
-            f"of classes_: shape {classes.shape}. Got an array of shape {names.shape}."
-        )
-    return names
-
-
-def _take_apart(estimator: Any) -> tuple[list[Pipeline], Any]:
-    """Return the transformers in front, and what the pipelines and searches end in."""
+def _take_apart(estimator: BaseEstimator) -> tuple[list[Pipeline], BaseEstimator]:
+    """Return the transformers before the last step, and what pipelines and searches end in."""
     transformers: list[Pipeline] = []
     while True:
         if hasattr(estimator, "error_score") or hasattr(estimator, "best_estimator_"):  # a search
@@ -248,3 +90,58 @@ def _take_apart(estimator: Any) -> tuple[list[Pipeline], Any]:
             estimator = estimator[-1]
         else:
             return transformers, estimator
+
+
+def as_pictures(images: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scale images (n, height, width, channels) to what matplotlib draws, between 0 and 1.
+
+    3 and 4 channels are colours. Another number is drawn as their mean (n, height, width).
+    """
+    pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
+    return pictures if pictures.shape[-1] in (3, 4) else pictures.mean(axis=-1)
+
+
+def choose_images(images: np.ndarray, numbers: Iterable[object]) -> np.ndarray:
+    """Return the images of those numbers, after a look at each, for the error."""
+    chosen, n = [], len(images)
+    for image in numbers:
+        if not isinstance(image, Integral) or isinstance(image, bool) or not -n <= int(image) < n:
+            raise ValueError(
+                f"image must be the number of an image in X, from 0 to {n - 1}, or from -{n} to "
+                f"-1 counted from its end. Got image={image!r}."
+            )
+        chosen.append(int(image))
+    return images[chosen]
+
+
+def find_file_names(X: Any) -> list[str] | None:
+    """Return the paths in ``X``, as text; None where it holds anything else."""
+    if hasattr(X, "columns"):
+        if X.shape[1] != 1:
+            return None
+        X = X[X.columns[0]]
+    elif isinstance(X, np.ndarray) and X.shape[1:] == (1,):
+        X = X[:, 0]
+    is_path = [isinstance(item, (str, os.PathLike)) for item in X]
+    return [str(os.fspath(item)) for item in X] if all(is_path) else None
+
+
+def name_images(X: Collection[object], numbers: Iterable[int]) -> list[str]:
+    """Name some images of ``X`` by their files, or otherwise by their positions from its start."""
+    files = find_file_names(X)
+    if files is None:
+        return [f"X[{number % len(X)}]" for number in numbers]
+    return [PurePath(files[number]).name for number in numbers]
+
+
+def name_classes(display_labels: ArrayLike | None, classes: np.ndarray) -> np.ndarray:
+    """Return the names under which the classes are drawn, their labels where none are given."""
+    if display_labels is None:
+        return classes
+    names = np.asarray(display_labels)
+    if names.shape != classes.shape:
+        raise ValueError(
+            f"display_labels must have a name for each of the {len(classes)} classes, in the order "
+            f"of classes_: shape {classes.shape}. Got an array of shape {names.shape}."
+        )
+    return names

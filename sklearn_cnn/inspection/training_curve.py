@@ -1,14 +1,18 @@
 """How a training went: loss, validation score and learning rate, epoch by epoch."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn.inspection.panels import as_array, own_axes, stack
-from sklearn_cnn.inspection.target import find_classifier
+from sklearn_cnn.inspection.target import Target
 from sklearn_cnn.training.callbacks import rank_of_epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLORS = {"training loss": "C0", "validation score": "C1", "learning rate": "C2"}
 
@@ -67,7 +71,9 @@ class TrainingCurveDisplay:
         self.learning_rate = learning_rate
         self.best_epoch = best_epoch
 
-    def plot(self, *, ax: Any = None, line_kw: dict[str, Any] | None = None) -> Any:
+    def plot(
+        self, *, ax: "Axes | None" = None, line_kw: Mapping[str, object] | None = None
+    ) -> Self:
         """Draw the curves.
 
         Parameters
@@ -87,11 +93,8 @@ class TrainingCurveDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        curves = {"training loss": self.loss}
-        if self.validation_score is not None:
-            curves["validation score"] = self.validation_score
-        if self.learning_rate is not None:
-            curves["learning rate"] = self.learning_rate
+        given = zip(COLORS, (self.loss, self.validation_score, self.learning_rate), strict=True)
+        curves = {name: values for name, values in given if values is not None}
         heights = [0.6 if name == "learning rate" else 1.0 for name in curves]
         self.ax_ = own_axes(ax, type(self).__name__, 6.4, 1.2 + 1.8 * sum(heights))
         self.figure_ = self.ax_.figure
@@ -102,11 +105,10 @@ class TrainingCurveDisplay:
             (line,) = panel.plot(epochs, values, color=COLORS[name], marker=marker)
             line.set(**(line_kw or {}))
             lines.append(line)
-            panel.set_ylabel(name)
-            panel.set_xlim(0.5, n_epochs + 0.5)
+            panel.set(ylabel=name, xlim=(0.5, n_epochs + 0.5))
             panel.grid(alpha=0.3)
             panel.tick_params(labelbottom=panel is panels[-1])
-            panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            panel.locator_params(axis="x", integer=True, min_n_ticks=1)
             if name == "validation score" and self.best_epoch is not None:
                 score = values[self.best_epoch - epochs[0]]
                 label = f"best: {score:.4f} in epoch {self.best_epoch}"
@@ -118,18 +120,20 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, ax: Any = None, line_kw: dict[str, Any] | None = None
-    ) -> "TrainingCurveDisplay":
+        cls,
+        estimator: BaseEstimator,
+        *,
+        ax: "Axes | None" = None,
+        line_kw: Mapping[str, object] | None = None,
+    ) -> Self:
         """Draw the training of a fitted classifier.
 
         Parameters
         ----------
         estimator : CNNClassifier, or Pipeline or search that ends in one
             A fitted one.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
-        line_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.plot``.
+        ax, line_kw
+            As for :meth:`plot`.
 
         Returns
         -------
@@ -145,12 +149,10 @@ class TrainingCurveDisplay:
             If it is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        classifier: Any = find_classifier(estimator)
+        classifier = Target(estimator).classifier
         epochs, losses = list(classifier.history_), list(classifier.loss_curve_)
         rates, scores = np.full(len(losses), np.nan), classifier.validation_scores_
         for epoch in epochs:  # the history forgets the first of many calls of partial_fit
             rates[epoch["epoch"] - 1] = epoch["learning_rate"]
         best = None if scores is None else max(epochs[-len(scores) :], key=rank_of_epoch)["epoch"]
-        display = cls(losses, scores, rates, best)
-        display.plot(ax=ax, line_kw=line_kw)
-        return display
+        return cls(losses, scores, rates, best).plot(ax=ax, line_kw=line_kw)

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from sklearn_cnn import BatchNorm, CNNClassifier, Conv, Dense, Flatten, Pool
-from sklearn_cnn.inspection.attribution import gradient
+from sklearn_cnn.inspection.saliency import gradient
 
 AVX2_ALONE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 rng = np.random.default_rng(0)

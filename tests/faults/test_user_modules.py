@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.inspection.attribution import gradient
+from sklearn_cnn.inspection.saliency import gradient
 
 SHAPE = (8, 6)
 """Of the images of ``bars``."""

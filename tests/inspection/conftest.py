@@ -64,7 +64,7 @@ def fitted(numbers):
 
 @pytest.fixture(scope="session")
 def fitted_module(numbers):
-    """A classifier of digits whose network is a torch module of the user's."""
+    """A classifier of digits whose network is a user-defined torch module."""
     return quick(layers=own_module).fit(*numbers)
 
 

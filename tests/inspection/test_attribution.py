@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from sklearn_cnn import Activation, BatchNorm, Conv, Dense, Flatten, Pool
-from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
+from sklearn_cnn.inspection import saliency
+from sklearn_cnn.inspection.saliency import grad_cam, gradient, occlusion
 from sklearn_cnn.network.build import build_network
 
 MEAN, STD = np.array([10.0, 20, 30]), np.array([2.0, 4, 5])
@@ -53,6 +54,17 @@ def draw_image(shape=(9, 7, 3), seed=0):
     image = np.random.default_rng(seed).integers(0, 50, (1, *shape), dtype=np.uint8)
     image.flags.writeable = False
     return image
+
+
+def occlude(network, image, target, window, stride):
+    """The occlusion of a network as it is, whose parts are covered by the mean that it knows."""
+
+    def predict(images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images).permute(0, 3, 1, 2)).double().numpy()
+
+    mean = network.normalize.mean.ravel().numpy()
+    return occlusion(predict, image, target, window, stride, mean)
 
 
 def as_tensor(image):
@@ -137,8 +149,8 @@ def test_grad_cam_of_a_layer_that_runs_twice_takes_the_last():
     assert grad_cam(network, image, 0, "network.conv").tolist() == [[7, 11]]
 
 
-def test_an_activation_in_place_does_not_reach_the_maps_in_front():
-    """Catches maps that hold what the activation behind them has written."""
+def test_an_activation_in_place_does_not_reach_the_maps_before():
+    """Catches maps that hold what the activation after them has written."""
 
     def factory(in_place):
         def make(image_shape, n_outputs):
@@ -171,7 +183,7 @@ def test_occlusion_of_a_linear_network_by_hand(window, stride):
             part = slice(top, top + window[0]), slice(left, left + window[1])
             fall[part] += adds[part].sum()
             n_covers[part] += 1
-    found = occlusion(linear(shape, weights), image, 1, window, stride, 8)
+    found = occlude(linear(shape, weights), image, 1, window, stride)
     assert n_covers.all()
     assert_allclose(found, fall / n_covers, rtol=1e-10, atol=1e-10)
 
@@ -180,7 +192,7 @@ def test_a_step_beyond_the_window_leaves_gaps():
     """Pixels 1 and 4 of seven are in no part, and get 0. Catches a division by none."""
     weights = np.ones((2, 1, 7, 1))
     image = np.full((1, 1, 7, 1), 12)  # each pixel adds 1
-    found = occlusion(linear((1, 7, 1), weights), image, 0, (1, 2), (1, 3), 8)
+    found = occlude(linear((1, 7, 1), weights), image, 0, (1, 2), (1, 3))
     assert_allclose(found, [[2, 2, 0, 2, 2, 0, 1]], atol=1e-12)
 
 
@@ -188,23 +200,24 @@ def test_a_part_of_the_size_of_the_image_is_the_only_one():
     """Catches a range of starts that is empty where nothing is left to step over."""
     weights = np.ones((2, 2, 3, 1))
     image = np.full((1, 2, 3, 1), 14)
-    found = occlusion(linear((2, 3, 1), weights), image, 0, (2, 3), (1, 1), 8)
+    found = occlude(linear((2, 3, 1), weights), image, 0, (2, 3), (1, 1))
     assert_allclose(found, np.full((2, 3), 12))
 
 
 def test_what_hides_a_class_is_below_zero():
     weights = np.full((2, 1, 2, 1), -1.0)
     image = np.full((1, 1, 2, 1), 12)
-    found = occlusion(linear((1, 2, 1), weights), image, 1, (1, 1), (1, 1), 8)
+    found = occlude(linear((1, 2, 1), weights), image, 1, (1, 1), (1, 1))
     assert_allclose(found, [[-1, -1]])
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 24, 25])
-def test_parts_at_once_change_nothing(chunk):
+def test_parts_at_once_change_nothing(monkeypatch, chunk):
     """25 parts. Catches one that is lost between two chunks."""
     network, image = built(DESCRIBED, (5, 5, 3)), draw_image((5, 5, 3))
-    expected = occlusion(network, image, 0, (1, 1), (1, 1), 8)
-    found = occlusion(network, image, 0, (1, 1), (1, 1), chunk)
+    expected = occlude(network, image, 0, (1, 1), (1, 1))
+    monkeypatch.setattr(saliency, "VALUES_AT_ONCE", chunk * image.size)
+    found = occlude(network, image, 0, (1, 1), (1, 1))
     assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -247,7 +260,7 @@ def test_occlusion_beside_captum(name, window, stride):
         baselines=mean,
         target=2,
     )
-    found = occlusion(network, image, 2, window, stride, 16)
+    found = occlude(network, image, 2, window, stride)
     # theirs is summed up in float32
     assert_allclose(found, theirs[0].mean(dim=0), rtol=1e-6, atol=1e-7)
 
@@ -255,9 +268,7 @@ def test_occlusion_beside_captum(name, window, stride):
 METHODS = {
     "gradient": gradient,
     "grad_cam": lambda network, image, target: grad_cam(network, image, target, "activation2"),
-    "occlusion": lambda network, image, target: occlusion(
-        network, image, target, (3, 3), (2, 2), 16
-    ),
+    "occlusion": lambda network, image, target: occlude(network, image, target, (3, 3), (2, 2)),
 }
 
 

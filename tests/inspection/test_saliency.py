@@ -12,7 +12,8 @@ from torch import nn
 
 from sklearn_cnn import CNNClassifier, Flatten, SaliencyDisplay
 from sklearn_cnn.inspection import saliency as module
-from sklearn_cnn.inspection.attribution import grad_cam, gradient, occlusion
+from sklearn_cnn.inspection.saliency import grad_cam, gradient, occlusion
+from sklearn_cnn.inspection.target import Target
 
 METHODS = ["gradient", "grad_cam", "occlusion"]
 
@@ -23,7 +24,7 @@ def asked(monkeypatch):
     calls = []
 
     def note(network, image, *rest):
-        calls.append(rest)
+        calls.append(rest[:3])  # without the mean that occlusion covers by
         return np.ones(image.shape[1:3])
 
     for name in METHODS:
@@ -36,10 +37,11 @@ def test_saliency_is_that_of_the_attributions(fitted, numbers):
     images, _ = numbers
     network, image = fitted.net_.module_, images[5:6, ..., np.newaxis]
     winner = int(fitted.predict_proba(images[5:6]).argmax())
+    predict, mean = Target(fitted).logits, network.normalize.mean.ravel().numpy()
     expected = {
         "gradient": gradient(network, image, winner),
         "grad_cam": grad_cam(network, image, winner, "activation1"),
-        "occlusion": occlusion(network, image, winner, (2, 2), (1, 1), 8),
+        "occlusion": occlusion(predict, image, winner, (2, 2), (1, 1), mean),
     }
     for method, values in expected.items():
         display = SaliencyDisplay.from_estimator(fitted, images, image=5, method=method)
@@ -98,7 +100,7 @@ def test_grad_cam_takes_the_layer_that_is_named(fitted, numbers, asked):
 
 
 def test_grad_cam_passes_over_maps_of_one_pixel(fitted_module, numbers, asked):
-    """Behind a global average the saliency is the same everywhere."""
+    """After a global average the saliency is the same everywhere."""
     SaliencyDisplay.from_estimator(fitted_module, numbers[0], method="grad_cam", target=0)
     assert asked == [(0, "network.4")]
 
@@ -131,7 +133,7 @@ def test_windows_and_strides(sizes, asked, kind, window, stride, expected):
     SaliencyDisplay.from_estimator(
         model, images, method="occlusion", window=window, stride=stride, target=0
     )
-    assert asked == [(0, *expected, model._chunk)]
+    assert asked == [(0, *expected)]
 
 
 def test_the_window_of_a_row_of_pixels(asked):
@@ -139,7 +141,7 @@ def test_the_window_of_a_row_of_pixels(asked):
     rows = np.arange(20).reshape(4, 5)
     model = CNNClassifier(layers=[Flatten()], max_epochs=1).fit(rows, [0, 1, 0, 1])
     SaliencyDisplay.from_estimator(model, rows, method="occlusion", target=1)
-    assert asked == [(1, (1, 2), (1, 1), model._chunk)]
+    assert asked == [(1, (1, 2), (1, 1))]
 
 
 @pytest.mark.parametrize("name", ["window", "stride"])

@@ -27,13 +27,9 @@ from sklearn_cnn import (
     TrainingCurveDisplay,
 )
 from sklearn_cnn.inspection.target import (
-    as_pictures,
-    check_display_labels,
-    choose_image,
-    find_classifier,
-    find_images,
-    find_outputs,
-    find_probabilities,
+    Target,
+    choose_images,
+    name_classes,
     name_images,
 )
 
@@ -58,14 +54,14 @@ def data_of(display):
 def test_the_classifier_that_others_end_in(fitted, around):
     """Catches another one: of an earlier fit, or the one that was cloned."""
     search, nested = around["search"], around["pipeline in a pipeline"]
-    assert find_classifier(fitted) is fitted
-    assert find_classifier(around["pipeline"]) is around["pipeline"][-1]
-    assert find_classifier(search) is search.best_estimator_
+    assert Target(fitted).classifier is fitted
+    assert Target(around["pipeline"]).classifier is around["pipeline"][-1]
+    assert Target(search).classifier is search.best_estimator_
     whole = around["pipeline in a search"]
-    assert find_classifier(whole) is whole.best_estimator_[-1]
+    assert Target(whole).classifier is whole.best_estimator_[-1]
     last = around["search in a pipeline"][-1]
-    assert find_classifier(around["search in a pipeline"]) is last.best_estimator_
-    assert find_classifier(nested) is nested[-1][-1]
+    assert Target(around["search in a pipeline"]).classifier is last.best_estimator_
+    assert Target(nested).classifier is nested[-1][-1]
 
 
 @pytest.mark.parametrize("form", TURNING)
@@ -74,14 +70,14 @@ def test_images_are_what_the_classifier_sees(around, numbers, form):
     images, _ = numbers
     times = 2 if form == "pipeline in a pipeline" else 1
     expected = images[:, :: (-1) ** times, :, np.newaxis]
-    assert_array_equal(find_images(around[form], images), expected)
+    assert_array_equal(Target(around[form]).read(images), expected)
 
 
 def test_images_without_a_pipeline_are_views(fitted, around, numbers):
     """Catches a copy of all images for a look at one."""
     images, _ = numbers
     for estimator in (fitted, around["search"]):
-        seen = find_images(estimator, images)
+        seen = Target(estimator).read(images)
         assert seen.shape == (200, 8, 8, 1)
         assert np.shares_memory(seen, images)
 
@@ -92,8 +88,8 @@ def test_displays_look_through_what_stands_around(draw, around, numbers, display
     """The same picture as of the classifier inside, given the images as it sees them."""
     images, y = numbers
     estimator = around[form]
-    seen = find_images(estimator, images)
-    expected = draw(display, find_classifier(estimator), seen, y)
+    seen = Target(estimator).read(images)
+    expected = draw(display, Target(estimator).classifier, seen, y)
     assert_equal(data_of(draw(display, estimator, images, y)), data_of(expected))
 
 
@@ -142,7 +138,7 @@ def test_a_search_that_has_kept_no_classifier_is_refused(small, numbers):
     """Catches an error that says it is not fitted, and not why."""
     search = GridSearchCV(small(max_epochs=1), {"dropout": [0.0]}, cv=2, refit=False)
     with pytest.raises(NotFittedError, match=r"no best_estimator_\. Call fit, with refit=True"):
-        find_classifier(search.fit(*numbers))
+        Target(search.fit(*numbers))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +146,7 @@ def test_a_search_that_has_kept_no_classifier_is_refused(small, numbers):
 )
 def test_an_image_is_chosen_by_its_number(number, position):
     images = np.arange(4.0).reshape(4, 1, 1, 1)
-    assert choose_image(images, number).tolist() == [[[[position]]]]
+    assert choose_images(images, [number]).tolist() == [[[[position]]]]
 
 
 @pytest.mark.parametrize("number", [4, -5, 1.0, True, "1", None, [0], np.array(0)])
@@ -160,7 +156,7 @@ def test_other_numbers_are_refused(number):
         r"^image must be the number of an image in X, from 0 to 3, or from -4 to -1 .*\. Got image="
     )
     with pytest.raises(ValueError, match=text):
-        choose_image(np.zeros((4, 1, 1, 1)), number)
+        choose_images(np.zeros((4, 1, 1, 1)), [number])
 
 
 @pytest.mark.parametrize("display", [FeatureMapDisplay, SaliencyDisplay])
@@ -172,14 +168,16 @@ def test_displays_refuse_a_wrong_number(fitted, numbers, display):
 def test_pictures_are_scaled_by_the_range_of_the_training_images(fitted):
     """0 to 16 at fit. Catches a range of the images at hand, and what leaves 0 to 1."""
     images = np.array([-8, 0, 4, 16, 20]).reshape(1, 1, 5, 1)
-    assert as_pictures(images, fitted).tolist() == [[[0, 0, 0.25, 1, 1]]]
+    assert Target(fitted).pictures(images).tolist() == [[[0, 0, 0.25, 1, 1]]]
 
 
 def test_pictures_of_fractions(small):
     """From -0.25 to 0.25 at fit. Catches a range that is at least 1."""
     images = np.linspace(-0.25, 0.25, 64).reshape(4, 4, 4)
     model = small(max_epochs=1).fit(images, [0, 1, 0, 1])
-    assert as_pictures(np.array([[[[-0.25], [0], [0.125]]]]), model).tolist() == [[[0, 0.5, 0.75]]]
+    assert Target(model).pictures(np.array([[[[-0.25], [0], [0.125]]]])).tolist() == [
+        [[0, 0.5, 0.75]]
+    ]
 
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4, 5])
@@ -188,19 +186,19 @@ def test_channels_of_a_picture(fitted, n_channels):
     images = np.arange(0, 4 * n_channels, 4).reshape(1, 1, 1, n_channels)
     values = [0, 0.25, 0.5, 0.75, 1.0][:n_channels]
     expected = values if n_channels in (3, 4) else np.mean(values)
-    assert as_pictures(images, fitted).tolist() == [[[expected]]]
+    assert Target(fitted).pictures(images).tolist() == [[[expected]]]
 
 
 def test_pictures_of_blank_training_images(small):
     """Catches a division by a range of zero."""
     model = small(max_epochs=1).fit(np.full((4, 4, 4), 7), [0, 1, 0, 1])
-    assert as_pictures(np.array([[[[7], [8]]]]), model).tolist() == [[[0, 1]]]
+    assert Target(model).pictures(np.array([[[[7], [8]]]])).tolist() == [[[0, 1]]]
 
 
 def test_classes_are_drawn_by_their_labels_or_other_names():
     classes = np.array([3, 5])
-    assert check_display_labels(None, classes) is classes
-    assert check_display_labels(("three", "five"), classes).tolist() == ["three", "five"]
+    assert name_classes(None, classes) is classes
+    assert name_classes(("three", "five"), classes).tolist() == ["three", "five"]
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], [["a"], ["b"]], "ab", []])
@@ -215,10 +213,12 @@ def test_a_wrong_number_of_names_is_refused(draw, sizes, display, names):
 def test_probabilities_and_outputs_are_those_of_the_classifier(fitted, numbers):
     """Catches a second way to compute them that differs."""
     images, _ = numbers
-    seen = find_images(fitted, images)
-    assert_array_equal(find_probabilities(fitted, seen), fitted.predict_proba(images))
+    target = Target(fitted)
+    seen = target.read(images)
+    assert_array_equal(target.probabilities(seen), fitted.predict_proba(images))
+    assert_array_equal(target.maps(seen, "pool1"), fitted.feature_maps(images, "pool1"))
     expected = {name: maps[0] for name, maps in fitted.feature_maps(images[:1]).items()}
-    outputs, flattened = find_outputs(fitted, seen[:1])
+    outputs, flattened = target.outputs(seen[:1])
     assert_equal(outputs, expected)
     assert_array_equal(flattened, expected["flatten"])
 
@@ -304,7 +304,8 @@ def test_what_maps_are_flattened_to(small, numbers, layers):
     """Also by a function. Catches the first vector there is, such as the logits."""
     images, y = numbers
     model = small(max_epochs=1, layers=layers and by_function).fit(images, y)
-    _, flattened = find_outputs(model, find_images(model, images)[:1])
+    target = Target(model)
+    _, flattened = target.outputs(target.read(images)[:1])
     last = "activation1" if layers is None else "network.conv"
     assert_array_equal(np.sort(flattened), np.sort(model.feature_maps(images[:1], last).ravel()))
 
@@ -324,19 +325,19 @@ def by_function(image_shape, n_outputs):
     return ByFunction(n_outputs)
 
 
-def test_a_pipeline_that_goes_on_behind_the_network(small, numbers):
+def test_a_pipeline_that_goes_on_after_the_network(small, numbers):
     """The remedy is named, and is one. Catches an error that says only what it is not."""
     model = make_pipeline(small(max_epochs=1), LogisticRegression(max_iter=5000)).fit(*numbers)
     with pytest.raises(TypeError, match=r"ends in LogisticRegression; .* pipeline\[:-1\]"):
-        find_classifier(model)
-    assert find_classifier(model[:-1]) is model[0]
+        Target(model)
+    assert Target(model[:-1]).classifier is model[0]
 
 
 def test_what_tunes_a_threshold_is_no_search(small, bars):
     """Catches advice to set refit."""
     model = TunedThresholdClassifierCV(small(max_epochs=1), cv=2).fit(*bars)
     with pytest.raises(TypeError, match=r"Got TunedThresholdClassifierCV\.$"):
-        find_classifier(model)
+        Target(model)
 
 
 def test_images_are_named_by_their_files_or_positions():

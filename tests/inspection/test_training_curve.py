@@ -142,7 +142,7 @@ def test_the_best_epoch_is_the_one_that_was_kept(small, numbers, seed):
 
 
 def test_panels_share_their_epochs():
-    """From half an epoch in front to half behind. Catches curves that do not stand in line."""
+    """From half an epoch before the first to half after the last. Catches curves out of line."""
     display = TrainingCurveDisplay([3, 2, 1], [0.5], [1, 1, 1]).plot()
     assert [ax.get_xlim() for ax in display.axes_] == [(0.5, 3.5)] * 3
     labels = [ax.get_xlabel() for ax in display.axes_]
