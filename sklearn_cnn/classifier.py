@@ -1,41 +1,37 @@
 """CNNClassifier: its parameters, and the story of fit and predict."""
 
-from copy import copy
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+import torch
+from numpy.typing import ArrayLike
+from scipy.special import log_softmax, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
+from torch import nn
+from torch.optim import Optimizer
 
-from sklearn_cnn._compat import CallbackSupportMixin, CheckedParametersMixin, _fit_context
-from sklearn_cnn.augment.descriptions import check_augment
-from sklearn_cnn.features import FeatureMixin
-from sklearn_cnn.fitting import read_examples, start, train
+from sklearn_cnn._compat import StrOptions, _fit_context
+from sklearn_cnn.base import SHARE, BaseCNN
 from sklearn_cnn.machine.isolation import draw_seed
-from sklearn_cnn.network.outputs import LayerRow
-from sklearn_cnn.parameters import (
-    PARAMETER_CONSTRAINTS,
-    copy_callbacks,
-    set_callback_parameter,
+from sklearn_cnn.network.layers import ActivationName, Layer, PoolKind
+from sklearn_cnn.pixels.arrays import to_host
+from sklearn_cnn.training.callbacks import warn_if_nothing_was_learnt
+from sklearn_cnn.training.examples import Examples, hold_out
+from sklearn_cnn.training.labels import (
+    ClassWeight,
+    check_labels,
+    check_partial_class_weight,
+    check_partial_classes,
+    encode_examples,
+    find_classes,
+    plain_labels,
 )
-from sklearn_cnn.pixels.scale import PixelScale
-from sklearn_cnn.pixels.spec import ImageSpec
-from sklearn_cnn.predicting import PredictionMixin
-from sklearn_cnn.training.examples import TrainingData, divide_examples
-from sklearn_cnn.training.labels import check_partial_class_weight, check_partial_classes
-from sklearn_cnn.training.net import ConvNet
-from sklearn_cnn.training.optimizer import resolve_max_epochs
-from sklearn_cnn.training.transaction import all_or_nothing
 
 
-class CNNClassifier(
-    CheckedParametersMixin,
-    FeatureMixin,
-    PredictionMixin,
-    CallbackSupportMixin,
-    ClassifierMixin,
-    BaseEstimator,
-):
+class CNNClassifier(ClassifierMixin, BaseCNN):
     """Convolutional neural network for images, as a scikit-learn classifier and transformer.
 
     The network is the classical one: blocks of convolution and pooling make feature maps and
@@ -224,52 +220,51 @@ class CNNClassifier(
     True
     """
 
-    _parameter_constraints = PARAMETER_CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseCNN._parameter_constraints,
+        "label_smoothing": [SHARE],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
 
+    label_smoothing: float
+    class_weight: ClassWeight
     classes_: np.ndarray
-    image_shape_: tuple[int, int, int]
-    layers_: tuple[LayerRow, ...]
-    net_: ConvNet
-    _layout: ImageSpec
-    _pixel_scale: PixelScale
-    _dtype: str
-    _settled_for: tuple[Any, str, Any]
     _log_unit: float
-    _network: Any
+    """Logarithm of the mean weight of the first images, the unit of ``partial_fit``."""
 
     def __init__(
         self,
-        conv_channels: Any = "auto",
+        conv_channels: str | int | Sequence[int] = "auto",
         *,
-        kernel_size: Any = 3,
-        pooling: Any = "max",
-        pool_size: Any = 2,
-        dense_units: Any = (128,),
-        activation: Any = "relu",
+        kernel_size: int | Sequence[int] = 3,
+        pooling: PoolKind = "max",
+        pool_size: int | Sequence[int] = 2,
+        dense_units: int | Sequence[int] = (128,),
+        activation: ActivationName = "relu",
         batch_norm: bool = True,
         dropout: float = 0.0,
-        layers: Any = None,
+        layers: Sequence[Layer] | Callable[..., nn.Module] | None = None,
         feature_layer: str = "dense",
-        image_shape: Any = None,
+        image_shape: Sequence[int] | None = None,
         data_format: str = "auto",
-        augment: Any = None,
-        optimizer: Any = "adamw",
+        augment: object = None,
+        optimizer: str | Callable[..., Optimizer] = "adamw",
         learning_rate: float = 0.004,
         weight_decay: float = 0.1,
         label_smoothing: float = 0.1,
         schedule: str = "one_cycle",
         batch_size: int = 128,
-        max_epochs: Any = "auto",
+        max_epochs: str | int = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
-        class_weight: Any = None,
+        class_weight: ClassWeight = None,
         warm_start: bool = False,
-        callbacks: Any = None,
-        device: Any = "auto",
+        callbacks: Sequence[object] | None = None,
+        device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.conv_channels = conv_channels
@@ -304,53 +299,8 @@ class CNNClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params: Any) -> "CNNClassifier":
-        """Set parameters, those of callbacks included.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters by name; ``callbacks__NAME__PARAMETER`` is one of a callback object, where
-            ``NAME`` comes from its pair (name, object), or is that of its class.
-
-        Returns
-        -------
-        self : CNNClassifier
-            The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter, or no callback object of that name.
-        """
-        of_callbacks = {key: params.pop(key) for key in [*params] if key.startswith("callbacks__")}
-        super().set_params(**params)
-        for key, value in of_callbacks.items():
-            set_callback_parameter(self.callbacks, key, value)
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what scikit-learn's callbacks keep in an estimator while it is fitted."""
-        of_a_fit = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in of_a_fit}
-
-    def __sklearn_clone__(self) -> "CNNClassifier":
-        """Clone, with copies of the callback objects that share what they hold."""
-        bare = copy(self)
-        bare.callbacks = None
-        cloned: CNNClassifier = super(CNNClassifier, bare).__sklearn_clone__()
-        cloned.callbacks = copy_callbacks(self.callbacks)
-        return cloned
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever X is
-        return tags
-
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "CNNClassifier":
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network on images and their labels.
 
         Parameters
@@ -376,29 +326,24 @@ class CNNClassifier(
         KeyboardInterrupt
             On Ctrl-C. In all cases, the estimator is then as it was before.
         """
-        with all_or_nothing(self):
+        with self._all_or_nothing():
             continuing = self.warm_start and hasattr(self, "net_")
             seed = draw_seed(self.random_state)
-            examples = read_examples(self, X, y, sample_weight, reset=not continuing)
-            fraction = self.validation_fraction if self.early_stopping else None
-            training, data = divide_examples(examples, fraction, seed, self.classes_)
+            examples = self._read_examples(X, y, sample_weight, continuing=continuing)
+            share = self.validation_fraction if self.early_stopping else None
+            training, validation = hold_out(examples, share, seed, self.classes_)
             self._log_unit = examples.log_unit
             if not continuing:
-                start(self, training, seed)
-            epochs = resolve_max_epochs(
-                self.max_epochs,
-                len(training.rows),
-                self.batch_size,
-                is_augmented=bool(check_augment(self.augment)),
-            )
+                self._start(training, len(self.classes_), seed)
             given = {"X": X, "y": y, "sample_weight": sample_weight}
-            train(self, data, epochs, self.schedule, seed, given=given, new_optimizer=continuing)
+            self._train(training.scaled(), validation, seed, given, new_optimizer=continuing)
         return self
 
     def _fits_in_parts(self) -> bool:
         if self.early_stopping:
             raise AttributeError(
-                "partial_fit is not there with early_stopping=True: it cannot hold out images. Use "
+                "partial_fit is not available when early_stopping=True, because it cannot hold out "
+                "validation images. Use "
                 "early_stopping=False, or call fit."
             )
         return True
@@ -406,8 +351,12 @@ class CNNClassifier(
     @available_if(_fits_in_parts)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> "CNNClassifier":
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train the network for one epoch, at a constant learning rate.
 
         The first call fixes the classes, the shape of the images, the mean and standard deviation
@@ -441,16 +390,159 @@ class CNNClassifier(
         AttributeError
             With ``early_stopping=True``, which needs ``fit``.
         """
-        with all_or_nothing(self):
-            first = not hasattr(self, "net_")
-            check_partial_classes(classes, None if first else self.classes_)
+        with self._all_or_nothing():
+            continuing = hasattr(self, "net_")
+            check_partial_classes(classes, self.classes_ if continuing else None)
             check_partial_class_weight(self.class_weight)
             seed = draw_seed(self.random_state)
-            examples = read_examples(self, X, y, sample_weight, reset=first, classes=classes)
-            if first:
+            examples = self._read_examples(
+                X, y, sample_weight, continuing=continuing, classes=classes
+            )
+            if not continuing:
                 self._log_unit = examples.log_unit
-                start(self, examples, seed)
-            scale = examples.weight_relative_to(self._log_unit)
-            data = TrainingData(examples.as_dataset(scale), None, scale)
-            train(self, data, 1, "constant", seed)
+                self._start(examples, len(self.classes_), seed)
+            weight = examples.weight_relative_to(self._log_unit)
+            self._train(examples.scaled(weight), None, seed)
         return self
+
+    def _read_examples(
+        self,
+        X: object,
+        y: object,
+        sample_weight: object,
+        *,
+        continuing: bool,
+        classes: object = None,
+    ) -> Examples:
+        """Check and encode training images; a net that is not continued learns the classes."""
+        labels = check_labels(y, type(self).__name__)
+        images, rows, weights = self._read(X, labels, sample_weight, continuing=continuing)
+        if not continuing:
+            self.classes_ = find_classes(labels[rows] if classes is None else classes)
+        return encode_examples(images, rows, labels, weights, self.class_weight, self.classes_)
+
+    def _criterion(self) -> nn.Module:
+        return nn.CrossEntropyLoss(reduction="none", label_smoothing=self.label_smoothing)
+
+    def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
+        warn_if_nothing_was_learnt(history, n_epochs, self.learning_rate, len(self.classes_))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict the label of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels, each from ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
+        """
+        winners = self._logits(X).argmax(axis=1)
+        labels: np.ndarray = self.classes_[winners]
+        return labels
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of images whose label is predicted right.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``predict``.
+        y : array-like of shape (n,)
+            Their labels, of any type that ``fit`` takes.
+        sample_weight : array-like of shape (n,) or None, default=None
+            How much each image counts.
+
+        Returns
+        -------
+        float
+            0 to 1.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit, or ``y`` no labels.
+        """
+        predicted = self.predict(X)
+        labels = y if y is None else plain_labels(y)
+        return float(accuracy_score(labels, predicted, sample_weight=to_host(sample_weight)))
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Predict the probability of each class for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Between 0 and 1; rows sum to 1; columns follow ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
+        """
+        return np.asarray(softmax(self._logits(X), axis=1))
+
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+        """Predict the logarithm of the probability of each class for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            At most 0; columns follow ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
+        """
+        return np.asarray(log_softmax(self._logits(X), axis=1))
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Compute the network's outputs, before they become probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), or (n,) for two classes, float64
+            Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``, which
+            is positive where ``classes_[1]`` is predicted.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits

@@ -58,7 +58,7 @@ NEVER = {
     "network": {"skorch", "sklearn"},
     "augment": {"skorch", "sklearn"},
     "base": {"skorch"},
-    "classifier": {"torch", "skorch"},
+    "classifier": {"skorch"},
     "inspection": {"skorch"},
 }
 

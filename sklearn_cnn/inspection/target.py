@@ -14,7 +14,6 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.classifier import CNNClassifier
-from sklearn_cnn.fitting import follow_parameters, read_pixels
 from sklearn_cnn.network.outputs import Source, flattened_source, layer_names
 
 
@@ -37,18 +36,18 @@ class Target:
                 f"one. Got {type(estimator).__name__}{ends}."
             )
         check_is_fitted(last)
-        follow_parameters(last)
+        last._follow_parameters()
         self.classifier, self.network = last, last.net_.module_
 
     def read(self, X: object) -> np.ndarray:
         """Return images as the classifier sees them, of any real dtype."""
         for transformer in self.transformers:
             X = transformer.transform(X)
-        return read_pixels(self.classifier, X)
+        return self.classifier._images(X)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Compute the scores (n, n_classes) from which probabilities are made."""
-        return self.classifier._logits_of(images)
+        return self.classifier.net_.logits(images)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Compute what ``predict_proba`` gives."""
@@ -56,20 +55,20 @@ class Target:
 
     def maps(self, images: np.ndarray, layer: str) -> np.ndarray:
         """Compute what ``feature_maps`` gives of a layer."""
-        return self.classifier._outputs_of(images, [Source(layer)])[0]
+        return self.classifier.net_.outputs(images, [Source(layer)])[0]
 
     def outputs(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Compute what each layer gives of the only image, and what its maps are flattened to."""
         names = layer_names(self.classifier.layers_)
         flat = flattened_source(self.network, self.classifier.layers_)
         sources = [*map(Source, names), flat]
-        *outputs, flattened = (values[0] for values in self.classifier._outputs_of(image, sources))
+        *outputs, flattened = (values[0] for values in self.classifier.net_.outputs(image, sources))
         return dict(zip(names, outputs, strict=True)), flattened.ravel()
 
     @property
     def value_range(self) -> tuple[float, float]:
         """The lowest and the highest pixel seen at fit."""
-        return self.classifier._pixel_scale.low, self.classifier._pixel_scale.high
+        return self.classifier.image_spec_.low, self.classifier.image_spec_.high
 
     def pictures(self, images: np.ndarray) -> np.ndarray:
         """Scale images to what matplotlib draws, by that range."""

@@ -3,6 +3,7 @@
 import inspect
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from sklearn_cnn.network.layers import (
 from sklearn_cnn.network.outputs import blank_images
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
+
+Design = tuple[Layer, ...] | ModuleFactory
+"""What a network is built of: descriptions of layers, or a user-defined function."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -122,6 +126,33 @@ def build_network(
     if not watch.has_strided_pointwise:
         _lay_out(network, torch.channels_last)
     return network.train()
+
+
+def check_same_network(requested: Design, fitted: Design) -> None:
+    """Refuse to train a net further when the parameters ask for another network by now.
+
+    Parameters
+    ----------
+    requested, fitted : tuple of layer descriptions, or callable
+        What the parameters ask for, and what the net was built of.
+
+    Raises
+    ------
+    ValueError
+        Naming the first layer that differs.
+    """
+    if requested == fitted:
+        return
+    difference = "the function given as layers is another one"
+    if not callable(requested) and not callable(fitted):
+        pairs = zip_longest(requested, fitted, fillvalue="the output layer")
+        now, before = next(pair for pair in pairs if pair[0] != pair[1])
+        difference = f"{now} in place of {before}"
+    raise ValueError(
+        "warm_start and partial_fit go on with the network of the first fit, but the parameters "
+        f"now ask for another one: {difference}. Set them back, or call fit with warm_start=False "
+        "to start anew."
+    )
 
 
 def may_train_in_parts(module: nn.Module) -> bool:

@@ -1,27 +1,120 @@
-"""The callbacks of a training: learning rate, early stopping, progress, scikit-learn's tasks."""
+"""The callbacks of a training: learning rate, early stopping, progress, and scikit-learn's tasks.
 
-from collections.abc import Callable
-from typing import Any
+They are skorch callbacks, called in the order in which ``ConvNet.train`` lists them. User-defined
+ones come after ours.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from math import ceil, log
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback, LRScheduler
 from torch.nn.modules.batchnorm import _NormBase
 
 from sklearn_cnn._forks import tqdm
-from sklearn_cnn.training.net import Callback, ConvNet, StopTraining
-from sklearn_cnn.training.optimizer import LearningRateSchedule
+from sklearn_cnn._messages import did_you_mean, warn
+from sklearn_cnn.training.examples import Batch
+from sklearn_cnn.training.optimizer import COOLING, SCHEDULES, WARM_UP, cosine
 
-# TODO doc of training/stopping: When training ends before its last epoch: the best validation
-# score, or numbers that broke.
+Weights = dict[str, torch.Tensor]
+"""The state of a network."""
 
-# TODO doc of training/progress: A progress bar over all batches of a training, with the loss and
-# the time left.
+EPOCHS_TO_JUDGE = 5
+"""A training of fewer epochs, or one that was stopped, may end before its loss has come down."""
 
-# TODO doc of training/epoch_tasks: scikit-learn's callbacks: each epoch is a task of a fit, and
-# one of them may stop it.
-#
-# The callbacks themselves are scikit-learn's; they come with a context, which calls them.
-#
+FEW_STEPS = 50
+"""Steps of a training, fewer than which may be why nothing was learnt."""
+
+
+class StopTraining(Exception):
+    """Raised by a callback at the end of an epoch: training is done, and done well."""
+
+
+class LearningRateSchedule(Callback):
+    """Set the learning rate before each batch, and note it in the history after each epoch.
+
+    Parameters
+    ----------
+    schedule : {"one_cycle", "cosine", "constant"}
+        Its shape over the whole training.
+    learning_rate : float
+        Its highest value.
+    n_steps : int
+        Number of batches of the whole training.
+
+    References
+    ----------
+    Smith and Topin, "Super-convergence: very fast training of neural networks using large
+    learning rates" (2019), arXiv:1708.07120, for "one_cycle". Loshchilov and Hutter, "SGDR:
+    stochastic gradient descent with warm restarts", ICLR 2017, for the cosine.
+    """
+
+    def __init__(self, schedule: str, learning_rate: float, n_steps: int) -> None:
+        self.schedule = schedule
+        self.learning_rate = learning_rate
+        self.n_steps = n_steps
+
+    def initialize(self) -> "LearningRateSchedule":
+        """Begin at the first step."""
+        self.step_ = 0
+        self.cooling_: tuple[int, int, float] | None = None
+        return self
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether the learning rate has not reached its highest value."""
+        return self.schedule == "one_cycle" and self.step_ < WARM_UP * self.n_steps
+
+    def cool_down(self, steps_of_an_epoch: int) -> int:
+        """Let the learning rate fall to zero from what it is, as a cosine.
+
+        Return the epochs that this takes: a share of ``COOLING``, or those that are left. A
+        constant rate does not fall, and takes none.
+        """
+        if self.schedule == "constant":
+            return 0
+        n_epochs = ceil(COOLING * self.n_steps / steps_of_an_epoch)
+        n_steps = min(n_epochs * steps_of_an_epoch, self.n_steps - self.step_)
+        self.cooling_ = self.step_, n_steps, self.rate_ / self.learning_rate
+        return n_steps // steps_of_an_epoch
+
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Batch | None = None, training: bool = False, **_: object
+    ) -> None:
+        """Set the learning rate of the step that follows.
+
+        A constant one is that of the optimizer, so that a user-defined callback may change it.
+        """
+        if training and self.cooling_ is not None:
+            first, n_steps, factor = self.cooling_
+            self._set(net, factor * cosine((self.step_ - first + 0.5) / n_steps))
+        elif training and self.schedule != "constant":
+            self._set(net, SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps))
+        self.step_ += bool(training)
+
+    def on_batch_end(self, net: NeuralNet, training: bool = False, **_: object) -> None:
+        """Remember the learning rate of the step, before a callback sets the next one."""
+        if training:
+            self.rate_: float = net.optimizer_.param_groups[0]["lr"]
+
+    def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
+        """Note the learning rate of the epoch's last step."""
+        net.history.record("learning_rate", self.rate_)
+
+    def on_train_end(self, net: NeuralNet, **_: object) -> None:
+        """Leave the optimizer with the learning rate that it was made with."""
+        if self.schedule != "constant":
+            self._set(net, 1.0)
+
+    def _set(self, net: NeuralNet, factor: float) -> None:
+        for group in net.optimizer_.param_groups:
+            group["lr"] = self.learning_rate * factor
 
 
 class ValidationScore(Callback):
@@ -48,15 +141,15 @@ class ValidationScore(Callback):
         self.best_epoch_ = (-np.inf, -np.inf)
         self.misses_ = 0
         self.epochs_left_: int | None = None
-        self.weights_: dict[str, torch.Tensor] = {}
+        self.weights_: Weights = {}
         return self
 
-    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
         """Begin an epoch's counts."""
         self.right_ = self.total_ = torch.zeros((), dtype=torch.float64)
 
     def on_batch_end(
-        self, net: Any, batch: Any = None, training: Any = None, y_pred: Any = None, **_: Any
+        self, net: NeuralNet, batch: Batch, training: bool, y_pred: torch.Tensor, **_: object
     ) -> None:
         """Count the right predictions of a validation batch, by weight."""
         if not training:
@@ -65,7 +158,7 @@ class ValidationScore(Callback):
             self.right_ = self.right_.to(targets.device) + (right * inputs["sample_weight"]).sum()
             self.total_ = self.total_.to(targets.device) + inputs["sample_weight"].sum()
 
-    def on_epoch_end(self, net: Any, **_: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
         """Record the score, keep the weights of the best, and stop a while after it stalls."""
         score = float(self.right_ / self.total_)
         del self.right_, self.total_
@@ -88,13 +181,13 @@ class ValidationScore(Callback):
         if self.epochs_left_ == 0:
             raise StopTraining
 
-    def on_train_end(self, net: Any, **_: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **_: object) -> None:
         """Put the best weights back, and let go of the copy."""
         net.module_.load_state_dict(self.weights_)
         self.weights_ = {}
 
 
-def rank_of_epoch(epoch: dict[str, Any]) -> tuple[float, float]:
+def rank_of_epoch(epoch: Mapping[str, float]) -> tuple[float, float]:
     """Return what is highest for the best of some epochs of a history.
 
     Few images give few different scores: of equal ones, the lower validation loss is better.
@@ -105,7 +198,7 @@ def rank_of_epoch(epoch: dict[str, Any]) -> tuple[float, float]:
 class FiniteGuard(Callback):
     """Refuse a loss or a weight that is not finite, at the end of the epoch that made it."""
 
-    def on_epoch_end(self, net: Any, **_: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
         """Look at the epoch's losses, and at the weights.
 
         Raises
@@ -139,7 +232,7 @@ class FiniteGuard(Callback):
 
 
 class Progress(Callback):
-    """Show a progress bar on standard error.
+    """Show a progress bar over all batches of a training, with the loss and the time left.
 
     Parameters
     ----------
@@ -153,22 +246,22 @@ class Progress(Callback):
         self.n_epochs = n_epochs
         self.n_batches = n_batches
 
-    def on_train_begin(self, net: Any, **_: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **_: object) -> None:
         """Draw the empty bar."""
         self.epoch_ = 0
         self.bar_ = tqdm(total=self.n_epochs * self.n_batches, unit="batch", leave=True)
 
-    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
         """Name the epoch."""
         self.epoch_ += 1
         self.bar_.set_description(f"epoch {self.epoch_}/{self.n_epochs}", refresh=False)
 
-    def on_batch_end(self, net: Any, training: Any = None, **_: Any) -> None:
+    def on_batch_end(self, net: NeuralNet, training: bool = False, **_: object) -> None:
         """Move on by one batch."""
         if training:
             self.bar_.update()
 
-    def on_epoch_end(self, net: Any, **_: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
         """Show the epoch's loss, and its validation score where there is one."""
         epoch = net.history[-1]
         shown = {"loss": f"{epoch['train_loss']:.4f}"}
@@ -183,65 +276,178 @@ class Progress(Callback):
             del self.bar_
 
 
+class Task(Protocol):
+    """The task of scikit-learn's callbacks that a fit or an epoch is."""
+
+    def subcontext(self, task_name: str) -> "Task":
+        """Open a task within this one."""
+
+    def call_on_fit_task_begin(self, **told: object) -> None:
+        """Tell the callbacks that the task begins."""
+
+    def call_on_fit_task_end(self, **told: object) -> bool:
+        """Tell the callbacks that the task has ended, and return whether to stop."""
+
+
 class EpochTasks(Callback):
-    """Tell scikit-learn's callbacks where each epoch begins and ends.
+    """Tell scikit-learn's callbacks where the fit and each epoch begin and end.
+
+    The callbacks themselves are scikit-learn's; they come with a context, which calls them. One of
+    them may ask for the estimator as if ``fit`` had stopped at an epoch; it is made then only.
 
     Parameters
     ----------
-    context : sklearn.callback.CallbackContext
-        That of the fit.
-    estimator : CNNClassifier
-        The one that is being fitted.
-    given : dict
-        ``X``, ``y`` and ``metadata`` of the fit, as the user gave them.
+    estimator : object
+        The one that is fitted.
+    given : mapping
+        ``X``, ``y`` and ``sample_weight`` of the fit, as the user gave them.
     fitted_attributes : callable (net) -> dict
         Returns the attributes that an estimator with that net has.
     """
 
+    are_done = False
+    """Whether training is over, so that an error is no reason to lose the network."""
+
     def __init__(
         self,
-        context: Any,
-        estimator: Any,
-        given: dict[str, Any],
-        fitted_attributes: Callable[[ConvNet], dict[str, Any]],
+        estimator: object,
+        given: Mapping[str, object],
+        fitted_attributes: Callable[[Any], dict[str, object]],
     ) -> None:
-        self.context = context
-        self.estimator = estimator
-        self.given = given
+        weights = given["sample_weight"]
+        metadata = None if weights is None else {"sample_weight": weights}
+        self.told = {"estimator": estimator, "X": given["X"], "y": given["y"], "metadata": metadata}
         self.fitted_attributes = fitted_attributes
 
-    def on_epoch_begin(self, net: Any, **_: Any) -> None:
-        """Open a task."""
+    def begin(self, context: Task) -> None:
+        """Begin the task of the fit."""
+        self.context = context
+        context.call_on_fit_task_begin(**self.told)
+
+    def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
+        """Begin the task of an epoch."""
         self.task_ = self.context.subcontext(task_name="epoch")
-        self.task_.call_on_fit_task_begin(estimator=self.estimator, **self.given)
+        self.task_.call_on_fit_task_begin(**self.told)
 
-    def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Close the task, and stop training if a callback says so.
-
-        A callback may ask for the estimator as if ``fit`` had stopped here; it is made then only.
-        """
-        asked_to_stop = self.task_.call_on_fit_task_end(
-            estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted_attributes(as_if_stopped(net)),
-            **self.given,
-        )
-        if asked_to_stop:
+    def on_epoch_end(self, net: Any, **_: object) -> None:
+        """End the task of the epoch, and stop training if a callback says so."""
+        if self._end(self.task_, net):
             raise StopTraining
+
+    def end(self, net: Any) -> None:
+        """End the task of the fit."""
+        self.are_done = True
+        self._end(self.context, net)
+
+    def _end(self, task: Task, net: Any) -> bool:
+        attributes = self.fitted_attributes
+        return task.call_on_fit_task_end(
+            reconstruction_attributes=lambda: attributes(net.as_if_stopped()), **self.told
+        )
 
     def let_go(self) -> None:
         """Forget the images and all else, since the net keeps its callbacks."""
-        self.__dict__.clear()
+        del self.told, self.fitted_attributes
+        for name in ("context", "task_"):
+            self.__dict__.pop(name, None)
 
 
-def as_if_stopped(net: ConvNet) -> ConvNet:
-    """Copy a net in the midst of training, or at its end: the copy does not change any more.
+def check_callbacks(callbacks: Sequence[object] | None, schedule: str) -> list[object]:
+    """Return the ``callbacks`` parameter as a list, or say which element is no callback.
 
-    It has the weights that ``fit`` would keep: with early stopping, those of the best epoch.
+    Raises
+    ------
+    TypeError
+        If an element is no skorch callback, class of one, or pair (name, callback).
+    ValueError
+        If a callback and the schedule would both set the learning rate.
     """
-    copy = net.copy_to_keep()
-    copy.forget_moments()
-    for _, callback in net.callbacks_:
-        if isinstance(callback, ValidationScore) and callback.weights_:
-            copy.module_.load_state_dict(callback.weights_)
-    copy.module_.eval()
-    return copy
+    for position, item in enumerate(callbacks or ()):
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        cls = callback if inspect.isclass(callback) else type(callback)
+        if not issubclass(cls, Callback):
+            raise TypeError(
+                f"callbacks[{position}] must be a skorch callback, such as "
+                f"skorch.callbacks.EpochScoring('accuracy'), or a pair (name, callback). Got "
+                f"{item!r}. Callbacks of scikit-learn go to set_callbacks()."
+            )
+        if issubclass(cls, LRScheduler) and schedule != "constant":
+            raise ValueError(
+                f"callbacks[{position}] is an LRScheduler, and schedule={schedule!r} sets the "
+                "learning rate too. Use schedule='constant' with it, or leave it out."
+            )
+    return list(callbacks or ())
+
+
+def copy_callbacks(callbacks: Any) -> Any:
+    """Copy the callback objects of a ``callbacks`` parameter; the copies share what they hold.
+
+    What a callback holds may be a file, a lock or a run of an experiment, of which there is one.
+    """
+    if isinstance(callbacks, list | tuple):
+        return type(callbacks)(copy_callbacks(item) for item in callbacks)
+    return copy(callbacks) if isinstance(callbacks, Callback) else callbacks
+
+
+def set_callback_parameter(callbacks: Iterable[object] | None, key: str, value: object) -> None:
+    """Set one parameter of one of the callback objects, named ``callbacks__NAME__PARAMETER``.
+
+    Raises
+    ------
+    ValueError
+        If there is no callback object of that name, or it has no such parameter.
+    """
+    pairs = [
+        item if isinstance(item, tuple) else (type(item).__name__, item) for item in callbacks or ()
+    ]
+    settable = {
+        f"callbacks__{name}__{parameter}": (callback, parameter)
+        for name, callback in pairs
+        if isinstance(callback, Callback)
+        for parameter in callback.get_params(deep=False)
+    }
+    if key not in settable:
+        raise ValueError(
+            f"Invalid parameter {key!r} for the callbacks {callbacks!r}. Those of callback objects "
+            f"are: {', '.join(settable) or 'none'}.{did_you_mean(key, settable)}"
+        )
+    callback, parameter = settable[key]
+    callback.set_params(**{parameter: value})
+
+
+def is_user_defined(callback: object) -> bool:
+    """Tell whether a callback is not one of this package's own."""
+    return not type(callback).__module__.startswith("sklearn_cnn.")
+
+
+def warn_if_nothing_was_learnt(
+    history: Sequence[Mapping[str, Any]], n_epochs: int, learning_rate: float, n_classes: int
+) -> None:
+    """Warn where the loss ends no lower than that of giving all classes the same probability.
+
+    Parameters
+    ----------
+    history : skorch.history.History
+        Of a training that ran all of its epochs.
+    n_epochs : int
+        How many those are.
+    learning_rate : float
+        The highest one.
+    n_classes : int
+        Number of classes, which tells what guessing loses.
+    """
+    loss, guessing = history[-1]["train_loss"], log(n_classes)
+    if n_epochs < EPOCHS_TO_JUDGE or loss < guessing:
+        return
+    n_steps, remedy = n_epochs * history[-1]["train_batch_count"], "Try"
+    if n_steps < FEW_STEPS:
+        remedy = (
+            f"Training took {n_steps} steps, in {n_epochs} epochs: raise max_epochs, or leave it "
+            "at 'auto'. If that does not help, try"
+        )
+    warn(
+        f"The training loss ended at {loss:.3f}, no better than the {guessing:.3f} of giving all "
+        f"classes the same probability. {remedy} a smaller learning_rate (it is "
+        f"{learning_rate:g}), or look whether the labels belong to the images.",
+        ConvergenceWarning,
+    )

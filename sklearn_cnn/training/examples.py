@@ -1,31 +1,201 @@
-"""Examples: images with class numbers and weights, their division, and batches of them."""
+"""Examples: images with targets and weights, their division, and the batches gathered from them."""
 
 from collections.abc import Iterator
-from math import ceil, exp, log
-from typing import Any, NamedTuple
+from math import ceil, exp
+from typing import Self
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from sklearn.utils import check_consistent_length
+from skorch.dataset import Dataset
 
+from sklearn_cnn._compat import _check_sample_weight
 from sklearn_cnn._messages import warn
 from sklearn_cnn.machine.device import is_out_of_memory, lies_on, send
-from sklearn_cnn.training.labels import class_weights, encode_labels, loss_weights
-
-# TODO doc of training/batches: Batches by index: one array of pixels in its own dtype, and a
-# list of row numbers a batch.
-
-# TODO doc of training/split: The images that early stopping holds out.
-
-# TODO doc of training/examples: Images with their class numbers and weights, and their division
-# into training and validation.
+from sklearn_cnn.pixels.arrays import to_host
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
-"""({"images": (n, channels, height, width), "sample_weight": (n,)}, class numbers (n,))."""
+"""({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n,))."""
 
+Index = int | list[int] | np.ndarray | torch.Tensor
+"""The number of an image, or the numbers of a batch."""
+
+HEAVIEST = 1e12
+"""Times the weight of the first call; gradients beyond would break the optimizer's averages."""
 
 ROWS_OF_A_BLOCK = 4096
 """Images that go to a device at once, where all of them are to lie there."""
+
+ENOUGH = 30
+"""Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
+
+
+class Examples(Dataset):
+    """Some rows of an array of images, with a target and a weight for each.
+
+    It is the data set that batches are gathered from.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        All images; never copied whole, never written to.
+    rows : ndarray of shape (n,), int
+        Those that count.
+    targets : ndarray of shape (n,), int64
+        Class numbers.
+    weights : ndarray of shape (n,), float64
+        Weights in the loss, above 0.
+    log_unit : float, default=0
+        Logarithm of the mean weight as the user gave it.
+    mean_weight : float, default=1
+        Mean of the weights, by which the loss of an epoch is divided in the history.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        *,
+        log_unit: float = 0.0,
+        mean_weight: float = 1.0,
+    ) -> None:
+        self.images = images
+        self.rows = rows
+        self.targets = targets
+        self.weights = weights
+        self.log_unit = log_unit
+        self.mean_weight = mean_weight
+
+    @classmethod
+    def unlabelled(cls, images: np.ndarray) -> Self:
+        """Wrap images alone, as ``net_.predict_proba(images)`` gets them; skorch wants targets."""
+        n = len(images)
+        return cls(images, np.arange(n), np.zeros(n, np.int64), np.ones(n))
+
+    @property
+    def X(self) -> Self:
+        """What skorch's scoring callbacks predict."""
+        return self
+
+    @property
+    def y(self) -> torch.Tensor:
+        """What skorch's scoring callbacks compare with."""
+        return torch.from_numpy(self.targets)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Index) -> Batch:
+        """Gather one image by its number, or a batch by an array of numbers, into fresh memory."""
+        index = np.atleast_1d(index)
+        inputs = {
+            "images": as_pixels(self.images[self.rows[index]]),
+            "sample_weight": torch.from_numpy(self.weights[index]),
+        }
+        return inputs, torch.from_numpy(self.targets[index])
+
+    def take(self, positions: np.ndarray) -> Self:
+        """Return some of the examples; the images are shared."""
+        return type(self)(
+            self.images,
+            self.rows[positions],
+            self.targets[positions],
+            self.weights[positions],
+            log_unit=self.log_unit,
+        )
+
+    def scaled(self, mean_weight: float = 1.0) -> Self:
+        """Return the examples with weights of that mean."""
+        weights = self.weights / self.weights.mean() * mean_weight
+        return type(self)(self.images, self.rows, self.targets, weights, mean_weight=mean_weight)
+
+    def weight_relative_to(self, log_unit: float) -> float:
+        """Return how many times as much these examples weigh as those of a first call.
+
+        Raises
+        ------
+        ValueError
+            If it is so much that training would break.
+        """
+        times = exp(min(max(self.log_unit - log_unit, -60.0), 60.0))
+        if times > HEAVIEST:
+            raise ValueError(
+                f"sample_weight and class_weight weigh the images {times:.2g} times as much as "
+                "those of the first call of partial_fit, or of fit. Their scale holds for all "
+                "later calls: give weights of the same scale."
+            )
+        return times
+
+
+class ExamplesOnDevice(Dataset):
+    """A copy of examples in the memory of a device, which gathers its batches itself."""
+
+    def __init__(self, examples: Examples, device: torch.device) -> None:
+        sample = as_pixels(examples.images[:1].copy())
+        self.pixels = torch.empty(
+            (len(examples), *sample.shape[1:]),
+            dtype=sample.dtype,
+            device=device,
+            memory_format=torch.channels_last,
+        )
+        for start in range(0, len(examples), ROWS_OF_A_BLOCK):
+            block = as_pixels(examples.images[examples.rows[start : start + ROWS_OF_A_BLOCK]])
+            self.pixels[start : start + len(block)] = send(block, device)
+        self.y = send(examples.y, device)
+        self.weights = send(torch.from_numpy(examples.weights), device)
+
+    @property
+    def X(self) -> Self:
+        """What skorch's scoring callbacks predict."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: Index) -> Batch:
+        """Gather one image by its number, or a batch by an array or tensor of numbers."""
+        if not isinstance(index, torch.Tensor):
+            index = torch.from_numpy(np.atleast_1d(index))
+        index = send(index, self.y.device)
+        return {"images": self.pixels[index], "sample_weight": self.weights[index]}, self.y[index]
+
+
+class IndexedBatches:
+    """Iterate examples in batches of nearly equal size, in a new order each time if shuffled.
+
+    Equal sizes spare the weights a last step on a handful of images, and batch normalisation a
+    batch of one.
+
+    Parameters
+    ----------
+    examples : Examples or ExamplesOnDevice
+        What to iterate.
+    batch_size : int
+        Images of a batch, at most.
+    generator : numpy.random.Generator or None, default=None
+        Draws each pass's order; None keeps the order of the examples.
+    """
+
+    def __init__(
+        self,
+        examples: Examples | ExamplesOnDevice,
+        batch_size: int,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        self.examples = examples
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        n = len(self.examples)
+        order = np.arange(n) if self.generator is None else self.generator.permutation(n)
+        for index in np.array_split(order, len(self)):
+            yield self.examples[index]
 
 
 def as_pixels(images: np.ndarray) -> torch.Tensor:
@@ -41,164 +211,35 @@ def as_pixels(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-class ImageDataset(Dataset):
-    """Some rows of an array of images, with their class numbers and weights.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width, channels), any real dtype
-        All images; never copied whole, never written to.
-    rows : ndarray of shape (n,), int
-        Which images belong to the data set.
-    targets : ndarray of shape (n,), int64
-        Their class numbers.
-    weights : ndarray of shape (n,), float
-        Their weights in the loss.
-    """
-
-    def __init__(
-        self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
-    ) -> None:
-        self.images = images
-        self.rows = rows
-        self.targets = torch.from_numpy(targets)
-        self.weights = torch.from_numpy(weights)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Batch:
-        """Gather one image by its number, or a batch by an array of numbers, into fresh memory."""
-        index = np.atleast_1d(index)
-        pixels = as_pixels(self.images[self.rows[index]])
-        picked = {"images": pixels, "sample_weight": self.weights[index]}
-        return picked, self.targets[index]
-
-
-class ImagesOnDevice(Dataset):
-    """A copy of a data set in the memory of a device, which gathers its batches itself.
-
-    Parameters
-    ----------
-    dataset : ImageDataset
-        What to copy, a block at a time.
-    device : torch.device
-        Where to.
-    """
-
-    def __init__(self, dataset: ImageDataset, device: torch.device) -> None:
-        sample = as_pixels(dataset.images[:1].copy())
-        self.pixels = torch.empty(
-            (len(dataset), *sample.shape[1:]),
-            dtype=sample.dtype,
-            device=device,
-            memory_format=torch.channels_last,
-        )
-        for start in range(0, len(dataset), ROWS_OF_A_BLOCK):
-            block = as_pixels(dataset.images[dataset.rows[start : start + ROWS_OF_A_BLOCK]])
-            self.pixels[start : start + len(block)] = send(block, device)
-        self.targets = send(dataset.targets, device)
-        self.weights = send(dataset.weights, device)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: Any) -> Batch:
-        """Gather one image by its number, or a batch by an array or tensor of numbers."""
-        if not isinstance(index, torch.Tensor):
-            index = torch.from_numpy(np.atleast_1d(index))
-        index = send(index, self.targets.device)
-        picked = {"images": self.pixels[index], "sample_weight": self.weights[index]}
-        return picked, self.targets[index]
-
-
-def placed(dataset: ImageDataset, device: torch.device) -> ImageDataset | ImagesOnDevice:
-    """Return a data set in the memory of a device if it belongs there and fits, or itself."""
-    n_bytes = len(dataset) * as_pixels(dataset.images[:1].copy()).nbytes  # once widened
+def placed(examples: Examples, device: torch.device) -> Examples | ExamplesOnDevice:
+    """Return the examples in the memory of a device if they belong there and fit, or themselves."""
+    n_bytes = len(examples) * as_pixels(examples.images[:1].copy()).nbytes  # once widened
     if lies_on(device, n_bytes):
         try:
-            return ImagesOnDevice(dataset, device)
+            return ExamplesOnDevice(examples, device)
         except RuntimeError as error:  # memory that was free a moment ago, or is in pieces
             if not is_out_of_memory(error):
                 raise
-    return dataset
+    return examples
 
 
-class PlainImages(Dataset):
-    """Images without labels, as ``net_.predict_proba(images)`` gets them.
+def check_weights(sample_weight: object, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return one weight, at least 0, for each image; ones where none are given.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width, channels), any real dtype
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a weight is negative or not finite, or all are zero.
     """
-
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Any) -> Batch:
-        """Gather a batch; its labels are zeros, since skorch wants some."""
-        index = np.atleast_1d(index)
-        pixels = as_pixels(self.images[index])
-        return {"images": pixels}, torch.zeros(len(index), dtype=torch.int64)
-
-
-class TrainingData(NamedTuple):
-    """What one training reads.
-
-    Attributes
-    ----------
-    training : ImageDataset
-    validation : ImageDataset or None
-    scale : float, default=1.0
-        Mean weight of the training images, by which their loss is divided in the history.
-    """
-
-    training: ImageDataset
-    validation: ImageDataset | None
-    scale: float = 1.0
-
-
-class IndexedBatches:
-    """Iterate a data set in batches of nearly equal size, in a new order each time if shuffled.
-
-    Equal sizes spare the weights a last step on a handful of images, and batch normalisation a
-    batch of one.
-
-    Parameters
-    ----------
-    dataset : ImageDataset, ImagesOnDevice or PlainImages
-        What to iterate.
-    batch_size : int
-        Images of a batch, at most.
-    generator : numpy.random.Generator or None, default=None
-        Draws each pass's order; None keeps the order of the data set.
-    """
-
-    def __init__(
-        self,
-        dataset: ImageDataset | ImagesOnDevice | PlainImages,
-        batch_size: int,
-        generator: np.random.Generator | None = None,
-    ) -> None:
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.generator = generator
-
-    def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        n = len(self.dataset)
-        order = np.arange(n) if self.generator is None else self.generator.permutation(n)
-        for index in np.array_split(order, len(self)):
-            yield self.dataset[index]
-
-
-ENOUGH = 30
-"""Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
+    check_consistent_length(X, y)
+    if sample_weight is None:
+        return np.ones(len(y))
+    weights: np.ndarray = _check_sample_weight(
+        to_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():  # scikit-learn says so itself from 1.9 on
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
 
 
 def split_validation(
@@ -269,138 +310,18 @@ def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np
     return shares.astype(int)
 
 
-def warn_if_few(n_held_out: int) -> None:
-    """Warn where chance decides which epoch the held-out images call the best."""
-    if n_held_out < ENOUGH:
-        images = "image chooses" if n_held_out == 1 else "images choose"
+def hold_out(
+    examples: Examples, fraction: float | None, seed: int, classes: np.ndarray
+) -> tuple[Examples, Examples | None]:
+    """Divide examples into those to learn from and those to validate on, None without a share."""
+    if fraction is None:
+        return examples, None
+    kept, held_out = split_validation(examples.targets, fraction, seed, classes)
+    if len(held_out) < ENOUGH:
+        images = "image chooses" if len(held_out) == 1 else "images choose"
         warn(
-            f"{n_held_out} held-out {images} the best epoch, so that chance has a large part in "
+            f"{len(held_out)} held-out {images} the best epoch, so that chance has a large part in "
             f"it: below {ENOUGH}, an image is more than 3 % of the accuracy. Give more images or "
             "a larger validation_fraction, or use early_stopping=False."
         )
-
-
-HEAVIEST = 1e12
-"""Times the weight of the first call; gradients beyond would break the optimizer's averages."""
-
-
-class Examples(NamedTuple):
-    """What ``fit`` was given, checked and encoded.
-
-    Attributes
-    ----------
-    images : ndarray of shape (n_images, height, width, channels), any real dtype
-        All images.
-    rows : ndarray of shape (n,), int
-        Those whose weight is not zero; the attributes below follow them.
-    targets : ndarray of shape (n,), int64
-        Class numbers.
-    weights : ndarray of shape (n,), float64
-        Weights of images and classes together, above 0, with a mean of 1.
-    log_unit : float
-        Logarithm of the mean weight as the user gave it.
-    """
-
-    images: np.ndarray
-    rows: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    log_unit: float = 0.0
-
-    def take(self, positions: np.ndarray) -> "Examples":
-        """Return some of the examples; the images are shared."""
-        return Examples(
-            self.images,
-            self.rows[positions],
-            self.targets[positions],
-            self.weights[positions],
-            self.log_unit,
-        )
-
-    def as_dataset(self, scale: float = 1.0) -> ImageDataset:
-        """Make the data set that batches are drawn from; the mean of its weights is ``scale``."""
-        weights = self.weights / self.weights.mean() * scale
-        return ImageDataset(self.images, self.rows, self.targets, weights)
-
-    def weight_relative_to(self, log_unit: float) -> float:
-        """Return how many times as much these examples weigh as those of a first call.
-
-        Raises
-        ------
-        ValueError
-            If it is so much that training would break.
-        """
-        times = exp(min(max(self.log_unit - log_unit, -60.0), 60.0))
-        if times > HEAVIEST:
-            raise ValueError(
-                f"sample_weight and class_weight weigh the images {times:.2g} times as much as "
-                "those of the first call of partial_fit, or of fit. Their scale holds for all "
-                "later calls: give weights of the same scale."
-            )
-        return times
-
-
-def encode_examples(
-    images: np.ndarray,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    sample_weight: np.ndarray,
-    class_weight: Any,
-    classes: np.ndarray,
-) -> Examples:
-    """Leave out the images of zero weight, encode the labels of the others, join the weights.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width, channels)
-    rows : ndarray of shape (n,), int
-        Those whose sample weight is not zero.
-    labels : ndarray of shape (n_images,)
-    sample_weight : ndarray of shape (n_images,), float64, at least 0
-    class_weight : dict, "balanced" or None
-    classes : ndarray of shape (n_classes,)
-
-    Raises
-    ------
-    ValueError
-        If a label is not among the classes, or ``class_weight`` leaves no image any weight.
-    """
-    targets, given = encode_labels(labels[rows], classes), sample_weight[rows]
-    by_class = class_weights(targets, given, class_weight, classes)[targets]
-    counts = by_class > 0
-    rows, targets, given, by_class = rows[counts], targets[counts], given[counts], by_class[counts]
-    # none is so small that it is zero: an image may be held out among others of such weights
-    smallest = np.finfo(np.float64).tiny
-    weights = np.maximum(loss_weights(targets, given, class_weight, classes), smallest)
-    heaviest = weights.argmax()
-    log_unit = log(given[heaviest]) + log(by_class[heaviest]) - log(weights[heaviest])
-    return Examples(images, rows, targets, weights, log_unit)
-
-
-def divide_examples(
-    examples: Examples, validation_fraction: float | None, seed: int, classes: np.ndarray
-) -> tuple[Examples, TrainingData]:
-    """Hold out the validation images, if any.
-
-    Parameters
-    ----------
-    examples : Examples
-    validation_fraction : float or None
-        Share to hold out; None for none.
-    seed : int
-        Seed of the draw.
-    classes : ndarray of shape (n_classes,)
-        The classes, for a message.
-
-    Returns
-    -------
-    training : Examples
-    data : TrainingData
-        The same as data sets, with the validation images.
-    """
-    if validation_fraction is None:
-        return examples, TrainingData(examples.as_dataset(), None)
-    kept, held_out = split_validation(examples.targets, validation_fraction, seed, classes)
-    warn_if_few(len(held_out))
-    training = examples.take(kept)
-    return training, TrainingData(training.as_dataset(), examples.take(held_out).as_dataset())
+    return examples.take(kept), examples.take(held_out)

@@ -1,18 +1,23 @@
-"""Labels become class numbers, and the two kinds of weight become one."""
+"""The targets of a classifier: labels become class numbers, two kinds of weight become one."""
 
+from collections.abc import Mapping
+from math import log
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from sklearn_cnn._compat import _check_sample_weight
 from sklearn_cnn.pixels.arrays import to_host
+from sklearn_cnn.training.examples import Examples
+
+ClassWeight = Mapping[object, float] | str | None
+"""{label: weight}, "balanced" or None."""
 
 
-def check_labels(y: Any, name: str) -> np.ndarray:
+def check_labels(y: object, name: str) -> np.ndarray:
     """Return labels as a 1-D array, or refuse what cannot be class labels.
 
     Parameters
@@ -130,31 +135,12 @@ def _is_one_hot(y: np.ndarray) -> bool:
     return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())
 
 
-def check_weights(sample_weight: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return one weight, at least 0, for each image; ones where none are given.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a weight is negative or not finite, or all are zero.
-    """
-    check_consistent_length(X, y)
-    if sample_weight is None:
-        return np.ones(len(y))
-    weights: np.ndarray = _check_sample_weight(
-        to_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights.any():  # scikit-learn says so itself from 1.9 on
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return weights
-
-
-def plain_labels(y: Any) -> np.ndarray:
+def plain_labels(y: object) -> np.ndarray:
     """Return labels as those of ``fit`` are kept, of NumPy's types, without further checks."""
     return _of_one_type(np.asarray(_as_numpy(y)))
 
 
-def find_classes(y: Any) -> np.ndarray:
+def find_classes(y: object) -> np.ndarray:
     """Return the sorted classes among labels, or refuse a single one.
 
     Raises
@@ -171,7 +157,7 @@ def find_classes(y: Any) -> np.ndarray:
     return classes
 
 
-def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
+def check_partial_classes(classes: object, known: np.ndarray | None) -> None:
     """Refuse a ``classes`` parameter of ``partial_fit`` that is missing, or has changed.
 
     Parameters
@@ -186,7 +172,7 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
     ValueError
         If the first call has none, or a later one has others.
     """
-    if classes is not None and np.ndim(classes) != 1:
+    if classes is not None and np.ndim(np.asarray(classes)) != 1:
         raise ValueError(
             f"classes must be the list of all labels, such as classes=np.unique(y). Got "
             f"classes={classes!r}."
@@ -206,7 +192,7 @@ def check_partial_classes(classes: Any, known: np.ndarray | None) -> None:
             )
 
 
-def check_partial_class_weight(class_weight: Any) -> None:
+def check_partial_class_weight(class_weight: ClassWeight) -> None:
     """Refuse "balanced" for ``partial_fit``, which does not see all labels.
 
     Raises
@@ -267,8 +253,45 @@ def _are_text(labels: np.ndarray) -> bool:
     )
 
 
+def encode_examples(
+    images: np.ndarray,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    sample_weight: np.ndarray,
+    class_weight: ClassWeight,
+    classes: np.ndarray,
+) -> Examples:
+    """Leave out the images of zero weight, encode the labels of the others, join the weights.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width, channels)
+    rows : ndarray of shape (n,), int
+        Those whose sample weight is not zero.
+    labels : ndarray of shape (n_images,)
+    sample_weight : ndarray of shape (n_images,), float64, at least 0
+    class_weight : dict, "balanced" or None
+    classes : ndarray of shape (n_classes,)
+
+    Raises
+    ------
+    ValueError
+        If a label is not among the classes, or ``class_weight`` leaves no image any weight.
+    """
+    targets, given = encode_labels(labels[rows], classes), sample_weight[rows]
+    by_class = class_weights(targets, given, class_weight, classes)[targets]
+    counts = by_class > 0
+    rows, targets, given, by_class = rows[counts], targets[counts], given[counts], by_class[counts]
+    # none is so small that it is zero: an image may be held out among others of such weights
+    smallest = np.finfo(np.float64).tiny
+    weights = np.maximum(loss_weights(targets, given, class_weight, classes), smallest)
+    heaviest = weights.argmax()
+    log_unit = log(given[heaviest]) + log(by_class[heaviest]) - log(weights[heaviest])
+    return Examples(images, rows, targets, weights, log_unit=log_unit)
+
+
 def loss_weights(
-    targets: np.ndarray, sample_weight: np.ndarray, class_weight: Any, classes: np.ndarray
+    targets: np.ndarray, sample_weight: np.ndarray, class_weight: ClassWeight, classes: np.ndarray
 ) -> np.ndarray:
     """Join sample weights and class weights, and scale them to a mean of 1.
 
@@ -309,7 +332,7 @@ def loss_weights(
 
 
 def class_weights(
-    targets: np.ndarray, sample_weight: np.ndarray, class_weight: Any, classes: np.ndarray
+    targets: np.ndarray, sample_weight: np.ndarray, class_weight: ClassWeight, classes: np.ndarray
 ) -> np.ndarray:
     """Return the weight of each class, of shape (n_classes,); see ``loss_weights``."""
     if class_weight == "balanced":
@@ -317,7 +340,7 @@ def class_weights(
             targets, weights=sample_weight / sample_weight.max(), minlength=len(classes)
         )
         return np.asarray(counts.sum() / np.where(counts > 0, counts, 1) / (counts > 0).sum())
-    values = () if class_weight is None else class_weight.values()
+    values = class_weight.values() if isinstance(class_weight, Mapping) else ()
     if all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
         by_class: np.ndarray = compute_class_weight(class_weight, classes=classes, y=classes)
         if by_class[targets].any():

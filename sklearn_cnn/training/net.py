@@ -1,11 +1,11 @@
-"""The skorch net: skorch's loop, history, callbacks and checkpoints over our batches and loss.
+"""The skorch net: skorch's loop, history, callbacks and checkpoints over our batches and loss."""
 
-This is the only file that imports skorch.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
+from functools import partial
+from math import prod
 from pickle import PicklingError
 from typing import Any
 
@@ -13,64 +13,84 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
-from skorch.dataset import Dataset as SkorchDataset
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
-from torch import nn
+from skorch.utils import TeeGenerator
+from torch import nn, optim
 from torch.nn.utils.parametrize import is_parametrized
 
+from sklearn_cnn._messages import warn
+from sklearn_cnn.augment.descriptions import Step
 from sklearn_cnn.augment.transforms import BatchAugmentation, Drawn
-from sklearn_cnn.machine.device import CHUNK, resolve_device, send
+from sklearn_cnn.machine.device import (
+    CHUNK,
+    MEMORY_FOR_ACTIVATIONS,
+    WORTH_IT,
+    images_per_chunk,
+    images_per_pass,
+    resolve_device,
+    send,
+    trains_in_bfloat16,
+    weights_dtype,
+)
+from sklearn_cnn.machine.isolation import isolated
+from sklearn_cnn.network.build import Design, build_network, may_train_in_parts
 from sklearn_cnn.network.modules import copy_together, keep_frozen_statistics
+from sklearn_cnn.network.outputs import (
+    LayerOutputs,
+    LayerRow,
+    Source,
+    bfloat16_hazard,
+    layer_table,
+    n_multiplications,
+)
+from sklearn_cnn.pixels.scale import channel_statistics
+from sklearn_cnn.training.callbacks import (
+    FiniteGuard,
+    LearningRateSchedule,
+    Progress,
+    StopTraining,
+    ValidationScore,
+    is_user_defined,
+)
 from sklearn_cnn.training.examples import (
-    ImageDataset,
-    ImagesOnDevice,
+    Batch,
+    Examples,
+    ExamplesOnDevice,
     IndexedBatches,
-    PlainImages,
-    TrainingData,
     placed,
 )
-from sklearn_cnn.training.parts import Lanes, images_per_part
+from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
+from sklearn_cnn.training.prediction import predict_logits, predict_outputs
 
-__all__ = ["Callback", "ConvNet", "LRScheduler", "StopTraining"]
+MakeOptimizer = Callable[[Iterator[tuple[str, nn.Parameter]]], optim.Optimizer]
 
+LossAndLogits = tuple[torch.Tensor, torch.Tensor]
+
+LossOfPart = Callable[[nn.Module, slice], LossAndLogits]
+"""(network, rows) -> the share of some rows of a batch in its loss, and their logits."""
 
 OF_ONE_TRAINING: dict[str, Any] = {
-    "lanes_": None,
     "augmentation_": None,
-    "weights_": (),
     "frozen_": None,
+    "images_per_pass_": None,
+    "in_bfloat16_": False,
+    "mean_weight_": 1.0,
+    "replicas_": None,
+    "shuffler_": None,
+    "weights_": (),
 }
 """What a net has while it is trained, and no copy of it."""
-
 
 CALLS_NOTED = 32
 """Entries of the history that ``partial_fit`` keeps: a call takes no longer for those before it."""
 
+LONG_TRAINING = 1e14
+"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
 
-class StopTraining(Exception):
-    """Raised by a callback at the end of an epoch: training is done, and done well."""
-
-
-class LabelledImages(SkorchDataset):
-    """A data set whose labels skorch's scoring callbacks find, also without a cache.
-
-    Parameters
-    ----------
-    dataset : ImageDataset or ImagesOnDevice
-        It gathers the batches.
-    """
-
-    def __init__(self, dataset: ImageDataset | ImagesOnDevice) -> None:
-        self.X, self.y = dataset, dataset.targets
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Gather one image by its number, or a batch by an array of numbers."""
-        return self.X[index]
+LARGE_IMAGE, LONG_FOR_LARGE = 5e9, 1e12
+"""Multiply-adds of an image beyond which a shorter training warns, too: above 512 x 512."""
 
 
 class ConvNet(ClassifierMixin, NeuralNet):
@@ -85,70 +105,71 @@ class ConvNet(ClassifierMixin, NeuralNet):
     ----------
     module : callable () -> torch.nn.Module
         Builds the network.
+    design : tuple of layer descriptions, or callable
+        What it is built of.
     optimizer : callable (named parameters) -> torch.optim.Optimizer
         Makes the optimizer.
-    label_smoothing : float
-        Share of each label's probability that is spread over all classes.
+    criterion : torch.nn.Module
+        Gives the loss of each image.
     n_classes : int
         Number of classes.
     batch_size : int
         Images of a training step, at most.
     device : torch.device
         Where to compute.
+    precision : str
+        As for the estimator.
     """
 
-    images_per_pass = CHUNK
-    """Images that go through the network at once. ``fit_to_machine`` sets it, and what follows."""
+    layers_: tuple[LayerRow, ...] = ()
+    """The layers of the network, whose outputs take the memory and whose parameters multiply."""
 
-    is_described = False
-    """Whether the network is built of descriptions, so that threads may compute it at once."""
+    may_be_cut = False
+    """Whether replicas of the network may share a batch."""
 
-    is_cut = False
-    """Whether a batch is cut into parts that threads compute side by side."""
-
-    in_bfloat16 = False
-    """Whether convolutions and dense layers multiply bfloat16 in training."""
-
-    shuffler_: np.random.Generator | None = None
-    weight_scale_ = 1.0
     n_epochs_of_fits = 0
     """Entries of the history that ``forget_calls`` keeps."""
 
-    lanes_: Lanes | None = None
-    weights_: tuple[nn.Parameter, ...] = ()
-    frozen_: list[bool] | None = None
+    optimizer: MakeOptimizer
     augmentation_: BatchAugmentation | None = None
-    optimizer: Any
-    callbacks_: Any
+    frozen_: list[bool] | None = None
+    images_per_pass_: int | None = None
+    in_bfloat16_ = False
+    mean_weight_ = 1.0
+    replicas_: Replicas | None = None
+    shuffler_: np.random.Generator | None = None
+    weights_: tuple[nn.Parameter, ...] = ()
 
     def __init__(
         self,
-        module: Any,
+        module: Callable[[], nn.Module],
         *,
-        optimizer: Any,
-        label_smoothing: float,
+        design: Design,
+        optimizer: MakeOptimizer,
+        criterion: nn.Module,
         n_classes: int,
         batch_size: int,
-        device: Any,
+        device: torch.device,
+        precision: str,
     ) -> None:
         super().__init__(
             module,
-            criterion=nn.CrossEntropyLoss,
-            criterion__reduction="none",
-            criterion__label_smoothing=label_smoothing,
+            criterion=criterion,
             optimizer=optimizer,
             batch_size=batch_size,
             device=device,
             train_split=None,
             verbose=0,
         )
+        self.__dict__["design"] = design  # skorch takes no module here; building refuses it
+        self.precision = precision
         self.classes_ = np.arange(n_classes)
 
-    def get_default_callbacks(self) -> list[Any]:
+    def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Return skorch's own callbacks, less the one that prints."""
         return [item for item in super().get_default_callbacks() if item[0] != "print_log"]
 
-    def initialize_optimizer(self, triggered_directly: Any = None) -> "ConvNet":
+    def initialize_optimizer(self, triggered_directly: object = None) -> "ConvNet":
         """Make the optimizer of the network's parameters."""
         self.optimizer_ = self.optimizer(self.get_all_learnable_params())
         return self
@@ -158,7 +179,58 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Epochs run, also those that the history has forgotten."""
         return self.history[-1]["epoch"] if self.history else 0
 
-    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the network, in which it predicts."""
+        dtype: torch.dtype = next(self.module_.buffers()).dtype
+        return dtype
+
+    # Nothing about the machine is kept: these follow the layers and the device of the moment.
+
+    @property
+    def _values_of_maps(self) -> list[int]:
+        return [prod(layer.output_shape) for layer in self.layers_]
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images whose maps and gradients fit in memory at once."""
+        if self.images_per_pass_ is not None:
+            return self.images_per_pass_
+        return images_per_pass(sum(self._values_of_maps), self.dtype, passes=3)
+
+    @property
+    def chunk(self) -> int:
+        """Images of a chunk of prediction."""
+        return images_per_chunk(self._values_of_maps, self.dtype, torch.device(self.device))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a batch is cut into parts that threads compute side by side."""
+        is_large = n_multiplications(self.layers_) >= WORTH_IT
+        return self.may_be_cut and is_large and torch.device(self.device).type == "cpu"
+
+    @property
+    def in_bfloat16(self) -> bool:
+        """Whether convolutions and dense layers multiply bfloat16 in training."""
+        hazard, work = bfloat16_hazard(self.module_, self.layers_), n_multiplications(self.layers_)
+        return trains_in_bfloat16(self.precision, torch.device(self.device), work, hazard)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Compute the logits, of shape (n, n_classes), of images (n, height, width, channels)."""
+        return predict_logits(self.module_, images, self.chunk, self._chunks_at_once)
+
+    def outputs(self, images: np.ndarray, sources: Sequence[Source]) -> list[np.ndarray]:
+        """Compute what some layers give for images (n, height, width, channels)."""
+        with isolated(torch.device(self.device)):  # copies the network
+            network = LayerOutputs(self.module_, sources)
+            return predict_outputs(network, images, self.chunk, self._chunks_at_once)
+
+    @property
+    def _chunks_at_once(self) -> int:
+        """How many chunks threads may compute side by side; a user-defined module is not shared."""
+        return 1 if callable(self.design) else self.images_per_pass // self.chunk
+
+    def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
         """Begin an entry of the history, numbered after the last one."""
         number = self.n_epochs + 1
         self.history.new_epoch()
@@ -174,70 +246,135 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Keep no more than the last entries of ``partial_fit`` in the history."""
         del self.history[self.n_epochs_of_fits : -CALLS_NOTED]
 
+    def adjust(
+        self,
+        *,
+        optimizer: MakeOptimizer,
+        learning_rate: float,
+        criterion: nn.Module,
+        batch_size: int,
+        precision: str,
+        new_optimizer: bool,
+        keep_rates: bool,
+    ) -> None:
+        """Follow the estimator's parameters, before the net is trained further.
+
+        Parameters
+        ----------
+        criterion, optimizer, learning_rate, batch_size, precision
+            Of the estimator by now.
+        new_optimizer : bool
+            Whether the optimizer begins anew, as a warm start's does, or goes on, as that of a
+            partial fit does unless its parameters have changed.
+        keep_rates : bool
+            Whether the learning rates, and whatever else a scheduler has set, stay as they are,
+            unless the parameters have changed.
+        """
+        self.batch_size, self.precision = batch_size, precision
+        self.criterion_ = criterion.to(self.device)
+        made, self.optimizer = _as_value(self.optimizer), optimizer
+        wanted, rate = _as_value(optimizer), {"learning_rate": None}
+        keep_rates = keep_rates and made == wanted
+        groups = self.optimizer_.param_groups
+        if new_optimizer or (made[1], made[2] | rate) != (wanted[1], wanted[2] | rate):
+            self.initialize_optimizer()
+            if keep_rates:
+                for group, before in zip(self.optimizer_.param_groups, groups, strict=True):
+                    group.update({name: before[name] for name in before if name != "params"})
+        elif not keep_rates:
+            for group in groups:
+                group["lr"] = group["initial_lr"] = learning_rate
+        for group in self.optimizer_.param_groups:  # a scheduler that goes on asks for it
+            group.setdefault("initial_lr", learning_rate)
+
     def train(
         self,
-        data: TrainingData,
-        callbacks: list[Any],
-        epochs: int,
-        seed: int,
+        training: Examples,
+        validation: Examples | None,
         *,
-        augmentation: BatchAugmentation | None = None,
-        n_threads: int = 1,
+        n_epochs: int,
+        schedule: str,
+        learning_rate: float,
+        patience: int,
+        tol: float,
+        callbacks: Sequence[object],
+        augment: Sequence[Step],
+        seed: int,
+        verbose: int,
     ) -> list[Exception]:
         """Run epochs, from the weights as they are.
 
         Parameters
         ----------
-        data : TrainingData
-            The images to learn from, and those to validate on.
-        callbacks : list of skorch.callbacks.Callback
-            In the order in which they are called, after skorch's own.
-        epochs : int
+        training : Examples
+            The images to learn from.
+        validation : Examples or None
+            The images to validate on.
+        n_epochs : int
             How many, unless a callback stops.
-        seed : int
-            Seed of the order of the images.
-        augmentation : BatchAugmentation or None, default=None
+        schedule, learning_rate, patience, tol, verbose
+            As ``schedule``, ``learning_rate``, ``n_iter_no_change``, ``tol`` and ``verbose`` of
+            the estimator.
+        callbacks : list of skorch.callbacks.Callback
+            Called after those of this package.
+        augment : sequence of augmentations and callables
             What changes the training images.
-        n_threads : int, default=1
-            Threads that may compute parts of a batch side by side; the result is the same.
+        seed : int
+            Seed of the order of the images, of augmentation and of dropout.
 
         Returns
         -------
         list of Exception
             What user-defined callbacks raised once training was done: the network is trained.
-        """
-        self.callbacks = callbacks
-        self._initialize_callbacks()
-        self.shuffler_ = np.random.default_rng(seed)
-        self.weight_scale_ = data.scale
-        self.augmentation_ = augmentation
-        self.weights_ = tuple(self.module_.parameters())
-        self.notify("on_train_begin", X=data.training, y=None)
-        if self.is_cut and images_per_part(self.images_per_pass):
-            n_images, n_batches = len(data.training), -(-len(data.training) // self.batch_size)
-            largest = -(-n_images // n_batches)
-            self.lanes_ = Lanes(self.module_, largest, self.images_per_pass, n_threads, seed)
-        try:
-            self.fit_loop(data, epochs=epochs)
-        except StopTraining:
-            pass
-        except (KeyError, ValueError, SkorchException) as error:
-            is_missing = isinstance(error, KeyError) or "not found in history" in str(error)
-            if data.validation is None and is_missing and "'valid" in str(error):
-                raise ValueError(
-                    f"A callback asks for a figure of validation images, and there are none: "
-                    f"{error}. Use early_stopping=True, which holds some out, or have the callback "
-                    "monitor 'train_loss'."
-                ) from error
-            raise
-        finally:
-            if self.lanes_ is not None:
-                self.lanes_.close()
-            for name, value in OF_ONE_TRAINING.items():
-                setattr(self, name, value)
-        return self._notify_of_end(data)
 
-    def notify(self, method_name: str, **arguments: Any) -> None:
+        Raises
+        ------
+        ValueError
+            If training diverges.
+        KeyboardInterrupt
+            On Ctrl-C.
+        """
+        n_batches = -(-len(training) // self.batch_size)
+        rates = LearningRateSchedule(schedule, learning_rate, n_epochs * n_batches)
+        progress = Progress(n_epochs, n_batches)
+        self.callbacks = [FiniteGuard(), rates]
+        if validation is not None:
+            self.callbacks.append(ValidationScore(patience, tol, rates))
+        if verbose:
+            self.callbacks.append(progress)
+        self.callbacks += callbacks
+        self.verbose = verbose
+        self.lr, self.max_epochs = learning_rate, n_epochs  # which loggers of skorch write down
+        device = torch.device(self.device)
+        try:
+            with isolated(device, seed) as n_threads:
+                try:
+                    if augment:
+                        self.augmentation_ = BatchAugmentation(augment, seed, device)
+                    self.images_per_pass_ = self.images_per_pass
+                    self.in_bfloat16_ = self.in_bfloat16
+                    self.mean_weight_ = training.mean_weight
+                    self.shuffler_ = np.random.default_rng(seed)
+                    self.weights_ = tuple(self.module_.parameters())
+                    self._initialize_callbacks()
+                    self.notify("on_train_begin", X=training, y=None)
+                    if self.is_cut and images_per_part(self.images_per_pass):
+                        largest = -(-len(training) // n_batches)
+                        self.replicas_ = Replicas(
+                            self.module_, largest, self.images_per_pass, n_threads, seed
+                        )
+                    with suppress(StopTraining), _missing_figures_explained(validation):
+                        self.fit_loop(training, validation, epochs=n_epochs)
+                finally:
+                    if self.replicas_ is not None:
+                        self.replicas_.close()
+                    self.__dict__.update(OF_ONE_TRAINING)
+                return self._notify_of_end(training)
+        finally:
+            progress.close()
+            self.module_.eval()
+
+    def notify(self, method_name: str, **arguments: object) -> None:
         """Call every callback, then stop if one of them asked for it.
 
         skorch's ``EarlyStopping`` asks by raising KeyboardInterrupt. It is told from Ctrl-C by its
@@ -260,12 +397,12 @@ class ConvNet(ClassifierMixin, NeuralNet):
         if stop:
             raise StopTraining
 
-    def _notify_of_end(self, data: TrainingData) -> list[Exception]:
+    def _notify_of_end(self, training: Examples) -> list[Exception]:
         """Tell every callback that training is done, whatever a user-defined one raises."""
         late = []
         for name, callback in self.callbacks_:
             try:
-                callback.on_train_end(self, X=data.training, y=None)
+                callback.on_train_end(self, X=training, y=None)
             except Exception as error:
                 self._sign(error, name, callback, "on_train_end")
                 if not is_user_defined(callback):
@@ -273,36 +410,43 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 late.append(error)
         return late
 
-    def _sign(self, error: Exception, name: str, callback: Any, method_name: str) -> None:
+    def _sign(self, error: Exception, name: str, callback: Callback, method_name: str) -> None:
         """Note in an error which user-defined callback raised it, and when."""
         if is_user_defined(callback):
             when = f" of epoch {self.n_epochs}" if "train" not in method_name else ""
             error.add_note(f"Raised by the callback {name!r} in its {method_name}{when}.")
 
-    def get_dataset(self, X: Any, y: Any = None) -> Any:
+    def get_dataset(self, X: Any, y: object = None) -> Any:
         """Wrap an array of images (n, height, width, channels); a data set stays as it is.
 
         A batch as :class:`skorch.callbacks.BatchScoring` hands it out is wrapped, too.
         """
         if isinstance(X, dict):
             X = X["images"].permute(0, 2, 3, 1).cpu().numpy()
-        return PlainImages(X) if isinstance(X, np.ndarray) else X
+        return Examples.unlabelled(X) if isinstance(X, np.ndarray) else X
 
-    def get_split_datasets(self, X: TrainingData, y: Any = None, **_: Any) -> tuple[Any, Any]:
+    def get_split_datasets(
+        self, X: Examples, y: Examples | None = None, **_: object
+    ) -> tuple[Examples | ExamplesOnDevice, Examples | ExamplesOnDevice | None]:
         """Hand out the two sets, which were split before, and lie on the device if they may."""
-        held_out = None
-        if X.validation is not None:
-            held_out = LabelledImages(placed(X.validation, self.device))
-        return LabelledImages(placed(X.training, self.device)), held_out
+        held_out = None if y is None else placed(y, self.device)
+        return placed(X, self.device), held_out
 
-    def get_iterator(self, dataset: Any, training: bool = False) -> IndexedBatches:
+    def get_iterator(
+        self, dataset: Examples | ExamplesOnDevice, training: bool = False
+    ) -> IndexedBatches:
         """Iterate in batches: shuffled to train, in order to validate and predict."""
         if training:
             return IndexedBatches(dataset, self.batch_size, self.shuffler_)
         return IndexedBatches(dataset, min(CHUNK, self.images_per_pass))
 
     def run_single_epoch(
-        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **_: Any
+        self,
+        iterator: IndexedBatches | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[[Batch], dict[str, torch.Tensor]],
+        **_: object,
     ) -> None:
         """Take a step a batch, and read the losses when all are queued.
 
@@ -317,77 +461,73 @@ class ConvNet(ClassifierMixin, NeuralNet):
             losses.append(step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        scale = self.weight_scale_ if training else 1.0
+        scale = self.mean_weight_ if training else 1.0
         rows = self.history[-1]["batches"][-len(losses) :]
         for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
             row[f"{prefix}_loss"] = loss / scale
         self.history.record(f"{prefix}_batch_count", len(losses))
-        if training and self.lanes_ is not None:
-            self.lanes_.merge_statistics()
+        if training and self.replicas_ is not None:
+            self.replicas_.merge_statistics()
 
-    def infer(self, x: dict[str, torch.Tensor], **_: Any) -> torch.Tensor:
+    def infer(self, x: dict[str, torch.Tensor], **_: object) -> torch.Tensor:
         """Compute logits of shape (n, n_classes)."""
         logits: torch.Tensor = self.module_(send(x["images"], self.device))
         return logits
 
     def get_loss(
-        self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
+        self,
+        y_pred: torch.Tensor,
+        y_true: torch.Tensor,
+        X: dict[str, torch.Tensor],
+        training: bool = False,
     ) -> torch.Tensor:
         """Mean of weight * cross-entropy; the weights of a data set have a mean of 1."""
         losses: torch.Tensor = self.criterion_(y_pred, send(y_true, y_pred.device))
         weights = send(X["sample_weight"], losses.device).to(losses.dtype)
         return torch.mean(weights * losses)
 
-    def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
-        """Compute loss and gradients of a batch, in parts that fit in memory."""
-        frozen = [not weight.requires_grad for weight in self.weights_]
-        if not self.module_.training or frozen != self.frozen_:
-            # which takes as long as a layer of a small network
-            self._set_training(True)
-            keep_frozen_statistics(self.module_)
-        if frozen != self.frozen_:  # a callback may freeze and unfreeze
-            self._note_frozen(frozen)
+    def train_step(self, batch: Batch, **_: object) -> dict[str, torch.Tensor]:
+        """Take a step along the gradient of a batch, computed in parts that fit in memory."""
+        self._set_parts_to_training()
         inputs, targets = unpack_data(batch)
-        pixels, drawn = send(inputs["images"], self.device), list[Drawn]()
+        pixels, transforms = send(inputs["images"], self.device), list[Drawn]()
         if self.augmentation_ is not None:
-            pixels, drawn = self.augmentation_.start(pixels)
-
-        def compute(network: nn.Module, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            part = {name: values[rows] for name, values in inputs.items()}
-            images = BatchAugmentation.finish(pixels[rows], drawn, rows)
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.in_bfloat16, cache_enabled=False
-            ):
-                try:
-                    y_pred = network(images)
-                except ValueError as error:
-                    if "more than 1 value per channel" not in str(error):
-                        raise
-                    raise ValueError(
-                        f"Batch normalisation of the module that layers returned cannot learn from "
-                        f"a single image at a time: {error}. Give more images at once, a "
-                        "batch_size above 1, or use a norm that needs no batch, such as "
-                        "torch.nn.GroupNorm."
-                    ) from error
-            if self.in_bfloat16:
-                y_pred = y_pred.float()
-            share = len(y_pred) / len(targets)
-            return self.get_loss(y_pred, targets[rows], X=part, training=True) * share, y_pred
-
-        run = self._in_turn if self.lanes_ is None else self._side_by_side
-        losses, logits = zip(*run(compute, len(targets)), strict=True)
+            pixels, transforms = self.augmentation_.start(pixels)
+        self.optimizer_.zero_grad()
+        compute = partial(self._loss_of_part, {**inputs, "images": pixels}, targets, transforms)
+        if self.replicas_ is None:
+            results = self._in_turn(compute, len(targets))
+        else:
+            weights = [weight for weight in self.weights_ if weight.requires_grad]
+            differentiate = partial(_loss_and_gradients, compute, weights)
+            results, gradients = self.replicas_.run(differentiate, len(targets))
+            for weight, gradient in zip(weights, gradients, strict=True):
+                if gradient.stride() != weight.stride():  # torch's fused optimizers do not look
+                    gradient = torch.empty_like(weight).copy_(gradient)
+                weight.grad = gradient
+        named = TeeGenerator(self.get_all_learnable_params())
+        self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
+        self.optimizer_.step()
+        losses, logits = zip(*results, strict=True)
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(logits)}
 
-    def _note_frozen(self, frozen: list[bool]) -> None:
-        """Have the replicas and the optimizer follow what was frozen and unfrozen."""
+    def _set_parts_to_training(self) -> None:
+        """Put the network into training; replicas and optimizer follow what a callback froze."""
+        frozen = [not weight.requires_grad for weight in self.weights_]
+        if self.module_.training and frozen == self.frozen_:
+            return  # which saves the time of a layer of a small network
+        self._set_training(True)
+        keep_frozen_statistics(self.module_)
+        if frozen == self.frozen_:
+            return
         if all(frozen):
             raise ValueError(
                 "The network has nothing left to learn: a callback, such as skorch's Freezer, has "
                 "frozen all of its parameters. Leave its last layer, at least, unfrozen."
             )
         self.frozen_ = frozen
-        if self.lanes_ is not None:
-            self.lanes_.set_training()
+        if self.replicas_ is not None:
+            self.replicas_.set_training()
         for group in self.optimizer_.param_groups:
             weights, state = group["params"], self.optimizer_.state
             if group.get("fused") and any("momentum_buffer" in state.get(w, ()) for w in weights):
@@ -395,7 +535,37 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 for weight in weights:
                     state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
 
-    def _in_turn(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _loss_of_part(
+        self,
+        inputs: dict[str, torch.Tensor],
+        targets: torch.Tensor,
+        transforms: list[Drawn],
+        network: nn.Module,
+        rows: slice,
+    ) -> LossAndLogits:
+        """Compute the share of some rows of a batch in its loss, and their logits."""
+        part = {name: values[rows] for name, values in inputs.items()}
+        images = BatchAugmentation.finish(part["images"], transforms, rows)
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.in_bfloat16_, cache_enabled=False
+        ):
+            try:
+                y_pred = network(images)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise ValueError(
+                    f"Batch normalisation of the module that layers returned cannot learn from "
+                    f"a single image at a time: {error}. Give more images at once, a "
+                    "batch_size above 1, or use a norm that needs no batch, such as "
+                    "torch.nn.GroupNorm."
+                ) from error
+        if self.in_bfloat16_:
+            y_pred = y_pred.float()
+        share = len(y_pred) / len(targets)
+        return self.get_loss(y_pred, targets[rows], X=part, training=True) * share, y_pred
+
+    def _in_turn(self, compute: LossOfPart, n_images: int) -> list[LossAndLogits]:
         """Compute as many images at once as fit in memory; the gradients add up in the weights."""
         results, size = [], self.images_per_pass
         if n_images % size == 1 and size > 1:  # no pass of a single image, which has no variance
@@ -406,34 +576,23 @@ class ConvNet(ClassifierMixin, NeuralNet):
             results.append((loss.detach(), y_pred.detach()))
         return results
 
-    def _side_by_side(self, compute: Any, n_images: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Compute the parts in the threads there are, and add their gradients in fixed order."""
-        weights = [weight for weight in self.weights_ if weight.requires_grad]
-
-        def differentiate(network: nn.Module, rows: slice) -> tuple[Any, tuple[Any, ...]]:
-            loss, y_pred = compute(network, rows)
-            # a user-defined module may hold a weight that it does not use
-            gradients = torch.autograd.grad(
-                loss, weights, allow_unused=True, materialize_grads=True
-            )
-            return (loss.detach(), y_pred.detach()), gradients
-
-        assert self.lanes_ is not None
-        results, gradients = self.lanes_.run(differentiate, n_images)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            if gradient.stride() != weight.stride():  # torch's fused optimizers do not look
-                gradient = torch.empty_like(weight).copy_(gradient)
-            weight.grad = gradient
-        return results
-
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray:
         """Predict class numbers, so that skorch's scoring callbacks can compare them."""
         return np.asarray(self.predict_proba(X).argmax(axis=1))
 
-    def copy_to_keep(self) -> "ConvNet":
-        """Copy the net as it is now, with its optimizer and history, without its callbacks."""
+    def as_if_stopped(self) -> "ConvNet":
+        """Copy the net in the midst of training, or at its end, without its callbacks.
+
+        The copy does not change any more. It has the weights that ``fit`` would keep: with early
+        stopping, those of the best epoch.
+        """
         net = self._copied()
         net.__dict__.update(callbacks=[], callbacks_=[], history_=copy(self.history))
+        net.forget_moments()
+        for _, callback in self.callbacks_:
+            if isinstance(callback, ValidationScore) and callback.weights_:
+                net.module_.load_state_dict(callback.weights_)
+        net.module_.eval()
         return net
 
     def copy_to(self, device: torch.device, dtype: torch.dtype) -> "ConvNet":
@@ -478,7 +637,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Unpickle onto the device of before, or onto the CPU where that is not."""
+        """Unpickle onto the device of before, or onto the CPU where that is not available."""
         try:
             device = resolve_device(state["device"])
         except ValueError:
@@ -490,27 +649,148 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Put all back if training further fails: weights, optimizer, history and callbacks."""
         weights = deepcopy(self.module_.state_dict())
         learning = [weight.requires_grad for weight in self.module_.parameters()]
-        maker, made = self.optimizer, self.optimizer_
-        optimizer = deepcopy(made.state_dict())
-        n_epochs, callbacks = len(self.history), (self.callbacks, self.callbacks_)
+        settings = {
+            name: getattr(self, name)
+            for name in (
+                "optimizer",
+                "optimizer_",
+                "criterion_",
+                "precision",
+                "callbacks",
+                "callbacks_",
+            )
+        }
+        optimizer = deepcopy(self.optimizer_.state_dict())
+        n_entries = len(self.history)
         try:
             yield
         except BaseException:
             self.module_.load_state_dict(weights)
             for weight, may_learn in zip(self.module_.parameters(), learning, strict=True):
                 weight.requires_grad_(may_learn)
-            self.optimizer, self.optimizer_ = maker, made
+            self.__dict__.update(settings)
             self.optimizer_.load_state_dict(optimizer)
-            del self.history[n_epochs:]
-            self.callbacks, self.callbacks_ = callbacks
+            del self.history[n_entries:]
             self.module_.eval()
             raise
 
 
-def is_user_defined(callback: Any) -> bool:
-    """Whether a callback is not one of this package's own."""
-    return not type(callback).__module__.startswith("sklearn_cnn.")
+def start_net(
+    design: Design,
+    training: Examples,
+    n_outputs: int,
+    *,
+    optimizer: MakeOptimizer,
+    criterion: nn.Module,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+    seed: int,
+) -> ConvNet:
+    """Build a network for some images, and draw its first weights.
+
+    Parameters
+    ----------
+    design : tuple of layer descriptions, or callable
+        What to build it of.
+    training : Examples
+        The training images, whose mean and standard deviation the network's first layer takes.
+    n_outputs : int
+        Number of classes.
+    optimizer, criterion, batch_size, device, precision
+        As for :class:`ConvNet`.
+    seed : int
+        Seed of the weights.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the layers do not fit the images.
+    """
+    image_shape, dtype = training.images.shape[1:], weights_dtype(precision, device)
+    mean, std = channel_statistics(training.images, training.rows, training.weights)
+    net = ConvNet(
+        partial(build_network, design, image_shape, n_outputs, mean, std, dtype, device),
+        design=design,
+        optimizer=optimizer,
+        criterion=criterion,
+        n_classes=n_outputs,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+    )
+    # torch's first optimizer imports its compiler, which adds a filter of warnings for good
+    with (
+        isolated(device, seed),
+        torch.device("cpu"),  # built there, then moved, whatever the default device
+        warnings.catch_warnings(),
+    ):
+        net.initialize()
+        net.layers_ = layer_table(net.module_, image_shape)
+    net.may_be_cut = not callable(design) or may_train_in_parts(net.module_.network)
+    return net
 
 
-def _has_lost_patience(callback: Any) -> bool:
+def warn_if_long(net: ConvNet, image_shape: tuple[int, ...], n: int, n_epochs: int) -> None:
+    """Warn before a training that takes hours on a CPU, or more memory than most machines spare.
+
+    Parameters
+    ----------
+    net : ConvNet
+        An initialized one.
+    image_shape : tuple of int
+        Height, width, channels.
+    n, n_epochs : int
+        Images to learn from, and how often.
+    """
+    each = n_multiplications(net.layers_)
+    values = sum(prod(layer.output_shape) for layer in net.layers_)
+    n_bytes = 3 * values * net.dtype.itemsize
+    total = float(each) * n * n_epochs
+    is_long = total > LONG_TRAINING or (each > LARGE_IMAGE and total > LONG_FOR_LARGE)
+    if torch.device(net.device).type == "cpu" and (is_long or n_bytes > MEMORY_FOR_ACTIVATIONS):
+        height, width, _ = image_shape
+        warn(
+            f"Training takes about {total:.1e} multiply-adds forward, which may be hours on a CPU: "
+            f"{n} images of {height} x {width}, {each:.1e} each, in up to {n_epochs} epochs. An "
+            f"image takes {n_bytes / 2**30:.2g} GiB of memory. Make the images smaller, as "
+            "ImageReader(size=(64, 64)) does, lower max_epochs, or begin layers with a Conv of "
+            "stride 2 or 4."
+        )
+
+
+@contextmanager
+def _missing_figures_explained(validation: Examples | None) -> Iterator[None]:
+    """Say how to get the figures of validation images that a callback asks for in vain."""
+    try:
+        yield
+    except (KeyError, ValueError, SkorchException) as error:
+        is_missing = isinstance(error, KeyError) or "not found in history" in str(error)
+        if validation is None and is_missing and "'valid" in str(error):
+            raise ValueError(
+                f"A callback asks for a figure of validation images, and there are none: {error}. "
+                "Use early_stopping=True, which holds some out, or have the callback monitor "
+                "'train_loss'."
+            ) from error
+        raise
+
+
+def _loss_and_gradients(
+    compute: LossOfPart, weights: list[nn.Parameter], network: nn.Module, rows: slice
+) -> tuple[LossAndLogits, Gradients]:
+    """Differentiate the loss of some rows; its network shares the weights."""
+    loss, y_pred = compute(network, rows)
+    # a user-defined module may hold a weight that it does not use
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+    return (loss.detach(), y_pred.detach()), gradients
+
+
+def _has_lost_patience(callback: Callback) -> bool:
     return isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
+
+
+def _as_value(maker: Any) -> Any:
+    """Return the parts of a partial, which can be compared; partials themselves cannot."""
+    if not isinstance(maker, partial):
+        return maker
+    return _as_value(maker.func), tuple(map(_as_value, maker.args)), maker.keywords

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import ceil, cos, pi, sqrt
+from math import cos, pi, sqrt
 from typing import Any
 
 from torch import nn, optim
-
-from sklearn_cnn.training.net import Callback
 
 OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     "adamw": (optim.AdamW, {"fused": True}),
@@ -180,90 +178,3 @@ def _read_optimizer(optimizer: Any) -> tuple[Any, dict[str, Any]]:
 
 def _name_of(maker: Any) -> str:
     return getattr(maker, "__name__", repr(maker))
-
-
-class LearningRateSchedule(Callback):
-    """Set the learning rate before each batch, and note it in the history after each epoch.
-
-    Parameters
-    ----------
-    schedule : {"one_cycle", "cosine", "constant"}
-        Its shape over the whole training.
-    learning_rate : float
-        Its highest value.
-    n_steps : int
-        Number of batches of the whole training.
-
-    References
-    ----------
-    Smith and Topin, "Super-convergence: very fast training of neural networks using large
-    learning rates" (2019), arXiv:1708.07120, for "one_cycle". Loshchilov and Hutter, "SGDR:
-    stochastic gradient descent with warm restarts", ICLR 2017, for the cosine.
-    """
-
-    def __init__(self, schedule: str, learning_rate: float, n_steps: int) -> None:
-        self.schedule = schedule
-        self.learning_rate = learning_rate
-        self.n_steps = n_steps
-
-    def initialize(self) -> "LearningRateSchedule":
-        """Begin at the first step."""
-        self.step_ = 0
-        self.cooling_: tuple[int, int, float] | None = None
-        return self
-
-    @property
-    def is_climbing(self) -> bool:
-        """Whether the learning rate has not reached its highest value."""
-        return self.schedule == "one_cycle" and self.step_ < WARM_UP * self.n_steps
-
-    def cool_down(self, steps_of_an_epoch: int) -> int:
-        """Let the learning rate fall to zero from what it is, as a cosine.
-
-        Parameters
-        ----------
-        steps_of_an_epoch : int
-            Batches.
-
-        Returns
-        -------
-        int
-            Epochs that this takes: a share of ``COOLING``, or those that are left. A constant rate
-            does not fall, and takes none.
-        """
-        if self.schedule == "constant":
-            return 0
-        n_epochs = ceil(COOLING * self.n_steps / steps_of_an_epoch)
-        n_steps = min(n_epochs * steps_of_an_epoch, self.n_steps - self.step_)
-        self.cooling_ = self.step_, n_steps, self.rate_ / self.learning_rate
-        return n_steps // steps_of_an_epoch
-
-    def on_batch_begin(self, net: Any, batch: Any = None, training: Any = None, **_: Any) -> None:
-        """Set the learning rate of the step that follows.
-
-        A constant one is that of the optimizer, so that a user-defined callback may change it.
-        """
-        if training and self.cooling_ is not None:
-            first, n_steps, factor = self.cooling_
-            self._set(net, factor * cosine((self.step_ - first + 0.5) / n_steps))
-        elif training and self.schedule != "constant":
-            self._set(net, SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps))
-        self.step_ += bool(training)
-
-    def on_batch_end(self, net: Any, training: Any = None, **_: Any) -> None:
-        """Remember the learning rate of the step, before a callback sets the next one."""
-        if training:
-            self.rate_ = net.optimizer_.param_groups[0]["lr"]
-
-    def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Note the learning rate of the epoch's last step."""
-        net.history.record("learning_rate", self.rate_)
-
-    def on_train_end(self, net: Any, **_: Any) -> None:
-        """Leave the optimizer with the learning rate that it was made with."""
-        if self.schedule != "constant":
-            self._set(net, 1.0)
-
-    def _set(self, net: Any, factor: float) -> None:
-        for group in net.optimizer_.param_groups:
-            group["lr"] = self.learning_rate * factor

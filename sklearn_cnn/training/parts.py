@@ -1,4 +1,4 @@
-"""A batch cut into parts, computed side by side where there are threads, or in turn.
+"""A batch cut into parts, computed side by side by replicas of the network.
 
 The cut depends on the batch alone. Each part is computed in one thread, and the gradients are
 added in a fixed order, so the result is equal bit for bit for any number of threads.
@@ -10,7 +10,7 @@ Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from sklearn_cnn.network.modules import keep_frozen_statistics, seed_dropout
 PART = 32
 """Images of a part: many enough for the arithmetic, few enough for the cache."""
 
-LANES = 8
+REPLICAS = 8
 """Replicas of the network, and so threads, at most."""
 
 
@@ -35,19 +35,19 @@ Result = TypeVar("Result")
 Gradients = tuple[torch.Tensor, ...]
 
 
-class Lanes:
+class Replicas:
     """Replicas of a network that share its weights, each with its own share of a batch's parts.
 
     Parameters
     ----------
     network : torch.nn.Module
-        The network, of layer descriptions.
+        It is built of layer descriptions, or says that it may be replicated.
     largest_batch : int
         Images of the largest batch.
     images_per_pass : int
         Images that fit in memory at once.
     n_threads : int
-        Threads there are.
+        Threads that are available.
     seed : int
         Seed of the replicas' dropout.
     """
@@ -63,14 +63,14 @@ class Lanes:
         size = images_per_part(images_per_pass)
         self.network = network
         self.n_parts = -(-largest_batch // size)
-        n_lanes = min(LANES, self.n_parts)
+        n_replicas = min(REPLICAS, self.n_parts)
         weights = {id(weight): weight for weight in network.parameters()}
-        self.replicas = [deepcopy(network, dict(weights)) for _ in range(n_lanes)]
-        for lane, replica in enumerate(self.replicas):
-            seed_dropout(replica, derive_seed(seed, lane))
-        self.has_seen = [False] * n_lanes
+        self.replicas = [deepcopy(network, dict(weights)) for _ in range(n_replicas)]
+        for number, replica in enumerate(self.replicas):
+            seed_dropout(replica, derive_seed(seed, number))
+        self.has_seen = [False] * n_replicas
         self.set_training()
-        self.n_threads = max(1, min(n_threads, n_lanes, images_per_pass // size))
+        self.n_threads = max(1, min(n_threads, n_replicas, images_per_pass // size))
         self.pool = ThreadPoolExecutor(max(1, self.n_threads - 1), initializer=begin_in_one_thread)
 
     def set_training(self) -> None:
@@ -97,27 +97,27 @@ class Lanes:
         results : list
             In the order of the parts.
         gradients : tuple of tensor
-            Their sums: over the parts of each lane, then over the lanes.
+            Their sums: over the parts of each replica, then over the replicas.
         """
-        n_parts, n_lanes = min(self.n_parts, n_images), len(self.replicas)
+        n_parts, n_replicas = min(self.n_parts, n_images), len(self.replicas)
         edges = [n_images * part // n_parts for part in range(n_parts + 1)]
-        results: list[Any] = [None] * n_parts
-        sums: list[Gradients] = [()] * n_lanes
+        results: dict[int, Result] = {}
+        sums: list[Gradients] = [()] * n_replicas
 
         def run_thread(thread: int) -> None:
-            for lane in range(thread, n_lanes, self.n_threads):
-                for part in range(lane, n_parts, n_lanes):
+            for number in range(thread, n_replicas, self.n_threads):
+                for part in range(number, n_parts, n_replicas):
                     rows = slice(edges[part], edges[part + 1])
-                    results[part], gradients = differentiate(self.replicas[lane], rows)
-                    sums[lane] = _added(sums[lane], gradients)
+                    results[part], gradients = differentiate(self.replicas[number], rows)
+                    sums[number] = _added(sums[number], gradients)
                     del gradients  # not held while the next part is computed
-                    self.has_seen[lane] = True
+                    self.has_seen[number] = True
 
         self._in_threads(run_thread)
         total, *more = filter(None, sums) if any(sums) else [()]
 
         def add_share(thread: int) -> None:
-            """Add some rows of each gradient, lane by lane."""
+            """Add some rows of each gradient, replica by replica."""
             for mine, *others in zip(total, *more, strict=True):
                 first, last = (len(mine) * i // self.n_threads for i in (thread, thread + 1))
                 for other in others:
@@ -125,7 +125,7 @@ class Lanes:
 
         if more:
             self._in_threads(add_share)
-        return results, total
+        return [results[part] for part in range(n_parts)], total
 
     def _in_threads(self, work: Callable[[int], None]) -> None:
         """Call ``work`` with the number of each thread, in that thread, this one included."""
@@ -140,16 +140,18 @@ class Lanes:
     def merge_statistics(self) -> None:
         """Give the network, and every replica, the mean of the replicas' running statistics.
 
-        They are linear in those of the batches, so the mean over lanes of as many parts is what one
-        network would have that averaged the statistics of a batch's parts.
+        They are linear in those of the batches, so the mean over replicas of as many parts is what
+        one network would have that averaged the statistics of a batch's parts.
         """
-        seen = [lane for lane, has_seen in enumerate(self.has_seen) if has_seen]
         norms = [_norms(replica) for replica in self.replicas]
         for mine, *replicas in zip(_norms(self.network), *norms, strict=True):
             if not replicas[0].training:
                 continue  # it belongs to a frozen part
+            seen = [
+                norm for norm, has_seen in zip(replicas, self.has_seen, strict=True) if has_seen
+            ]
             for name, value in mine.named_buffers():
-                stacked = torch.stack([replicas[lane].get_buffer(name) for lane in seen])
+                stacked = torch.stack([norm.get_buffer(name) for norm in seen])
                 merged = stacked.mean(dim=0) if value.is_floating_point() else stacked.amax(dim=0)
                 for norm in (mine, *replicas):
                     norm.get_buffer(name).copy_(merged)

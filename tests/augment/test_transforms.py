@@ -507,7 +507,7 @@ def test_an_error_while_training_lets_go_of_the_augmentation(small, bars):
     with pytest.raises(TypeError, match=r"^augment must return"):
         model.set_params(augment=[lambda pixels: None]).partial_fit(*bars)
     assert model.net_.augmentation_ is None
-    assert model.net_.lanes_ is None
+    assert model.net_.replicas_ is None
     assert model.set_params(augment=None).partial_fit(*bars).n_iter_ == 4
 
 

@@ -4,13 +4,14 @@ import os
 import random
 import threading
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
 
-from sklearn_cnn.pixels.scale import SURELY, PixelScale
+from sklearn_cnn.pixels.scale import SURELY
 
 
 class Boom(Callback):
@@ -54,7 +55,9 @@ def test_looking_inside_leaves_the_process_as_it_was(small, bars):
     images, y = bars
     model = small(precision="float32").fit(images / 25_000 - 0.005, y)
     broken = np.full((3, 8, 6), -3e37)
-    model._pixel_scale = PixelScale(-1e38, 1e38, False, SURELY)  # as if such had been seen at fit
+    model.image_spec_ = replace(
+        model.image_spec_, low=-1e38, high=1e38, whole=False, doubt=SURELY
+    )  # as if such had been seen at fit
     before = state_of_the_process()
     model.transform(images / 25_000 - 0.005)
     model.feature_maps(images / 25_000 - 0.005)

@@ -51,7 +51,8 @@ def test_pieces_do_not_change_a_prediction(small, bars, monkeypatch):
     images, y = bars
     model = small().fit(images, y)
     expected = model.predict_proba(images)
-    model._chunk = 3
+    monkeypatch.setattr(memory, "CHUNK", 3)
+    assert model.net_.chunk == 3
     np.testing.assert_allclose(model.predict_proba(images), expected, rtol=1e-5)
 
 

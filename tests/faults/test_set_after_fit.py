@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from sklearn_cnn import FilterDisplay, MistakesDisplay, SaliencyDisplay
-from sklearn_cnn.machine.device import CHUNK_ON_A_GPU
 
 USES = {
     "predict": lambda model, X, y: model.predict(X),
@@ -151,13 +150,12 @@ def test_a_model_whose_device_is_absent_computes_on_the_cpu(fitted, bars, monkey
     expected = fitted.predict_proba(images)
     model = deepcopy(fitted)
     model.device = "cuda:0"
-    model._settled_for = ("cuda:0", "auto", torch.device("cuda:0"))
-    model._chunk = CHUNK_ON_A_GPU
+    model._placed_by = ("cuda:0", "auto")
     model.net_.device = torch.device("cuda:0")
     loaded = pickle.loads(pickle.dumps(model))
     assert torch.device(loaded.net_.device).type == "cpu"
     np.testing.assert_array_equal(loaded.predict_proba(images), expected)
-    assert loaded._chunk == fitted._chunk
+    assert loaded.net_.chunk == fitted.net_.chunk
     loaded.partial_fit(images, y)
     with pytest.raises(ValueError, match="torch sees 0 CUDA devices"):
         loaded.set_params(device="cuda").predict(images)

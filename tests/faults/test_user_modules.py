@@ -188,7 +188,7 @@ def test_a_batch_of_one_image_before_a_norm(small, bars):
     """65 images of which 64 fit in memory: no pass has one alone. One alone says what to do."""
     images, target = bars
     model = small(layers=own_norm, max_epochs=1, batch_size=65).fit(images[:65], target[:65])
-    model.net_.images_per_pass = 64
+    model.net_.images_per_pass_ = 64
     model.partial_fit(images[:65], target[:65])
     text = r"a single image at a time.* a batch_size above 1, .* torch\.nn\.GroupNorm"
     with pytest.raises(ValueError, match=text):

@@ -1,14 +1,12 @@
 """Devices by name, images by memory."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from sklearn_cnn.machine import device as memory
 from sklearn_cnn.machine.device import images_per_pass, resolve_device, weights_dtype
 from sklearn_cnn.network.outputs import LayerRow
-from sklearn_cnn.training.start import fit_to_machine
+from sklearn_cnn.training.net import ConvNet
 
 CPU = torch.device("cpu")
 
@@ -103,13 +101,15 @@ def test_images_of_a_pass_by_hand(values, dtype, passes, n_images):
 
 def test_chunks_and_passes_follow_the_maps():
     """Catches a pass that counts one layer only, and a chunk that counts all of them."""
-    net = SimpleNamespace(module_=torch.nn.BatchNorm1d(1), device=CPU)  # float32: 4 bytes a value
+    net = ConvNet.__new__(ConvNet)
+    net.__dict__.update(module_=torch.nn.BatchNorm1d(1), device=CPU)  # float32: 4 bytes a value
     layers = (
         LayerRow("a", "Conv2d", (4, 64, 256), 0),
         LayerRow("b", "MaxPool2d", (4, 32, 128), 0),
         LayerRow("c", "Linear", (2**16 - 2**14,), 0),
     )
-    assert fit_to_machine(net, layers, "float32", is_described=True) == 2**23 // 4 // 2**16
+    net.__dict__["layers_"] = layers
+    assert net.chunk == 2**23 // 4 // 2**16
     assert net.images_per_pass == 2**31 // (4 * 2**17 * 3)
 
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from sklearn_cnn.training.examples import ImageDataset, IndexedBatches, PlainImages, as_pixels
+from sklearn_cnn.training.examples import Examples, IndexedBatches, as_pixels
 
 SIZE = 4
 
 
 def dataset(images, rows=None):
     rows = np.arange(len(images)) if rows is None else rows
-    return ImageDataset(images, rows, np.arange(len(rows)), np.linspace(1, 2, len(rows)))
+    return Examples(images, rows, np.arange(len(rows)), np.linspace(1, 2, len(rows)))
 
 
 def numbered(n):
@@ -138,7 +138,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("make", [dataset, PlainImages])
+@pytest.mark.parametrize("make", [dataset, Examples.unlabelled])
 def test_any_layout_gives_the_same_pixels_and_stays_as_it_was(name, make):
     """Read-only input too. Catches writes in place, and torch's refusal of negative strides."""
     images = LAYOUTS[name].view()
@@ -164,7 +164,7 @@ BIG = np.zeros((500, 32, 32, 3), np.uint8)
         pytest.param(BIG.astype(">u2"), id="big-endian"),
     ],
 )
-@pytest.mark.parametrize("make", [dataset, PlainImages])
+@pytest.mark.parametrize("make", [dataset, Examples.unlabelled])
 def test_a_batch_takes_the_memory_of_a_batch(images, make):
     """A batch is 1/50 of the images, so an epoch at its peak must hold far less than all.
 

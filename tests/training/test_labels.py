@@ -11,10 +11,9 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_cnn.machine.isolation import draw_seed
-from sklearn_cnn.training.examples import split_validation
+from sklearn_cnn.training.examples import check_weights, split_validation
 from sklearn_cnn.training.labels import (
     check_labels,
-    check_weights,
     encode_labels,
     find_classes,
     loss_weights,

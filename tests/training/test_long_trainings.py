@@ -11,7 +11,7 @@ from sklearn_cnn import CNNClassifier, Conv, Flatten, Pool
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.outputs import layer_table
-from sklearn_cnn.training.train import warn_if_long
+from sklearn_cnn.training.net import ConvNet, warn_if_long
 
 
 class StopBeforeTraining(Exception):
@@ -25,7 +25,7 @@ def stopped(monkeypatch):
     def stop(*_, **__):
         raise StopBeforeTraining
 
-    monkeypatch.setattr("sklearn_cnn.fitting.train_network", stop)
+    monkeypatch.setattr(ConvNet, "train", stop)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,15 @@ def table(height, width, channels):
         design_network((height, width, channels)), (height, width, channels), 10,
         np.zeros(channels), np.ones(channels), torch.float32,
     )  # fmt: skip
-    net = SimpleNamespace(module_=network, device="cpu")
-    return net, layer_table(network, (height, width, channels)), (height, width, channels)
+    return net_of(network, layer_table(network, (height, width, channels))), (
+        height,
+        width,
+        channels,
+    )
+
+
+def net_of(network, layers):
+    return SimpleNamespace(layers_=layers, dtype=next(network.buffers()).dtype, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -85,9 +92,9 @@ def test_many_images_for_many_epochs_are_warned_of(shape, n, epochs):
 
 def test_memory_alone_is_warned_of():
     """An image whose maps take 3 GiB, for a single epoch. Catches a rule of the time alone."""
-    net = SimpleNamespace(module_=nn.BatchNorm2d(1), device="cpu")
     rows = [SimpleNamespace(n_parameters=1, output_shape=(2**14, 2**14, 1))]
+    net = net_of(nn.BatchNorm2d(1), rows)
     with pytest.warns(UserWarning, match="An image takes 3 GiB of memory"):
-        warn_if_long(net, rows, (2**14, 2**14, 1), 1, 1)
+        warn_if_long(net, (2**14, 2**14, 1), 1, 1)
     net.device = "cuda"
-    warn_if_long(net, rows, (2**14, 2**14, 1), 1, 1)
+    warn_if_long(net, (2**14, 2**14, 1), 1, 1)

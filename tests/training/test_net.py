@@ -141,7 +141,7 @@ class SetImagesPerPass(Callback):
         self.images_per_pass = images_per_pass
 
     def on_train_begin(self, net, **_):
-        net.images_per_pass = self.images_per_pass
+        net.images_per_pass_ = self.images_per_pass
 
 
 @pytest.mark.parametrize("images_per_pass", [1, 7, 66, 67, 68])

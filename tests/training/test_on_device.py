@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sklearn_cnn import CNNClassifier, RandomErasing, RandomFlip
 from sklearn_cnn.machine.device import CHUNK, CHUNK_ON_A_GPU, images_per_chunk, lies_on
 from sklearn_cnn.training import examples as batches
-from sklearn_cnn.training.examples import ImageDataset, ImagesOnDevice, IndexedBatches, placed
+from sklearn_cnn.training.examples import Examples, ExamplesOnDevice, IndexedBatches, placed
 
 CPU = torch.device("cpu")
 DTYPES = [
@@ -36,7 +36,7 @@ DTYPES = [
 
 def dataset(images, rows=None):
     rows = np.arange(len(images)) if rows is None else rows
-    return ImageDataset(images, rows, np.arange(len(rows)), np.linspace(1, 2, len(rows)))
+    return Examples(images, rows, np.arange(len(rows)), np.linspace(1, 2, len(rows)))
 
 
 def drawn(dtype, shape=(23, 4, 5, 3), seed=0):
@@ -67,7 +67,7 @@ def assert_equal_batches(one, other):
 def test_batches_are_those_of_the_array(dtype, rows):
     """Shuffled and in order; rows that are some of the images. Catches pixels by image number."""
     host = dataset(drawn(dtype), rows if rows is None else np.array(rows))
-    there = ImagesOnDevice(host, CPU)
+    there = ExamplesOnDevice(host, CPU)
     assert len(there) == len(host)
     for seed in (None, 0):
         rng = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
@@ -81,7 +81,7 @@ def test_copying_goes_block_by_block(monkeypatch, block):
     """Both sides of all images. Catches a last block that is lost."""
     monkeypatch.setattr(batches, "ROWS_OF_A_BLOCK", block)
     host = dataset(drawn("uint8"))
-    assert_equal_batches(host[np.arange(23)], ImagesOnDevice(host, CPU)[np.arange(23)])
+    assert_equal_batches(host[np.arange(23)], ExamplesOnDevice(host, CPU)[np.arange(23)])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_copying_goes_block_by_block(monkeypatch, block):
 def test_an_index_of_any_kind(index):
     """One number is a batch of one, as for an array of images."""
     host = dataset(drawn("uint8"))
-    there = ImagesOnDevice(host, CPU)
+    there = ExamplesOnDevice(host, CPU)
     assert_equal_batches(host[np.atleast_1d(np.asarray(index, dtype=np.int64))], there[index])
 
 
@@ -98,7 +98,7 @@ def test_the_copy_is_its_own():
     """Catches a view, through which a callable that works in place would change X."""
     images = drawn("uint8")
     before = images.copy()
-    there = ImagesOnDevice(dataset(images), CPU)
+    there = ExamplesOnDevice(dataset(images), CPU)
     there[np.arange(5)][0]["images"].zero_()
     assert_equal_batches(there[np.arange(23)], dataset(before)[np.arange(23)])
     there.pixels.zero_()
@@ -116,7 +116,7 @@ def test_images_that_are_read_only_or_broadcast(dtype):
     torch.set_warn_always(True)
     try:
         for view in (images, np.broadcast_to(images[:1], images.shape)):
-            there = ImagesOnDevice(dataset(view), CPU)
+            there = ExamplesOnDevice(dataset(view), CPU)
             assert_equal_batches(there[np.arange(23)], dataset(view)[np.arange(23)])
     finally:
         torch.set_warn_always(False)
@@ -148,7 +148,7 @@ def test_what_is_counted_is_the_rows_that_are_used(monkeypatch):
         placed(dataset(np.zeros((10, 4, 5, 3), dtype)), CPU)
         assert asked == [(CPU, 10 * 60 * n_bytes)]  # once widened to what torch computes with
     monkeypatch.setattr(batches, "lies_on", lambda *_: True)
-    assert isinstance(placed(host, CPU), ImagesOnDevice)
+    assert isinstance(placed(host, CPU), ExamplesOnDevice)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_images_that_do_not_fit_after_all_come_in_batches(monkeypatch, error, pa
         raise error
 
     monkeypatch.setattr(batches, "lies_on", lambda *_: True)
-    monkeypatch.setattr(batches, "ImagesOnDevice", fail)
+    monkeypatch.setattr(batches, "ExamplesOnDevice", fail)
     host = dataset(np.zeros((10, 4, 5, 3)))
     if passes:
         with pytest.raises(RuntimeError, match="device-side"):

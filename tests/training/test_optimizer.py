@@ -14,10 +14,11 @@ from skorch.callbacks import Callback, LRScheduler
 from torch import nn, optim
 
 from sklearn_cnn import RandomFlip
+from sklearn_cnn.training.callbacks import LearningRateSchedule
+from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
-    LearningRateSchedule,
     constant,
     cosine,
     make_optimizer,
@@ -301,10 +302,10 @@ def epochs_of(monkeypatch, small):
     class Stop(Exception):
         pass
 
-    def stop(net, data, plan, seed):
-        raise Stop(plan.epochs)
+    def stop(net, *_, n_epochs, **__):
+        raise Stop(n_epochs)
 
-    monkeypatch.setattr("sklearn_cnn.fitting.train_network", stop)
+    monkeypatch.setattr(ConvNet, "train", stop)
 
     def fit(images, target, sample_weight=None, **parameters):
         with pytest.raises(Stop) as caught:

@@ -29,7 +29,7 @@ from sklearn_cnn import (
 from sklearn_cnn.machine import device as memory
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.training import parts
-from sklearn_cnn.training.parts import LANES, PART, Lanes, images_per_part
+from sklearn_cnn.training.parts import PART, REPLICAS, Replicas, images_per_part
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (150, 16, 16), dtype=np.uint8)
@@ -144,13 +144,13 @@ def test_other_dropout_in_each_lane_and_each_epoch(monkeypatch):
     monkeypatch.setattr(parts, "PART", 10)
     losses = []
 
-    class Watched(Lanes):
+    class Watched(Replicas):
         def run(self, compute, n_images):
             results, gradients = super().run(compute, n_images)
             losses.append([float(loss) for loss, *_ in results])
             return results, gradients
 
-    monkeypatch.setattr("sklearn_cnn.training.net.Lanes", Watched)
+    monkeypatch.setattr("sklearn_cnn.training.net.Replicas", Watched)
     images = np.repeat(IMAGES[:1], 51, axis=0)
     images[50] = 0
     layers = [Conv(32), Pool(), Conv(64), Pool(), Flatten(), Dense(32), Dropout(0.5)]
@@ -172,7 +172,7 @@ class NotCut(Callback):
     """Have the net compute its batches whole."""
 
     def on_train_begin(self, net, **_):
-        net.is_cut = False
+        net.may_be_cut = False
 
 
 @pytest.mark.parametrize("batch_size", [31, 33, 64, 67, 150, 1000])
@@ -211,7 +211,7 @@ def described(layers, image_shape=(4, 4, 1), dtype=torch.float64):
 
 
 def lanes(network, largest, per_pass, n_threads=1, seed=0):
-    made = Lanes(network, largest, per_pass, n_threads, seed)
+    made = Replicas(network, largest, per_pass, n_threads, seed)
     assert made.n_threads <= max(1, per_pass // images_per_part(per_pass))
     return made
 
@@ -264,8 +264,8 @@ def test_each_part_has_its_lane_whatever_the_threads(n_threads):
         found = rows_of(made, 20 * PART)
     finally:
         made.close()
-    assert made.n_threads == min(n_threads, LANES)
-    assert [lane for *_, lane in found] == [part % LANES for part in range(20)]
+    assert made.n_threads == min(n_threads, REPLICAS)
+    assert [lane for *_, lane in found] == [part % REPLICAS for part in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_gradients_of_many_parts_are_not_all_held_at_once(monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", counting)
     with_threads(2, plainly, batch_size=150, max_epochs=1)
     assert len(counts) == 30
-    assert max(counts) <= LANES + 2
+    assert max(counts) <= REPLICAS + 2
 
 
 class Fails(Exception):
@@ -500,7 +500,7 @@ def test_an_error_in_a_part_ends_the_fit_and_leaves_no_thread(monkeypatch, error
     expected = model.predict_proba(IMAGES)
     before = dict(vars(model))
     running = threading.active_count()
-    run = Lanes.run
+    run = Replicas.run
     computing = []
 
     def failing(self, compute, n_images):
@@ -515,7 +515,7 @@ def test_an_error_in_a_part_ends_the_fit_and_leaves_no_thread(monkeypatch, error
 
         return run(self, compute_or_fail, n_images)
 
-    monkeypatch.setattr(Lanes, "run", failing)
+    monkeypatch.setattr(Replicas, "run", failing)
     for train in (model.fit, model.partial_fit, model.set_params(warm_start=True).fit):
         with pytest.raises(error, match="on purpose"):
             train(IMAGES, TARGET)
@@ -523,17 +523,17 @@ def test_an_error_in_a_part_ends_the_fit_and_leaves_no_thread(monkeypatch, error
         assert not ours()
         assert threading.active_count() == running
         assert torch.get_num_threads() == n_threads
-        assert model.net_.lanes_ is None
+        assert model.net_.replicas_ is None
         assert_array_equal(model.predict_proba(IMAGES), expected)
     assert {**vars(model), "warm_start": False} == before
-    monkeypatch.setattr(Lanes, "run", run)
+    monkeypatch.setattr(Replicas, "run", run)
     assert model.fit(IMAGES, TARGET).n_iter_ == 4
 
 
 def test_ctrl_c_in_the_middle_of_a_batch(monkeypatch):
     """A signal comes to the main thread while others compute. Catches threads that compute on."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    run = Lanes.run
+    run = Replicas.run
 
     def interrupted(self, compute, n_images):
         def compute_and_press(network, rows):
@@ -543,7 +543,7 @@ def test_ctrl_c_in_the_middle_of_a_batch(monkeypatch):
 
         return run(self, compute_and_press, n_images)
 
-    monkeypatch.setattr(Lanes, "run", interrupted)
+    monkeypatch.setattr(Replicas, "run", interrupted)
     torch.set_num_threads(2)
     model = large()
     try:
@@ -592,7 +592,7 @@ def test_every_part_computes_in_one_thread_of_torchs(monkeypatch):
     torch.set_num_threads(3)
     seen = []
 
-    run = Lanes.run
+    run = Replicas.run
 
     def noting(self, compute, n_images):
         def compute_and_note(network, rows):
@@ -601,7 +601,7 @@ def test_every_part_computes_in_one_thread_of_torchs(monkeypatch):
 
         return run(self, compute_and_note, n_images)
 
-    monkeypatch.setattr(Lanes, "run", noting)
+    monkeypatch.setattr(Replicas, "run", noting)
     large().fit(IMAGES, TARGET)
     assert {n for _, n in seen} == {1}
     assert len({thread for thread, _ in seen}) > 1
@@ -630,7 +630,7 @@ def test_a_pickle_holds_no_replicas():
     Catches lanes that stay in the fitted net.
     """
     cut = with_threads(2, plainly, batch_size=150)
-    assert cut.net_.lanes_ is None
+    assert cut.net_.replicas_ is None
     whole = large(batch_size=150, callbacks=[NotCut()]).fit(IMAGES, TARGET)
     assert abs(len(pickle.dumps(cut.net_)) - len(pickle.dumps(whole.net_))) < 1000
     loaded = pickle.loads(pickle.dumps(cut))
@@ -704,13 +704,13 @@ def test_a_gradient_lies_in_memory_as_its_weight_does(monkeypatch):
 def test_small_networks_and_modules_of_the_users_are_not_cut(monkeypatch, parameters):
     """A module may hold what bears no copy, and draws from torch's own generator.
 
-    Catches a Lanes that is made all the same. The result does not depend on threads either.
+    Catches a Replicas that is made all the same. The result does not depend on threads either.
     """
 
     def refuse(*_):
         raise AssertionError("it was cut")
 
-    monkeypatch.setattr("sklearn_cnn.training.net.Lanes", refuse)
+    monkeypatch.setattr("sklearn_cnn.training.net.Replicas", refuse)
     losses = []
     for n_threads in (1, 3):
         torch.set_num_threads(n_threads)

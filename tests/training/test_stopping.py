@@ -11,10 +11,14 @@ from skorch.history import History
 from torch import nn
 
 from sklearn_cnn.machine.isolation import draw_seed
-from sklearn_cnn.training.callbacks import FiniteGuard, ValidationScore
+from sklearn_cnn.training.callbacks import (
+    FiniteGuard,
+    LearningRateSchedule,
+    StopTraining,
+    ValidationScore,
+)
 from sklearn_cnn.training.examples import split_validation
-from sklearn_cnn.training.net import StopTraining
-from sklearn_cnn.training.optimizer import LearningRateSchedule, cosine
+from sklearn_cnn.training.optimizer import cosine
 
 WEIGHT = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 

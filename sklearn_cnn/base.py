@@ -1,0 +1,668 @@
+"""What every image learner shares: reading images, training a net, and what its layers give.
+
+An estimator adds its targets, its loss and what it predicts. ``fit`` stays in the estimator's own
+file, so that it reads as one story; the stages of a fit are methods here, which set the fitted
+attributes, or pure functions of the packages below.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import copy
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_cnn._compat import (
+    CallbackSupportMixin,
+    CheckedParametersMixin,
+    FittedHTMLMixin,
+    Interval,
+    ProgressBar,
+    StrOptions,
+    with_callbacks,
+)
+from sklearn_cnn._forks import ProcessLock
+from sklearn_cnn._messages import did_you_mean, warn
+from sklearn_cnn.augment.descriptions import check_augment
+from sklearn_cnn.machine.device import WEIGHTS, name_of_dtype, resolve_device, weights_dtype
+from sklearn_cnn.machine.isolation import derive_seed, isolated
+from sklearn_cnn.network.build import Design, check_same_network
+from sklearn_cnn.network.design import design_network
+from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS, ActivationName, Layer, PoolKind
+from sklearn_cnn.network.outputs import (
+    LayerRow,
+    Source,
+    check_feature_layer,
+    feature_source,
+    layer_names,
+    n_values,
+)
+from sklearn_cnn.network.summary import STYLE, NetworkSummary, html_table, layer_times, table_lines
+from sklearn_cnn.pixels.arrays import PixelArray, check_images
+from sklearn_cnn.pixels.spec import DATA_FORMATS, ImageSpec
+from sklearn_cnn.training.callbacks import (
+    EpochTasks,
+    check_callbacks,
+    copy_callbacks,
+    set_callback_parameter,
+)
+from sklearn_cnn.training.examples import Examples, check_weights
+from sklearn_cnn.training.net import ConvNet, MakeOptimizer, start_net, warn_if_long
+from sklearn_cnn.training.optimizer import OPTIMIZERS, SCHEDULES, make_optimizer, resolve_max_epochs
+
+COUNT = Interval(Integral, 1, None, closed="left")
+SHARE = Interval(Real, 0, 1, closed="left")
+
+IMAGES_OF_A_SUMMARY = 8
+"""Images that a summary measures the time of, at most."""
+
+_turn_to_move = ProcessLock()
+
+
+class BaseCNN(
+    CheckedParametersMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    FittedHTMLMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+):
+    """A convolutional network that learns from images, and turns them into features."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "conv_channels": [StrOptions({"auto"}), COUNT, tuple, list, np.ndarray],
+        "kernel_size": [COUNT, tuple, list],
+        "pooling": [StrOptions(set(POOL_KINDS))],
+        "pool_size": [COUNT, tuple, list],
+        "dense_units": [COUNT, tuple, list, np.ndarray],
+        "activation": [StrOptions(set(ACTIVATION_NAMES))],
+        "batch_norm": ["boolean"],
+        "dropout": [SHARE],
+        "layers": [list, tuple, callable, None],
+        "feature_layer": [str],
+        "image_shape": [tuple, list, np.ndarray, None],
+        "augment": "no_validation",  # check_augment says it better
+        "data_format": [StrOptions(set(DATA_FORMATS))],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "batch_size": [COUNT],
+        "max_epochs": [StrOptions({"auto"}), COUNT],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [COUNT],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "device": [str, torch.device],
+        "precision": [StrOptions(set(WEIGHTS))],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    conv_channels: str | int | Sequence[int]
+    kernel_size: int | Sequence[int]
+    pooling: PoolKind
+    pool_size: int | Sequence[int]
+    dense_units: int | Sequence[int]
+    activation: ActivationName
+    batch_norm: bool
+    dropout: float
+    layers: Sequence[Layer] | Callable[..., torch.nn.Module] | None
+    feature_layer: str
+    image_shape: Sequence[int] | None
+    data_format: str
+    augment: object
+    optimizer: str | Callable[..., torch.optim.Optimizer]
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    batch_size: int
+    max_epochs: str | int
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    warm_start: bool
+    callbacks: Sequence[object] | None
+    device: str | torch.device
+    precision: str
+    random_state: int | np.random.RandomState | None
+    verbose: int
+
+    image_shape_: tuple[int, int, int]
+    image_spec_: ImageSpec
+    layers_: tuple[LayerRow, ...]
+    net_: ConvNet
+    loss_curve_: list[float]
+
+    _placed_by: tuple[str | torch.device, str]
+    """The ``device`` and ``precision`` that the network was placed by."""
+
+    def set_params(self, **params: object) -> Self:
+        """Set parameters, those of callbacks included.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name; ``callbacks__NAME__PARAMETER`` is one of a callback object, where
+            ``NAME`` comes from its pair (name, object), or is that of its class.
+
+        Returns
+        -------
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no callback object of that name.
+        """
+        of_callbacks = {key: params.pop(key) for key in [*params] if key.startswith("callbacks__")}
+        super().set_params(**params)
+        for key, value in of_callbacks.items():
+            set_callback_parameter(self.callbacks, key, value)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what scikit-learn's callbacks keep in an estimator while it is fitted."""
+        of_a_fit = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in of_a_fit}
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone, with copies of the callback objects that share what they hold."""
+        bare = copy(self)
+        bare.callbacks = None
+        cloned: Self = super(BaseCNN, bare).__sklearn_clone__()
+        cloned.callbacks = copy_callbacks(self.callbacks)
+        return cloned
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever X is
+        return tags
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Turn each image into its feature vector.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out), float32
+            What ``feature_layer`` names; float64 with ``precision="float64"``. Feature maps are
+            flattened pixel by pixel, as with :func:`numpy.reshape`. A DataFrame after
+            ``set_output``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
+            of that name.
+
+        Notes
+        -----
+        Features of the training images separate the classes far better than those of new images:
+        the network memorises them. Another estimator that learns from them, as in
+        ``make_pipeline(CNNClassifier(), LogisticRegression())``, ranks new images about as well as
+        the network itself does, but overconfidently; joined to other columns, it
+        ignores these. Stack the classifier with an estimator of those columns
+        (:class:`sklearn.ensemble.StackingClassifier`), or let the other estimator learn from images
+        that the network has not seen.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_cnn import CNNClassifier
+        >>> images, y = load_digits().images[:200], load_digits().target[:200]
+        >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+        >>> classifier.transform(images[:5]).shape
+        (5, 128)
+        >>> classifier.set_params(feature_layer="flatten").transform(images[:5]).shape
+        (5, 256)
+        """
+        check_is_fitted(self)
+        (features,) = self._outputs(X, [self._feature_source()])
+        return features.reshape(len(features), -1)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Name the features that ``transform`` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the values of an image, only to be compared with those seen at fit.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            "cnnclassifier0", "cnnclassifier1" and so on.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError
+            If the names are others, or the network has no layer that ``feature_layer`` names.
+        """
+        check_is_fitted(self)
+        self._feature_source()  # its error says more than that of a missing _n_features_out
+        names: np.ndarray = super().get_feature_names_out(input_features)
+        return names
+
+    def feature_maps(
+        self, X: ArrayLike, layer: str | None = None
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """Compute what the layers give for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images of the shape and range seen at fit, in that layout or another.
+        layer : str or None, default=None
+            A name of ``layers_``; None for all layers.
+
+        Returns
+        -------
+        ndarray, or dict of str to ndarray, float32
+            Feature maps of shape (n, height, width, channels), and vectors of shape (n, values); by
+            the name of the layer, in their order, where all are asked for. float64 with
+            ``precision="float64"``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+        ValueError, TypeError
+            If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
+            of that name.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_cnn import CNNClassifier
+        >>> images, y = load_digits().images[:200], load_digits().target[:200]
+        >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+        >>> classifier.feature_maps(images[:5], "pool1").shape
+        (5, 4, 4, 16)
+        >>> list(classifier.feature_maps(images[:5]))[:3]
+        ['normalize', 'conv1', 'pool1']
+        """
+        check_is_fitted(self)
+        names = layer_names(self.layers_)
+        if layer is None:
+            outputs = self._outputs(X, [Source(name) for name in names])
+            return dict(zip(names, outputs, strict=True))
+        if layer not in names:
+            raise ValueError(
+                f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
+                f"{did_you_mean(layer, names)}"
+            )
+        (maps,) = self._outputs(X, [Source(layer)])
+        return maps
+
+    def summary(self) -> NetworkSummary:
+        """Describe the network, one row a layer, and measure each layer's share of the time.
+
+        Returns
+        -------
+        NetworkSummary
+            It prints as a table of the layers' names, kinds, output shapes, parameters and shares
+            of the time for an image at prediction, with the totals. ``to_frame()`` makes a
+            DataFrame of it. The times are measured anew in each call, on blank images. In a
+            notebook, the picture of a fitted estimator shows the same table without times, and
+            measures nothing.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called before.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_cnn import CNNClassifier
+        >>> images, y = load_digits().images[:200], load_digits().target[:200]
+        >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+        >>> classifier.summary().n_parameters
+        34362
+        """
+        check_is_fitted(self)
+        self._follow_parameters()
+        n_images = min(self.net_.chunk, IMAGES_OF_A_SUMMARY)
+        with isolated(torch.device(self.net_.device)):
+            seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
+        return NetworkSummary(self.layers_, seconds, self._count_parameters())
+
+    def _read(
+        self, X: object, labels: np.ndarray, sample_weight: object, *, continuing: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Check training images and their weights; learn the shape and range of the images.
+
+        Return the images of shape (n_images, height, width, channels), the rows of those whose
+        weight is not zero, and the weights.
+        """
+        checked = self._check_images(X, reset=not continuing)
+        shape, data_format = self.image_shape, self.data_format
+        if continuing:
+            spec = self.image_spec_
+        else:
+            spec = ImageSpec.learn_shape(checked, image_shape=shape, data_format=data_format)
+        images = spec.view(checked, image_shape=shape, data_format=data_format)
+        weights = check_weights(sample_weight, images, labels)
+        rows = np.flatnonzero(weights)
+        self.image_spec_ = spec.widened(images, rows, name_of_dtype(self.precision))
+        self.image_shape_ = spec.shape
+        return images, rows, weights
+
+    def _check_images(self, X: object, *, reset: bool) -> PixelArray:
+        """Check that ``X`` holds images; with ``reset``, count the features of rows."""
+        if not reset:
+            self._follow_parameters()
+        checked = check_images(
+            X,
+            shape=None if reset else self.image_spec_.shape,
+            name=type(self).__name__,
+            check_rows=partial(validate_data, self, reset=reset),
+        )
+        if reset and checked.values.ndim > 2:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+        return checked
+
+    def _images(self, X: object) -> np.ndarray:
+        """Check images to predict, and view them channels last; add no fitted attribute."""
+        check_is_fitted(self)
+        return self.image_spec_.read(
+            self._check_images(X, reset=False),
+            image_shape=self.image_shape,
+            data_format=self.data_format,
+            dtype=name_of_dtype(self.precision),
+        )
+
+    def _logits(self, X: object) -> np.ndarray:
+        images = self._images(X)  # which may move the net
+        return self.net_.logits(images)
+
+    def _outputs(self, X: object, sources: Sequence[Source]) -> list[np.ndarray]:
+        images = self._images(X)
+        return self.net_.outputs(images, sources)
+
+    def _design(self) -> Design:
+        """Return what the parameters ask to build the network of."""
+        if self.layers is not None:
+            return self.layers if callable(self.layers) else tuple(self.layers)
+        return design_network(
+            self.image_shape_,
+            conv_channels=self.conv_channels,
+            kernel_size=self.kernel_size,
+            pooling=self.pooling,
+            pool_size=self.pool_size,
+            dense_units=self.dense_units,
+            activation=self.activation,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+        )
+
+    def _optimizer(self) -> MakeOptimizer:
+        return partial(
+            make_optimizer,
+            self.optimizer,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+
+    def _criterion(self) -> torch.nn.Module:
+        """Return the loss of each image: outputs (n, n_outputs), targets (n,) -> (n,)."""
+        raise NotImplementedError
+
+    def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
+        """Warn of a training that ran all of its epochs for nothing."""
+        raise NotImplementedError
+
+    def _start(self, training: Examples, n_outputs: int, seed: int) -> None:
+        """Make a new net for the training images."""
+        self.net_ = start_net(
+            self._design(),
+            training,
+            n_outputs,
+            optimizer=self._optimizer(),
+            criterion=self._criterion(),
+            batch_size=self.batch_size,
+            device=resolve_device(self.device),
+            precision=self.precision,
+            seed=seed,
+        )
+        self.layers_ = self.net_.layers_
+        self._placed_by = (self.device, self.precision)
+
+    def _follow_parameters(self) -> None:
+        """Move the net to the device and the precision that were set after the fit.
+
+        Parameters that did not change move nothing: a model may be loaded where its device is
+        absent. Threads that are computing go on with the former net.
+
+        Raises
+        ------
+        ValueError
+            If a parameter has no such value, or the device is absent.
+        """
+        if self.data_format not in DATA_FORMATS:
+            self._validate_params()
+        asked = (self.device, self.precision)
+        if asked == self._placed_by:
+            return
+        with _turn_to_move.held, isolated(torch.device(self.net_.device)):
+            if asked == self._placed_by:
+                return
+            self._validate_params()
+            at = torch.device(self.net_.device)
+            device = at if self.device == self._placed_by[0] else resolve_device(self.device)
+            dtype = weights_dtype(self.precision, device)
+            if (device, dtype) != (at, self.net_.dtype):
+                self.net_ = self.net_.copy_to(device, dtype)
+            self._placed_by = asked
+
+    def _train(
+        self,
+        training: Examples,
+        validation: Examples | None,
+        seed: int,
+        given: Mapping[str, object] | None = None,
+        *,
+        new_optimizer: bool = False,
+    ) -> None:
+        """Train the net further, and note how it went.
+
+        Parameters
+        ----------
+        training, validation : Examples
+            Images to learn from, and to validate on.
+        seed : int
+            Seed of this fit.
+        given : mapping or None, default=None
+            ``X``, ``y`` and ``sample_weight`` as ``fit`` was given them, for scikit-learn's
+            callbacks. None for ``partial_fit``: one epoch, at a constant rate, without those.
+        new_optimizer : bool, default=False
+            Whether a net trained before begins with a new optimizer.
+
+        Raises
+        ------
+        ValueError
+            If the parameters ask for another network than the net's, or training diverges.
+        """
+        schedule = "constant" if given is None else self.schedule
+        augment, n_epochs = check_augment(self.augment), 1
+        if given is not None:
+            n_epochs = resolve_max_epochs(
+                self.max_epochs, len(training), self.batch_size, is_augmented=bool(augment)
+            )
+        net = self.net_
+        check_same_network(self._design(), net.design)
+        check_feature_layer(self.feature_layer, self.layers_)
+        callbacks = check_callbacks(self.callbacks, schedule)
+        train = partial(
+            net.train,
+            training,
+            validation,
+            n_epochs=n_epochs,
+            schedule=schedule,
+            learning_rate=self.learning_rate,
+            patience=self.n_iter_no_change,
+            tol=self.tol,
+            augment=augment,
+            verbose=self.verbose,
+        )
+        warn_if_long(net, self.image_shape_, len(training), n_epochs)
+        n_before = net.n_epochs
+        losses = self.loss_curve_ if n_before else []
+        attributes = partial(
+            _fitted_attributes, n_before=n_before, losses=losses, scores=validation is not None
+        )
+        rollback = net.rollback_on_error() if n_before else nullcontext()
+        with isolated(torch.device(net.device)), rollback:
+            if n_before:
+                net.adjust(
+                    optimizer=self._optimizer(),
+                    learning_rate=self.learning_rate,
+                    criterion=self._criterion(),
+                    batch_size=self.batch_size,
+                    precision=self.precision,
+                    new_optimizer=new_optimizer,
+                    keep_rates=bool(callbacks) and schedule == "constant",
+                )
+            train = partial(train, callbacks=callbacks, seed=derive_seed(seed, n_before))
+            if given is None or not hasattr(self, "_init_callback_context"):
+                late = train()
+            else:
+                tasks, late = EpochTasks(self, given, attributes), []
+                try:
+                    with self._one_progress_bar():
+                        self._train_in_tasks(train, tasks, late)
+                except Exception as failure:
+                    if not tasks.are_done:
+                        raise
+                    failure.add_note(
+                        "Raised by one of scikit-learn's callbacks, set by set_callbacks."
+                    )
+                    late.append(failure)
+            if net.n_epochs - n_before >= n_epochs:
+                self._judge(net.history, n_epochs)
+            for error in late:
+                notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+                warn(
+                    f"A callback failed once training was done; the model is trained, and kept. "
+                    f"{type(error).__name__}: {error}.{notes}"
+                )
+        if given is None:  # no call of partial_fit takes longer than the one before it
+            net.forget_calls()
+            losses.append(float(net.history[-1]["train_loss"]))
+            fitted = {**attributes(net, n_before=net.n_epochs), "loss_curve_": losses}
+        else:
+            net.forget_moments()
+            net.n_epochs_of_fits = len(net.history)
+            fitted = attributes(net)
+        self.__dict__.update(fitted)
+
+    @with_callbacks
+    def _train_in_tasks(
+        self, train: partial[list[Exception]], tasks: EpochTasks, late: list[Exception]
+    ) -> None:
+        """Train, and call scikit-learn's callbacks; add what callbacks raised after training."""
+        callbacks, n_epochs = train.keywords["callbacks"], train.keywords["n_epochs"]
+        tasks.begin(self._init_callback_context(max_subtasks=n_epochs))
+        try:
+            late += train(callbacks=[*callbacks, tasks])
+            tasks.end(self.net_)
+        finally:
+            tasks.let_go()
+
+    @contextmanager
+    def _one_progress_bar(self) -> Iterator[None]:
+        """Leave out all but the first ProgressBar: scikit-learn's second never ends its thread."""
+        callbacks = getattr(self, "_skl_callbacks", [])
+        _, *others = [c for c in callbacks if isinstance(c, ProgressBar)] or [None]
+        if not others:
+            yield
+            return
+        warn(
+            f"set_callbacks was given {1 + len(others)} ProgressBars. scikit-learn shows one "
+            "a fit, and the first is shown."
+        )
+        self._skl_callbacks = [c for c in callbacks if c not in others]
+        try:
+            yield
+        finally:
+            self._skl_callbacks = callbacks
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Put the attributes back as they were if what runs inside raises, Ctrl-C included."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _feature_source(self) -> Source:
+        network, n_outputs = self.net_.module_, len(self.classes_)
+        return feature_source(self.feature_layer, network, self.layers_, n_outputs)
+
+    @property
+    def _n_features_out(self) -> int:
+        try:
+            source = self._feature_source()
+        except ValueError as error:  # dir() and drawings ask for every attribute, by hasattr
+            raise AttributeError(str(error)) from error
+        return n_values(source, self.net_.module_, self.layers_)
+
+    def _fitted_html(self) -> str:
+        """Draw the table of layers, in the style of scikit-learn's tables.
+
+        It measures no times: a notebook draws it whenever it shows the estimator.
+        """
+        table = html_table(table_lines(self.layers_, self._count_parameters()))
+        return (
+            f'{STYLE}<div class="estimator-table"><details open><summary>Layers</summary>'
+            f"{table}</details></div>"
+        )
+
+    def _count_parameters(self) -> int:
+        weights = self.net_.module_.parameters()
+        return sum(weight.numel() for weight in weights if weight.requires_grad)
+
+
+def _fitted_attributes(
+    net: ConvNet, n_before: int, losses: list[float], scores: bool
+) -> dict[str, object]:
+    """Return what an estimator has once its net is trained beyond epochs with those losses."""
+    # a callback may load the history of another training, or go back to an earlier epoch
+    epochs = [epoch for epoch in net.history if epoch["epoch"] > n_before]
+    found = [
+        epoch["validation_score"] for epoch in epochs if scores and "validation_score" in epoch
+    ]
+    return {
+        "net_": net,
+        "history_": net.history,
+        "n_iter_": net.n_epochs,
+        "loss_curve_": losses[: net.n_epochs] + [float(epoch["train_loss"]) for epoch in epochs],
+        "validation_scores_": found or None,
+        "best_validation_score_": max(found, default=None),
+    }
