@@ -38,37 +38,12 @@ from PIL import (
 )
 
 from sklearn_cnn._forks import ProcessLock
+from sklearn_cnn.files import formats, framing, structure
 from sklearn_cnn.files.fast_jpeg import decode_plain_jpeg
-from sklearn_cnn.files.formats import (
-    CONVERT,
-    describe_content,
-    describe_jpeg_frame,
-    describe_raw_or_deep,
-    is_heif,
-)
-from sklearn_cnn.files.framing import (
-    TURNED,
-    DeepImage,
-    Span,
-    as_image,
-    channels_last,
-    fill_deep_frame,
-    fill_frame,
-    shrink_divisor,
-)
+from sklearn_cnn.files.framing import DeepImage, Span
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.sources import File, Source
-from sklearn_cnn.files.structure import (
-    SHRINKABLE,
-    Tag,
-    count_tiff_pages,
-    is_tiff,
-    orientation_as_exif,
-    read_gif_size,
-    read_jpeg_frame,
-    read_orientation,
-    strip,
-)
+from sklearn_cnn.files.structure import Tag
 
 FORMATS = tuple(
     str(plugin.format)
@@ -258,13 +233,13 @@ def _call_decoder(decoder: Callable[..., object], source: File) -> np.ndarray | 
 
 
 def _decode_array(array: np.ndarray, options: ReadOptions, notes: Notes) -> np.ndarray:
-    values = channels_last(array, options)
+    values = framing.channels_last(array, options)
     _check_pixel_count(values.shape[1], values.shape[0])
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     if values.dtype == np.uint8 and options.keeps_eight_bits:
-        return fill_frame(as_image(values), options)
-    frame, notes.span = fill_deep_frame(DeepImage(values), options)
+        return framing.fill_frame(framing.as_image(values), options)
+    frame, notes.span = framing.fill_deep_frame(DeepImage(values), options)
     return frame
 
 
@@ -280,9 +255,9 @@ def _decode_content(content: bytes, options: ReadOptions, notes: Notes) -> np.nd
     if options.keeps_eight_bits:
         pixels = decode_plain_jpeg(content, partial(_divisor, options))
         if pixels is not None:
-            return fill_frame(as_image(pixels), options)
+            return framing.fill_frame(framing.as_image(pixels), options)
     with _open_image(content) as image:
-        if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO is one, too
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
             _shrink(image, content, options)
         elif isinstance(image, PngImagePlugin.PngImageFile):
             _settle_transparency(image, content)
@@ -318,17 +293,17 @@ def _open_image(content: bytes) -> Image.Image:
     """Read the header."""
     if not content:
         raise UnreadableImage("it is empty")
-    if is_tiff(content) and (reason := describe_raw_or_deep(content)) is not None:
+    if structure.is_tiff(content) and (reason := formats.describe_raw_or_deep(content)) is not None:
         raise UnreadableImage(reason)
-    stripped, exif, xmp = strip(content)
-    if (size := read_gif_size(stripped)) is not None:
+    stripped, exif, xmp = structure.strip(content)
+    if (size := structure.read_gif_size(stripped)) is not None:
         _check_pixel_count(*size)
-    heif = _open_heif(stripped) if is_heif(stripped) else None
+    heif = _open_heif(stripped) if formats.is_heif(stripped) else None
     image = _open_plugin(stripped, content) if heif is None else heif
-    if not is_tiff(content):  # which Pillow turns upright itself
+    if not structure.is_tiff(content):  # which Pillow turns upright itself
         exif, xmp = image.info.pop("exif", exif), image.info.pop("xmp", xmp)
-        if (orientation := read_orientation(exif, xmp)) != 1:
-            image.info["exif"] = orientation_as_exif(orientation)
+        if (orientation := structure.read_orientation(exif, xmp)) != 1:
+            image.info["exif"] = structure.orientation_as_exif(orientation)
     return image
 
 
@@ -348,8 +323,8 @@ def _open_plugin(stripped: bytes, content: bytes) -> Image.Image:
         except Exception:  # what plugins raise on damaged headers is not documented
             break
     raise UnreadableImage(
-        describe_jpeg_frame(content)
-        or describe_content(content)
+        formats.describe_jpeg_frame(content)
+        or formats.describe_content(content)
         or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged; copy or "
         "download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
     )
@@ -369,7 +344,7 @@ def _open_heif(content: bytes) -> Image.Image | None:
     except SyntaxError as error:
         raise UnreadableImage(
             "it is a HEIC image, but its header is damaged, or of a kind that pillow-heif cannot "
-            f"read; {CONVERT}, or copy or download it again"
+            f"read; {formats.CONVERT}, or copy or download it again"
         ) from error
     return image
 
@@ -387,10 +362,8 @@ def _check_pixel_count(width: int, height: int, divisor: int = 1) -> None:
 
 def _has_more_pages(image: Image.Image, content: bytes) -> bool:
     """Whether a file holds more than one image, other than previews and second views."""
-    if image.format == "MPO":  # a camera's second view or preview
-        return False
-    if is_tiff(content):
-        return count_tiff_pages(content) > 1
+    if structure.is_tiff(content):
+        return structure.count_tiff_pages(content) > 1
     if not isinstance(image, GifImagePlugin.GifImageFile):
         return bool(getattr(image, "is_animated", False))
     try:
@@ -408,18 +381,18 @@ def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, options: ReadO
     width, height = image.size
     if not options.keeps_eight_bits:  # which maps values before it shrinks
         return
-    frame = read_jpeg_frame(content)
-    if frame is None or frame.marker not in SHRINKABLE or frame[2:4] != (height, width):
+    frame = structure.read_jpeg_frame(content)
+    if frame is None or frame.marker not in structure.SHRINKABLE or frame[2:4] != (height, width):
         return
-    divisor = _divisor(options, width, height, turned=_upright(image) in TURNED)
+    divisor = _divisor(options, width, height, turned=_upright(image) in framing.TURNED)
     if divisor > 1:
         image.draft(None, (width // divisor, height // divisor))
 
 
 def _divisor(options: ReadOptions, width: int, height: int, *, turned: bool = False) -> int:
-    """Tell by how much a JPEG image is to be shrunk while it is decoded, if it is decoded."""
-    frame = (options.width, options.height)
-    divisor = shrink_divisor((width, height), frame[::-1] if turned else frame, options.resize)
+    """Return by how much a JPEG image is shrunk while it is decoded; refuse one that is too large."""
+    frame = (options.height, options.width) if turned else (options.width, options.height)
+    divisor = framing.shrink_divisor((width, height), frame, options.resize)
     _check_pixel_count(width, height, divisor)
     return divisor
 
@@ -501,14 +474,14 @@ def _finish(
         _load(image, content)
         upright = _upright(image)
         if options.keeps_eight_bits:
-            return fill_frame(_flatten(image), options, upright)
+            return framing.fill_frame(_flatten(image), options, upright)
         flat = _flatten(image) if isinstance(options.mode, str) else _unfold(image)
         deep = DeepImage(np.atleast_3d(np.asarray(flat)), upright=upright)
     else:
         values = _load_values(image, depth, content)
         opaque, upright = _opaque(image, values), _upright(image)
         deep = DeepImage(values, opaque, depth.white, depth.is_negative, upright)
-    frame, notes.span = fill_deep_frame(deep, options)
+    frame, notes.span = framing.fill_deep_frame(deep, options)
     return frame
 
 
@@ -520,9 +493,9 @@ def _load(image: Image.Image, content: bytes | None) -> None:
         is_ours = not isinstance(error, MemoryError) and getattr(error, "errno", None) is None
         if content is None or not is_ours:
             raise
-        reason = describe_jpeg_frame(content)
+        reason = formats.describe_jpeg_frame(content)
         if "raw mode" in str(error):  # a kind that Pillow opens, and has no way to decode
-            reason = describe_content(content)
+            reason = formats.describe_content(content)
         elif reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
             reason = _ENDS_EARLY
         raise UnreadableImage(
@@ -596,7 +569,7 @@ def _upright(image: Image.Image) -> Image.Transpose | None:
     """Return what turns an image upright, by its EXIF orientation as far as that can be read."""
     exif, xmp = image.info.get("exif"), image.info.get("xmp", b"")
     if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
-        return _UPRIGHT.get(read_orientation(exif, xmp))
+        return _UPRIGHT.get(structure.read_orientation(exif, xmp))
     try:
         return _UPRIGHT.get(image.getexif().get(Tag.ORIENTATION, 1))
     except Exception:  # a damaged EXIF block does not make the pixels unreadable

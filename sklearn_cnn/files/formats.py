@@ -4,14 +4,8 @@ import re
 import zlib
 from contextlib import suppress
 
-from sklearn_cnn.files.structure import (
-    SHRINKABLE,
-    Tag,
-    TiffPage,
-    is_tiff,
-    read_jpeg_frame,
-    read_tiff_pages,
-)
+from sklearn_cnn.files import structure
+from sklearn_cnn.files.structure import Tag, TiffPage, is_tiff
 
 CONVERT = "convert it to PNG or JPEG first"
 DECODE = "convert it to PNG or TIFF first, or pass an ImageReader(decoder=...) that calls {}"
@@ -220,7 +214,7 @@ def describe_raw_or_deep(content: bytes) -> str | None:
     It is the preview of a raw file of a camera, has more channels or planes than Pillow tells
     apart, or is of a form that Pillow takes for another.
     """
-    page = next(read_tiff_pages(content), TiffPage())
+    page = next(structure.read_tiff_pages(content), TiffPage())
     is_preview = page.first(Tag.SUBFILE, 0) & 1 and Tag.SUB_IFDS in page.values
     if Tag.DNG in page.values or is_preview or content[8:10] == b"CR":
         return f"it is a raw file of a camera; {RAW}"
@@ -234,7 +228,7 @@ def describe_raw_or_deep(content: bytes) -> str | None:
 
 def describe_tiff(content: bytes) -> str:
     """Say what is in a TIFF file that Pillow cannot read, and how to read it."""
-    page = next(read_tiff_pages(content), TiffPage())
+    page = next(structure.read_tiff_pages(content), TiffPage())
     is_damaged = page.is_cut or page.lacks_values
     if is_damaged or not {Tag.WIDTH, Tag.HEIGHT} <= page.values.keys():
         return f"it is a TIFF image, {DAMAGED}"
@@ -273,14 +267,14 @@ def describe_tiff(content: bytes) -> str:
 
 def describe_jpeg_frame(content: bytes) -> str | None:
     """Say why a JPEG file cannot be decoded, however sound it is; None where it can."""
-    frame = read_jpeg_frame(content)
+    frame = structure.read_jpeg_frame(content)
     if frame is None:
         return None
     if frame.bits != 8:
         return f"it is a JPEG image of {frame.bits} bits a sample, and 8 are read; save it with 8"
     if frame.n_components not in (1, 3, 4):
         return f"it is a JPEG image of {frame.n_components} channels, and 1, 3 or 4 are read"
-    if frame.marker not in SHRINKABLE:
+    if frame.marker not in structure.SHRINKABLE:
         kind = "lossless" if frame.marker == 0xC3 else f"SOF{frame.marker - 0xC0}"
         return f"it is a JPEG image of a rare kind ({kind}), and is not read; save it as usual"
     return None

@@ -290,13 +290,10 @@ def is_tiff(content: bytes) -> bool:
     return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _tiff_form(order: str, *, is_big: bool) -> _TiffForm:
+def _tiff_form(content: bytes) -> _TiffForm:
+    order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
     entry, counter, pointer, start = ("HHQ8s", "Q", "Q", 8) if is_big else ("HHI4s", "H", "I", 4)
     return _TiffForm(order + entry, order + counter, order + pointer, start)
-
-
-def _form_of(content: bytes) -> _TiffForm:
-    return _tiff_form("<" if content[:2] == b"II" else ">", is_big=43 in content[2:4])
 
 
 def _read_tags(
@@ -314,7 +311,7 @@ def _read_tags(
 
 def _strip_tiff(content: bytes) -> bytes:
     """Leave out the tags of the first page that are damaged or tell nothing of its pixels."""
-    form = _form_of(content)
+    form = _tiff_form(content)
     (place,) = struct.unpack_from(form.pointer, content, form.start)
     n_tags, tags = _read_tags(content, form, place)
     n_field, kept = struct.calcsize(form.pointer), []
@@ -338,7 +335,7 @@ def _strip_tiff(content: bytes) -> bytes:
 
 def read_tiff_pages(content: bytes) -> Iterator[TiffPage]:
     """Read the tags of each page of a TIFF or BigTIFF file, as far as it is sound."""
-    form = _form_of(content)
+    form = _tiff_form(content)
     seen: set[int] = set()
     with suppress(struct.error, OverflowError):
         (place,) = struct.unpack_from(form.pointer, content, form.start)
@@ -412,16 +409,15 @@ def read_orientation(exif: bytes, xmp: bytes) -> int:
         1 to 8, as EXIF numbers them; 1 for upright, and where nothing valid is told.
     """
     exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     with suppress(struct.error):
-        if order is not None:
-            form = _tiff_form(order, is_big=False)
+        if exif[:2] in (b"II", b"MM"):
+            form = _tiff_form(exif[:2])  # which is never BigTIFF
             (place,) = struct.unpack_from(form.pointer, exif, form.start)
             for tag, kind, number, raw in _read_tags(exif, form, place)[1]:
                 if tag == Tag.ORIENTATION:
-                    code = {_SHORT: "H", _LONG: "I"}.get(kind)
-                    value = struct.unpack_from(order + code, raw)[0] if code else 1
-                    return value if number == 1 and 1 <= value <= 8 else 1
+                    is_one = kind in (_SHORT, _LONG) and number == 1
+                    (value,) = _read_values(exif, form, kind, 1, raw) if is_one else (1,)
+                    return int(value) if 1 <= value <= 8 else 1
     found = _ORIENTATION_IN_XMP.search(xmp)
     return int(found[1]) if found and found[1] in b"12345678" else 1
 
