@@ -22,7 +22,7 @@ from measuring.sides import seconds
 from PIL import Image
 
 from sklearn_cnn import ImageReader, load_image_folder
-from sklearn_cnn.files import fast_jpeg
+from sklearn_cnn.files import decode as decoder
 
 try:
     from contenders import keras_folder, torchvision_folder
@@ -62,11 +62,11 @@ def without_simplejpeg(read: Read) -> Read:
     """Let Pillow decode, as it does where simplejpeg is not installed."""
 
     def run() -> None:
-        found, fast_jpeg.simplejpeg = fast_jpeg.simplejpeg, None
+        found, decoder.simplejpeg = decoder.simplejpeg, None
         try:
             read()
         finally:
-            fast_jpeg.simplejpeg = found
+            decoder.simplejpeg = found
 
     return run
 

@@ -6,6 +6,13 @@ Used by tests, and by scripts/fuzz_decoder.
 import struct
 import zlib
 
+from sklearn_cnn.files import decode as decoder
+
+
+def decode(source, options):
+    """The pixels of one image, without notes."""
+    return decoder.decode(source, options)[0]
+
 
 def segment(marker, data):
     """One segment of a JPEG file."""

@@ -44,12 +44,12 @@ MAY_IMPORT = {
 """What each part may import, beside itself: it stands below those that it imports."""
 
 ONLY_IN = {
-    "PIL": {"files/decode.py", "files/framing.py"},
+    "PIL": {"files/decode.py", "files/opening.py", "files/framing.py"},
     "filelock": {"files/cache.py"},
-    "simplejpeg": {"files/fast_jpeg.py"},
+    "simplejpeg": {"files/decode.py"},
     "tqdm": {"_forks.py"},
 }
-"""Pillow does two things: it decodes files, and it resizes what any way of decoding gives."""
+"""Pillow is one of three sources in decode, opens files, and resizes what any source gives."""
 
 NEVER = {
     "pixels": {"torch", "skorch"},

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from sklearn_cnn.files.decode import decoder_version
+from sklearn_cnn.files.opening import decoder_version
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.segment import KEY_BYTES, Segment, map_images, match_keys, sync
 

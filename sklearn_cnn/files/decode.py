@@ -1,164 +1,42 @@
-"""One image, from wherever it comes, to pixels of the stated shape.
+"""One image, from wherever it comes, to pixels of the stated shape; or why it cannot be read.
 
-Files come from strangers. Only seven formats are opened, and HEIC where pillow-heif is installed,
-told by content, whatever the name says; the number of pixels is read from the header and capped
-before anything is decoded; and what is wrong with a file becomes one error,
-:class:`UnreadableImage`, with a reason in words.
+Plain JPEG files go through simplejpeg, where it is installed: the same pixels as Pillow's, sooner.
+Both decode with libjpeg-turbo; for small images most of Pillow's time goes into looking at the file
+from Python. Everything else goes to Pillow, whose result is authoritative.
 """
 
 import errno
-import io
 import os
-import re
 import stat
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import partial
-from operator import index
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import PIL
-from numpy.typing import ArrayLike
+from PIL import Image
 
-# The plugins of the allowed formats, so that none of the others is ever loaded.
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageColor,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-    features,
-)
-
-from sklearn_cnn._forks import ProcessLock
-from sklearn_cnn.files import formats, framing, structure
-from sklearn_cnn.files.fast_jpeg import decode_plain_jpeg
-from sklearn_cnn.files.framing import DeepImage, Span
+from sklearn_cnn.files import framing, opening
+from sklearn_cnn.files.formats import UnreadableImage
+from sklearn_cnn.files.framing import Notes
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.sources import File, Source
-from sklearn_cnn.files.structure import Tag
+from sklearn_cnn.files.structure import SHRINKABLE, read_jpeg_frame
 
-FORMATS = tuple(
-    str(plugin.format)
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        GifImagePlugin.GifImageFile,
-        TiffImagePlugin.TiffImageFile,
-        *([AvifImagePlugin.AvifImageFile] if features.check("avif") else []),
-    )
-)
-"""What is opened, the likeliest first."""
+try:
+    import simplejpeg
+except ImportError:  # an extra
+    simplejpeg = None
 
-# Pixels that are decoded at most: where Pillow begins to warn of bombs. A JPEG file may have twice
-# as many, if it is shrunk below that while it is decoded.
-MAX_PIXELS = 89_478_485
 MAX_FILE_BYTES = 1 << 30
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 """Errors of the machine, and not of an image."""
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
-
-# Endings of raw modes of the other byte order, which Pillow undoes twice in compressed pixels.
-_SWAPPED = ("BF", "BS") if sys.byteorder == "little" else (";32F", "S")
-
-_CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)  # what Pillow says of a file cut short
-_ENDS_EARLY = "it ends before its pixels do; copy or download it again"
-
-_sharing = ProcessLock()
+# What may hold an orientation, where these bytes occur.
+_EXIF, _XMP = b"Exif\x00", b"tiff:Orientation"
 
 
-@dataclass
-class Notes:
-    """What to warn of in an image that was read.
-
-    Attributes
-    ----------
-    has_more_pages : bool
-        Whether its file holds further pages or frames.
-    span : Span or None
-        Which values it uses, where they are brought to eight bits from more.
-    """
-
-    has_more_pages: bool = False
-    span: Span | None = None
-
-
-class Depth(NamedTuple):
-    """The type of the values of an image that does not have eight bits.
-
-    Attributes
-    ----------
-    dtype : str
-        Their type in the file; Pillow holds some in another one.
-    white : int or None
-        What white is, where the file says it.
-    is_negative : bool
-        Whether white is zero.
-    is_swapped : bool
-        Whether Pillow gives their bytes in the wrong order.
-    low_bytes : str
-        Of colour of 16 bits, which Pillow decodes to eight, the raw mode that gives the others;
-        "planes" where its channels lie one after the other, "none" where nothing gives them.
-    """
-
-    dtype: str
-    white: int | None = None
-    is_negative: bool = False
-    is_swapped: bool = False
-    low_bytes: str = ""
-
-
-class UnreadableImage(ValueError):
-    """An image that cannot be read; the message is a reason, without the image's name."""
-
-
-def decoder_version() -> str:
-    """Return what changes whenever the same file may give other pixels."""
-    lenient = ", truncated files" if ImageFile.LOAD_TRUNCATED_IMAGES else ""  # as others may set it
-    return f"1, Pillow {PIL.__version__}{lenient}"
-
-
-def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
-    """Return a name, "#rrggbb", a level of gray or three levels as red, green and blue, 0 to 255.
-
-    Raises
-    ------
-    ValueError
-        If it is no colour.
-    """
-    try:
-        levels = ImageColor.getrgb(colour) if isinstance(colour, str) else np.atleast_1d(colour)
-        red, green, blue = map(index, levels if len(levels) > 1 else [*levels] * 3)
-        if not all(0 <= level <= 255 for level in (red, green, blue)):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ValueError(
-            "background must be a colour: a name such as 'white', '#rrggbb', a level of gray from "
-            f"0 to 255, or three levels (red, green, blue). Got background={colour!r}."
-        ) from None
-    return red, green, blue
-
-
-def decode(source: Source, options: ReadOptions, notes: Notes | None = None) -> np.ndarray:
+def decode(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
     """Read one image.
 
     Parameters
@@ -167,13 +45,11 @@ def decode(source: Source, options: ReadOptions, notes: Notes | None = None) -> 
         A path, the content of a file, an image, or pixels of shape (height, width), (height,
         width, channels) or (channels, height, width). An image or array is not changed.
     options : ReadOptions
-        What shall come out.
-    notes : Notes or None, default=None
-        Filled in.
 
     Returns
     -------
-    ndarray of shape (height, width, channels), of the type that ``options`` says
+    pixels : ndarray of shape (height, width, channels), of the type that ``options`` says
+    notes : Notes
 
     Raises
     ------
@@ -182,19 +58,12 @@ def decode(source: Source, options: ReadOptions, notes: Notes | None = None) -> 
     OSError, MemoryError
         Where the machine has no more memory or file handles, which is no fault of the image.
     """
-    notes = notes or Notes()
     try:
-        if options.decoder is not None and isinstance(source, (str, bytes, os.PathLike)):
-            source = _call_decoder(options.decoder, source)
-            if isinstance(source, Image.Image):
-                with source:  # closes its file
-                    return _decode_image(source, options, notes)
-        if isinstance(source, np.ndarray):
-            return _decode_array(source, options, notes)
-        if isinstance(source, Image.Image):
-            return _decode_image(source, options, notes)
-        content = source if isinstance(source, bytes) else _read_file(source)
-        return _decode_content(content, options, notes)
+        if options.decoder is None or not isinstance(source, (str, bytes, os.PathLike)):
+            return _decode_any(source, options)
+        made = _call_decoder(options.decoder, source)
+        with made if isinstance(made, Image.Image) else nullcontext():  # closes its file
+            return _decode_any(made, options)
     except Exception as error:  # what decoders raise on damaged files is not documented
         if isinstance(error, UnreadableImage) or _is_of_machine(error):
             raise
@@ -232,37 +101,27 @@ def _call_decoder(decoder: Callable[..., object], source: File) -> np.ndarray | 
     return array
 
 
-def _decode_array(array: np.ndarray, options: ReadOptions, notes: Notes) -> np.ndarray:
+def _decode_any(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
+    if isinstance(source, np.ndarray):
+        return _decode_array(source, options)
+    if isinstance(source, Image.Image):
+        return opening.decode_image(source, options)
+    content = source if isinstance(source, bytes) else _read_file(source)
+    if options.keeps_eight_bits:
+        pixels = decode_plain_jpeg(content, partial(opening.choose_divisor, options))
+        if pixels is not None:
+            return _decode_array(pixels, options)
+    return opening.decode_content(content, options)
+
+
+def _decode_array(array: np.ndarray, options: ReadOptions) -> tuple[np.ndarray, Notes]:
     values = framing.channels_last(array, options)
-    _check_pixel_count(values.shape[1], values.shape[0])
+    opening.check_pixel_count(values.shape[1], values.shape[0])
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     if values.dtype == np.uint8 and options.keeps_eight_bits:
-        return framing.fill_frame(framing.as_image(values), options)
-    frame, notes.span = framing.fill_deep_frame(DeepImage(values), options)
-    return frame
-
-
-def _decode_image(source: Image.Image, options: ReadOptions, notes: Notes) -> np.ndarray:
-    with _sharing.held:  # reading pixels changes the image, and others may hold the same one
-        _check_pixel_count(*source.size)
-        depth = _depth(source)
-        copy = source.copy()
-    return _finish(copy, options, notes, depth)
-
-
-def _decode_content(content: bytes, options: ReadOptions, notes: Notes) -> np.ndarray:
-    if options.keeps_eight_bits:
-        pixels = decode_plain_jpeg(content, partial(_divisor, options))
-        if pixels is not None:
-            return framing.fill_frame(framing.as_image(pixels), options)
-    with _open_image(content) as image:
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            _shrink(image, content, options)
-        elif isinstance(image, PngImagePlugin.PngImageFile):
-            _settle_transparency(image, content)
-        notes.has_more_pages = _has_more_pages(image, content)
-        return _finish(image, options, notes, _depth(image), content)
+        return framing.fill_frame(framing.as_image(values), options), Notes()
+    return framing.fill_deep_frame(framing.DeepImage(values), options)
 
 
 def _read_file(path: Any) -> bytes:
@@ -289,307 +148,44 @@ def _read_file(path: Any) -> bytes:
         os.close(descriptor)
 
 
-def _open_image(content: bytes) -> Image.Image:
-    """Read the header."""
-    if not content:
-        raise UnreadableImage("it is empty")
-    if structure.is_tiff(content) and (reason := formats.describe_raw_or_deep(content)) is not None:
-        raise UnreadableImage(reason)
-    stripped, exif, xmp = structure.strip(content)
-    if (size := structure.read_gif_size(stripped)) is not None:
-        _check_pixel_count(*size)
-    heif = _open_heif(stripped) if formats.is_heif(stripped) else None
-    image = _open_plugin(stripped, content) if heif is None else heif
-    if not structure.is_tiff(content):  # which Pillow turns upright itself
-        exif, xmp = image.info.pop("exif", exif), image.info.pop("xmp", xmp)
-        if (orientation := structure.read_orientation(exif, xmp)) != 1:
-            image.info["exif"] = structure.orientation_as_exif(orientation)
-    return image
+def decode_plain_jpeg(
+    content: bytes, choose_divisor: Callable[[int, int], int]
+) -> np.ndarray | None:
+    """Decode a JPEG file that needs no further treatment.
 
-
-def _open_plugin(stripped: bytes, content: bytes) -> Image.Image:
-    """Open as Image.open does, but without its warnings, which name no file."""
-    for name in FORMATS:
-        plugin, accept = Image.OPEN[name]
-        if accept is None or accept(stripped[:16]) is not True:
-            continue
-        try:
-            return plugin(io.BytesIO(stripped), "")
-        except MemoryError:
-            raise
-        except Image.DecompressionBombError:
-            reason = "its header asks for too many pixels; make it smaller first"
-            raise UnreadableImage(reason) from None
-        except Exception:  # what plugins raise on damaged headers is not documented
-            break
-    raise UnreadableImage(
-        formats.describe_jpeg_frame(content)
-        or formats.describe_content(content)
-        or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged; copy or "
-        "download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
-    )
-
-
-def _open_heif(content: bytes) -> Image.Image | None:
-    """Open a HEIC image with pillow-heif, which stays unregistered; None where it is missing.
-
-    The image stands upright, since pillow-heif turns it.
-    """
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:  # not installed, or without its library
-        return None
-    try:
-        image: Image.Image = HeifImageFile(io.BytesIO(content))
-    except SyntaxError as error:
-        raise UnreadableImage(
-            "it is a HEIC image, but its header is damaged, or of a kind that pillow-heif cannot "
-            f"read; {formats.CONVERT}, or copy or download it again"
-        ) from error
-    return image
-
-
-def _check_pixel_count(width: int, height: int, divisor: int = 1) -> None:
-    """Refuse an image by its header, before anything is decoded."""
-    limit = MAX_PIXELS * (1 if divisor == 1 else 2)
-    decoded = -(-width // divisor) * -(-height // divisor)
-    if width * height > limit or decoded > MAX_PIXELS:
-        raise UnreadableImage(
-            f"it has {width} x {height} pixels, more than the {limit:,} that are read; make it "
-            "smaller first"
-        )
-
-
-def _has_more_pages(image: Image.Image, content: bytes) -> bool:
-    """Whether a file holds more than one image, other than previews and second views."""
-    if structure.is_tiff(content):
-        return structure.count_tiff_pages(content) > 1
-    if not isinstance(image, GifImagePlugin.GifImageFile):
-        return bool(getattr(image, "is_animated", False))
-    try:
-        with _open_image(content) as other:  # which has to move on
-            return bool(getattr(other, "is_animated", False))
-    except Exception:  # damage after the first frame
-        return False
-
-
-def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, options: ReadOptions) -> None:
-    """Have a JPEG image decoded at a half, a quarter or an eighth, if that is large enough.
-
-    Only frames that are made of blocks can be: libjpeg ignores the wish for others, or refuses.
-    """
-    width, height = image.size
-    if not options.keeps_eight_bits:  # which maps values before it shrinks
-        return
-    frame = structure.read_jpeg_frame(content)
-    if frame is None or frame.marker not in structure.SHRINKABLE or frame[2:4] != (height, width):
-        return
-    divisor = _divisor(options, width, height, turned=_upright(image) in framing.TURNED)
-    if divisor > 1:
-        image.draft(None, (width // divisor, height // divisor))
-
-
-def _divisor(options: ReadOptions, width: int, height: int, *, turned: bool = False) -> int:
-    """Return by how much a JPEG image is shrunk while it is decoded; refuse one that is too large."""
-    frame = (options.height, options.width) if turned else (options.width, options.height)
-    divisor = framing.shrink_divisor((width, height), frame, options.resize)
-    _check_pixel_count(width, height, divisor)
-    return divisor
-
-
-def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> None:
-    """Bring what is transparent in a PNG file to the eight bits that Pillow makes of its pixels."""
-    wanted = image.info.get("transparency")
-    if image.mode == "P" and isinstance(wanted, bytes):  # entries beyond all palettes do not count
-        image.info["transparency"] = wanted[:256]
-    elif image.mode == "P" and isinstance(wanted, int) and wanted > 255:
-        del image.info["transparency"]
-    if image.mode not in ("1", "L", "RGB") or wanted is None:
-        return
-    bits = content[24]
-    if bits < 16:  # those of 16 are compared with all of their bits
-        largest = 2**bits - 1
-        scaled = [(level & largest) * 255 // largest for level in np.atleast_1d(wanted).tolist()]
-        image.info["transparency"] = scaled[0] if len(scaled) == 1 else tuple(scaled)
-
-
-def _depth(image: Image.Image) -> Depth | None:
-    """Return the type of the values of an opened image; None for eight bits or fewer."""
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    bits, kind = (int(tags.get(tag, (0,))[0]) for tag in (Tag.BITS, Tag.SAMPLE_FORMAT))
-    is_negative = tags.get(Tag.PHOTOMETRIC) == _WHITE_IS_ZERO
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # Pillow turns negatives of up to eight bits into positives, but not those of 16.
-        return Depth("uint16", 2 ** min(16, max(8, bits or 16)) - 1, is_negative)
-    rawmode, compression = _rawmode(image), image.info.get("compression")
-    if image.mode in ("I", "F"):
-        is_swapped = rawmode.endswith(_SWAPPED) and compression != "raw"
-        if image.mode == "F":
-            return Depth("float32", None, is_negative, is_swapped)
-        signed = "int16" if bits == 16 else "int32"
-        dtype = "uint32" if kind == _UNSIGNED and bits == 32 else signed
-        return Depth(dtype, is_swapped=is_swapped)
-    if image.mode == "L" and kind == _SIGNED:
-        return Depth("int8")
-    if bits == 16 and tags.get(Tag.ARRANGEMENT) == _PLANE_BY_PLANE:
-        return Depth("uint16", low_bytes="planes" if compression == "raw" else "none")
-    if ";16" not in rawmode:
-        return None
-    form, order = rawmode.split(";16")
-    if form == "LA":
-        return Depth("uint16", low_bytes="RGBA")  # two bytes of gray and two of alpha
-    if form not in ("RGB", "RGBX", "RGBA"):
-        return Depth("uint16", low_bytes="none")
-    is_little = order == "L" or (order == "N" and sys.byteorder == "little")
-    return Depth("uint16", low_bytes=f"{form};16{'B' if is_little else 'L'}")
-
-
-def _rawmode(image: Image.Image) -> str:
-    """Return the raw mode of the pixels in an opened file, "" for an image without a file."""
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
-        return ""
-    args = image.tile[0].args
-    return str(args[0]) if isinstance(args, tuple) and args else str(args)
-
-
-def _finish(
-    image: Image.Image,
-    options: ReadOptions,
-    notes: Notes,
-    depth: Depth | None,
-    content: bytes | None = None,
-) -> np.ndarray:
-    """Decode an opened image whole, turn it upright, and bring it into the frame."""
-    _check_pixel_count(*image.size)
-    if depth is not None and depth.low_bytes and (content is None or depth.low_bytes == "none"):
-        if options.dtype != "uint8" or not options.keeps_eight_bits or depth.low_bytes == "planes":
-            raise UnreadableImage(
-                "it is an open image of 16-bit colour, of which Pillow keeps 8 bits: pass its path"
-                if content is None
-                else "Pillow keeps 8 bits of this kind of 16-bit colour: pass "
-                "ImageReader(decoder=tifffile.imread), or convert it"
-            )
-        depth = None  # the high bytes are all that is needed
-    if depth is None:
-        _load(image, content)
-        upright = _upright(image)
-        if options.keeps_eight_bits:
-            return framing.fill_frame(_flatten(image), options, upright)
-        flat = _flatten(image) if isinstance(options.mode, str) else _unfold(image)
-        deep = DeepImage(np.atleast_3d(np.asarray(flat)), upright=upright)
-    else:
-        values = _load_values(image, depth, content)
-        opaque, upright = _opaque(image, values), _upright(image)
-        deep = DeepImage(values, opaque, depth.white, depth.is_negative, upright)
-    frame, notes.span = framing.fill_deep_frame(deep, options)
-    return frame
-
-
-def _load(image: Image.Image, content: bytes | None) -> None:
-    """Decode an opened image; where the content is given, say in words what is wrong with it."""
-    try:
-        image.load()
-    except Exception as error:
-        is_ours = not isinstance(error, MemoryError) and getattr(error, "errno", None) is None
-        if content is None or not is_ours:
-            raise
-        reason = formats.describe_jpeg_frame(content)
-        if "raw mode" in str(error):  # a kind that Pillow opens, and has no way to decode
-            reason = formats.describe_content(content)
-        elif reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
-            reason = _ENDS_EARLY
-        raise UnreadableImage(
-            reason or "its pixels are damaged; copy or download it again"
-        ) from error
-
-
-def _load_values(image: Image.Image, depth: Depth, content: bytes | None) -> np.ndarray:
-    """Decode an image of other than eight bits.
-
-    Of colour of 16 bits, and of gray with alpha, Pillow gives eight bits at a time.
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    choose_divisor : callable
+        Takes width and height, and returns 1, 2, 4 or 8: by how much to shrink while decoding; or
+        raises an error, if they are too large.
 
     Returns
     -------
-    ndarray of shape (height, width, 1, 2, 3 or 4), of the type of ``depth``
+    ndarray of shape (height, width, 3) or (height, width, 1), uint8, or None
+        None if Pillow has to decode the file.
     """
-    if content is None or not depth.low_bytes:
-        _load(image, content)
-        values = np.asarray(image)
-        values = values.view(depth.dtype) if depth.dtype in ("int8", "uint32") else values
-        values = values.astype(depth.dtype, copy=False)[:, :, np.newaxis]
-        return values.byteswap() if depth.is_swapped else values
-    if depth.low_bytes == "planes":
-        return _load_planes(image, content)
-    if depth.low_bytes == "RGBA":
-        _reset_rawmode(image, depth.low_bytes)
-        _load(image, content)
-        return np.asarray(image).copy().view(">u2").astype(np.uint16)
-    _load(image, content)
-    values = np.asarray(image).astype(np.uint16) << 8
-    with _open_image(content) as again:
-        _reset_rawmode(again, depth.low_bytes)
-        _load(again, content)
-        values |= np.asarray(again)
-    return values
-
-
-def _load_planes(image: Any, content: bytes) -> np.ndarray:
-    """Read the uncompressed 16-bit planes of a TIFF file."""
-    order = "<u2" if content[:2] == b"II" else ">u2"
-    width, height = (max(tile.extents[side] for tile in image.tile) for side in (2, 3))
-    planes: list[np.ndarray] = []
-    for _, (left, upper, right, lower), offset, (_, stride, _) in image.tile:
-        if (left, upper) == (0, 0) or not planes:
-            planes.append(np.zeros((height, width), dtype=np.uint16))
-        n_rows, n_columns = lower - upper, stride // 2 or right - left
-        if offset + n_rows * n_columns * 2 > len(content):
-            raise UnreadableImage(_ENDS_EARLY)
-        rows = np.frombuffer(content, order, n_rows * n_columns, offset)
-        planes[-1][upper:lower, left:right] = rows.reshape(n_rows, -1)[:, : right - left]
-    return np.stack(planes, axis=-1)
-
-
-def _reset_rawmode(image: Any, rawmode: str) -> None:
-    """Have an opened file decoded by another raw mode."""
-    image.tile = [
-        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
-        for tile in image.tile
-    ]
-
-
-def _opaque(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
-    """Return where values are not those that the file calls transparent; None if it names none."""
-    if "transparency" not in image.info:
+    if simplejpeg is None or content[:3] != b"\xff\xd8\xff":
         return None
-    opaque: np.ndarray = (values != np.asarray(image.info["transparency"])).any(axis=-1)
-    return opaque
-
-
-def _upright(image: Image.Image) -> Image.Transpose | None:
-    """Return what turns an image upright, by its EXIF orientation as far as that can be read."""
-    exif, xmp = image.info.get("exif"), image.info.get("xmp", b"")
-    if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
-        return _UPRIGHT.get(structure.read_orientation(exif, xmp))
+    if _EXIF in content or _XMP in content:
+        return None
+    frame = read_jpeg_frame(content)
+    # It decodes other frames at full size into the memory of the size that was asked for.
+    if frame is None or frame.marker not in SHRINKABLE or frame.bits != 8:
+        return None
     try:
-        return _UPRIGHT.get(image.getexif().get(Tag.ORIENTATION, 1))
-    except Exception:  # a damaged EXIF block does not make the pixels unreadable
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+    except (ValueError, KeyError):  # damaged, or of a sampling or colours that it cannot name
         return None
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to gray or colour of eight bits, with alpha where there is."""
-    if image.mode == "La":
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode in ("L", "RGB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _unfold(image: Image.Image) -> Image.Image:
-    """Bring palettes, single bits and premultiplied alpha to channels, and leave others alone."""
-    mode = {"1": "L", "La": "LA", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}.get(image.mode)
-    if image.mode == "P":
-        mode = "RGBA" if image.has_transparency_data else "RGB"
-    return image if mode is None else image.convert(mode)
+    if colours not in ("YCbCr", "Gray") or (height, width) != (frame.height, frame.width):
+        return None
+    divisor = choose_divisor(width, height)
+    try:
+        shape = (-(-height // divisor), -(-width // divisor), 1 if colours == "Gray" else 3)
+        pixels: np.ndarray = simplejpeg.decode_jpeg(
+            content, "GRAY" if colours == "Gray" else "RGB", min_height=shape[0], min_width=shape[1]
+        )
+    except ValueError:  # damaged, or not to its liking
+        return None
+    return pixels if pixels.shape == shape else None

@@ -103,6 +103,10 @@ _COMMENTS = re.compile(rb"^(<!--.*?-->\s*)+", re.DOTALL)
 _NETPBM = {b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"}
 
 
+class UnreadableImage(ValueError):
+    """An image that cannot be read; the message is a reason, without the image's name."""
+
+
 def describe_content(content: bytes) -> str | None:
     """Say what a file is and what to do about it, or None where its bytes tell nothing."""
     if not content.strip(b"\0"):

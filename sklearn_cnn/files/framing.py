@@ -5,10 +5,12 @@ composited as such shares of white. They are float32, which holds each level of 
 """
 
 from dataclasses import dataclass, replace
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from numpy.typing import ArrayLike
+from PIL import Image, ImageColor
 
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.pixels.scale import row_blocks
@@ -68,6 +70,21 @@ class Span(NamedTuple):
     white: float
 
 
+class Notes(NamedTuple):
+    """What to warn of in an image that was read.
+
+    Attributes
+    ----------
+    span : Span or None
+        Which values it uses, where they are brought to eight bits from more.
+    has_more_pages : bool
+        Whether its file holds further pages or frames.
+    """
+
+    span: Span | None = None
+    has_more_pages: bool = False
+
+
 class DeepImage(NamedTuple):
     """An image that is not of eight bits, or whose values are mapped before it is resized.
 
@@ -90,6 +107,27 @@ class DeepImage(NamedTuple):
     white: int | None = None
     is_negative: bool = False
     upright: Image.Transpose | None = None
+
+
+def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
+    """Return a name, "#rrggbb", a level of gray or three levels as red, green and blue, 0 to 255.
+
+    Raises
+    ------
+    ValueError
+        If it is no colour.
+    """
+    try:
+        levels = ImageColor.getrgb(colour) if isinstance(colour, str) else np.atleast_1d(colour)
+        red, green, blue = map(index, levels if len(levels) > 1 else [*levels] * 3)
+        if not all(0 <= level <= 255 for level in (red, green, blue)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(
+            "background must be a colour: a name such as 'white', '#rrggbb', a level of gray from "
+            f"0 to 255, or three levels (red, green, blue). Got background={colour!r}."
+        ) from None
+    return red, green, blue
 
 
 def frame_image(image: Size, frame: Size, resize: str) -> Framing:
@@ -339,7 +377,7 @@ def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) 
     return image.resize(framing.scaled, Image.Resampling.BILINEAR, framing.box, _REDUCING_GAP)
 
 
-def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray, Span | None]:
+def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray, Notes]:
     """Map the values of an image to shares of white, and turn, resize and composite those.
 
     Shares become eight bits first, where those come out: fractions of an image of eight bits then
@@ -348,8 +386,8 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
     Returns
     -------
     frame : ndarray of shape (height, width, channels), of the type that ``options`` says
-    span : Span or None
-        Which values it uses, where they are brought to eight bits from more.
+    notes : Notes
+        With the span of the values.
     """
     values, opaque, white, is_negative, upright = image
     has_bands = not isinstance(options.mode, str)
@@ -361,9 +399,9 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
         alpha = to_shares(plane, find_levels(plane, whole))
         values = values[:, :, :-1]
     levels, n_planes = find_levels(values, options, white), values.shape[2]
-    span = None
+    notes = Notes()
     if options.dtype == "uint8" and options.value_range is None and levels and levels[1] != 255:
-        span = find_span(values, levels[1])
+        notes = Notes(find_span(values, levels[1]))
 
     def shares(channel: int) -> np.ndarray:
         plane = to_shares(values[:, :, channel], levels)
@@ -373,7 +411,7 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
         colour = [from_shares(shares(channel), "uint8") for channel in range(n_planes)]
         if alpha is not None:
             colour = [*(colour * 3)[:3], from_shares(alpha, "uint8")]
-        return fill_frame(as_image(np.stack(colour, axis=-1)), options, upright), span
+        return fill_frame(as_image(np.stack(colour, axis=-1)), options, upright), notes
     framing = _place((values.shape[1], values.shape[0]), options, upright)
 
     def fit(plane: np.ndarray) -> np.ndarray:
@@ -398,7 +436,7 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
             part[:, :, channel] = np.divide(plane, opacity, out=hidden.copy(), where=opacity > 0)
     if options.mode == "RGBA":
         part[:, :, 3] = opacity
-    return from_shares(frame, options.dtype), span
+    return from_shares(frame, options.dtype), notes
 
 
 def _background(options: ReadOptions) -> np.ndarray:

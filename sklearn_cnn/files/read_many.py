@@ -11,8 +11,9 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn_cnn._forks import tqdm
 from sklearn_cnn._messages import join_some, name_lines, warn
 from sklearn_cnn.files.cache import PixelCache
-from sklearn_cnn.files.decode import Notes, UnreadableImage, decode
-from sklearn_cnn.files.framing import blank_image
+from sklearn_cnn.files.decode import decode
+from sklearn_cnn.files.formats import UnreadableImage
+from sklearn_cnn.files.framing import Notes, blank_image
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.segment import file_keys
 from sklearn_cnn.files.sources import File, Source, name_source
@@ -145,9 +146,8 @@ class ImageBatch:
 
     def _decode_some(self, positions: np.ndarray, pixels: np.ndarray) -> None:
         for position, image in zip(positions.tolist(), pixels, strict=True):
-            notes = Notes()
             try:
-                image[...] = decode(self.sources[position], self.options, notes)
+                image[...], notes = decode(self.sources[position], self.options)
             except UnreadableImage as error:
                 self.problems[position] = str(error)
             else:

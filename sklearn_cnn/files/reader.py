@@ -305,7 +305,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
     def _options(self) -> ReadOptions:
         with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not load
-            from sklearn_cnn.files.decode import parse_colour
+            from sklearn_cnn.files.framing import parse_colour
 
         height, width = check_size(self.size)
         return ReadOptions(

@@ -17,11 +17,11 @@ READ_ALL = """
 import json, pickle, sys, warnings
 import numpy as np
 from sklearn_cnn import ImageReader
-from sklearn_cnn.files import fast_jpeg
+from sklearn_cnn.files import decode as decoder
 
 warnings.simplefilter("ignore")  # which name the files that are skipped
-for module in (fast_jpeg.simplejpeg, None):
-    fast_jpeg.simplejpeg = module
+for module in (decoder.simplejpeg, None):
+    decoder.simplejpeg = module
     for name, content, options in pickle.load(open(sys.argv[1], "rb")):
         print(json.dumps(["reads", name]), flush=True)
         try:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import chunk, png
+from image_files import chunk, decode, png
 from PIL import Image, ImageFile
 
 from sklearn_cnn.files import decode as decoder
-from sklearn_cnn.files import fast_jpeg
-from sklearn_cnn.files.decode import UnreadableImage, decode, parse_colour
-from sklearn_cnn.files.framing import blank_image, frame_image
+from sklearn_cnn.files import opening
+from sklearn_cnn.files.formats import UnreadableImage
+from sklearn_cnn.files.framing import blank_image, frame_image, parse_colour
 from sklearn_cnn.files.options import CHANNELS, RESIZE_WAYS, ReadOptions
 
 WHITE, BLACK, BLUE = (255, 255, 255), (0, 0, 0), (0, 0, 255)
@@ -591,14 +591,14 @@ PHOTO = (800, 600)
 def test_how_far_a_photograph_is_shrunk(image, frame, resize, divisor):
     """Would catch a photograph that is decoded larger than needed, or smaller."""
     reading = ReadOptions(frame[1], frame[0], "RGB", resize, WHITE)
-    assert decoder._divisor(reading, *image) == divisor
+    assert opening.choose_divisor(reading, *image) == divisor
 
 
 def test_a_lying_photograph_is_shrunk_for_its_upright_frame():
     """Would catch the frame's sides swapped: 1024 x 512 stands in a frame of 64 x 128."""
     reading = ReadOptions(128, 64, "RGB", "stretch", WHITE)
-    assert decoder._divisor(reading, 1024, 512, turned=True) == 4
-    assert decoder._divisor(reading, 1024, 512) == 2
+    assert opening.choose_divisor(reading, 1024, 512, turned=True) == 4
+    assert opening.choose_divisor(reading, 1024, 512) == 2
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -609,7 +609,7 @@ def test_a_lying_photograph_is_shrunk_for_its_upright_frame():
 )
 def test_never_shrunk_below_twice_what_is_needed(image, frame, resize):
     """Would catch blur: at least two decoded pixels a side for each that comes out."""
-    divisor = decoder._divisor(ReadOptions(frame[1], frame[0], "RGB", resize, WHITE), *image)
+    divisor = opening.choose_divisor(ReadOptions(frame[1], frame[0], "RGB", resize, WHITE), *image)
     assert divisor in (1, 2, 4, 8)
     if divisor > 1:
         framing = frame_image(image, frame, resize)
@@ -623,10 +623,10 @@ def test_never_shrunk_below_twice_what_is_needed(image, frame, resize):
 def test_shrinking_while_decoding_changes_little(photo, monkeypatch, resize, route):
     """Would catch a shift or a blur: below half a level on average, a few at most."""
     if route == "Pillow":
-        monkeypatch.setattr(fast_jpeg, "simplejpeg", None)
+        monkeypatch.setattr(decoder, "simplejpeg", None)
     content = save(photo, "JPEG", quality=90)
     quick = read(content, (64, 64), resize=resize).astype(int)
-    monkeypatch.setattr(decoder, "_divisor", lambda *_, **__: 1)
+    monkeypatch.setattr(opening, "choose_divisor", lambda *_, **__: 1)
     difference = np.abs(quick - read(content, (64, 64), resize=resize))
     assert difference.mean() < 0.5
     assert difference.max() <= 4
@@ -634,13 +634,13 @@ def test_shrinking_while_decoding_changes_little(photo, monkeypatch, resize, rou
 
 def test_the_cap_on_pixels_has_two_sides(monkeypatch):
     """Would catch an image that is decoded before it is measured, from any kind of source."""
-    monkeypatch.setattr(decoder, "MAX_PIXELS", 12)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 12)
     for width, height in ((4, 3), (12, 1)):
         image = Image.new("RGB", (width, height))
         for source in (image, np.asarray(image), *(save(image, name) for name in ("PNG", "JPEG"))):
             read(source, (2, 2))
     image = Image.new("RGB", (13, 1))
-    for source in (image, *(save(image, name) for name in decoder.FORMATS)):
+    for source in (image, *(save(image, name) for name in opening.FORMATS)):
         with pytest.raises(UnreadableImage, match="it has 13 x 1 pixels, more than"):
             read(source, (2, 2))
     with pytest.raises(UnreadableImage, match="it has 13 x 1 pixels, more than the 12 that"):
@@ -651,8 +651,8 @@ def test_the_cap_on_pixels_has_two_sides(monkeypatch):
 def test_a_jpeg_file_that_is_shrunk_may_be_twice_as_large(monkeypatch, route):
     """Would catch photographs of large cameras that are refused, and bombs that are not."""
     if route == "Pillow":
-        monkeypatch.setattr(fast_jpeg, "simplejpeg", None)
-    monkeypatch.setattr(decoder, "MAX_PIXELS", 1000)
+        monkeypatch.setattr(decoder, "simplejpeg", None)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 1000)
     read(save(Image.new("RGB", (50, 40)), "JPEG"), (4, 4))
     for size, name, wanted in (
         ((50, 41), "JPEG", (4, 4)),  # more than twice

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from sklearn_cnn import ImageReader
-from sklearn_cnn.files.decode import Notes, UnreadableImage, decode
+from sklearn_cnn.files.decode import decode
+from sklearn_cnn.files.formats import UnreadableImage
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.structure import count_tiff_pages
 
@@ -329,8 +330,7 @@ def test_a_tiff_file_cut_anywhere_has_a_reason(length):
 
 
 def has_more_pages(content):
-    notes = Notes()
-    decode(content, ReadOptions(4, 4, "RGB", "fit", (0, 0, 0)), notes)
+    notes = decode(content, ReadOptions(4, 4, "RGB", "fit", (0, 0, 0)))[1]
     return notes.has_more_pages
 
 

@@ -2,11 +2,12 @@ import io
 
 import numpy as np
 import pytest
+from image_files import decode
 from PIL import Image
 
-from sklearn_cnn.files import fast_jpeg
-from sklearn_cnn.files.decode import UnreadableImage, decode
-from sklearn_cnn.files.fast_jpeg import decode_plain_jpeg
+from sklearn_cnn.files import decode as decoder
+from sklearn_cnn.files.decode import decode_plain_jpeg
+from sklearn_cnn.files.formats import UnreadableImage
 from sklearn_cnn.files.options import RESIZE_WAYS, ReadOptions
 
 pytest.importorskip("simplejpeg")
@@ -47,9 +48,9 @@ def decode_plain(content, divisor=1):
 def both_routes(content, reading, monkeypatch):
     """Decode as it is, and with Pillow alone; None for what is refused."""
     results = []
-    for module in (fast_jpeg.simplejpeg, None):
+    for module in (decoder.simplejpeg, None):
         with monkeypatch.context() as patch:
-            patch.setattr(fast_jpeg, "simplejpeg", module)
+            patch.setattr(decoder, "simplejpeg", module)
             try:
                 results.append(decode(content, reading))
             except UnreadableImage:
@@ -110,7 +111,7 @@ def test_the_number_of_pixels_is_capped_before_decoding(monkeypatch):
     def refuse(width, height):
         raise UnreadableImage(f"{width} x {height}")
 
-    monkeypatch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", None)
+    monkeypatch.setattr(decoder.simplejpeg, "decode_jpeg", None)
     with pytest.raises(UnreadableImage, match="33 x 17"):
         decode_plain_jpeg(jpeg("4:2:0", 33, 17), refuse)
 
@@ -178,9 +179,7 @@ def test_damage_is_judged_alike(monkeypatch):
 
 def test_without_simplejpeg_pillow_reads(monkeypatch):
     """Would catch an optional dependency that is required."""
-    assert fast_jpeg.is_available()
-    monkeypatch.setattr(fast_jpeg, "simplejpeg", None)
-    assert not fast_jpeg.is_available()
+    monkeypatch.setattr(decoder, "simplejpeg", None)
     content = jpeg("4:2:0", 9, 7)
     assert decode_plain(content) is None
     assert decode(content, ReadOptions(7, 9, "RGB", "fit", (0, 0, 0))).shape == (7, 9, 3)

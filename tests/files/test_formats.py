@@ -7,11 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from image_files import decode
 from PIL import Image
 
 from sklearn_cnn import ImageReader
-from sklearn_cnn.files.decode import UnreadableImage, decode
-from sklearn_cnn.files.formats import describe_content
+from sklearn_cnn.files.formats import UnreadableImage, describe_content
 from sklearn_cnn.files.options import ReadOptions
 
 READING = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))

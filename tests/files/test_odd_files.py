@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import chunk, jpeg, riff, segment, tiff
+from image_files import chunk, decode, jpeg, riff, segment, tiff
 from PIL import Image, ImageFile
 
 from sklearn_cnn import ImageReader
 from sklearn_cnn.files import decode as decoder
-from sklearn_cnn.files import fast_jpeg
-from sklearn_cnn.files.decode import UnreadableImage, decode
+from sklearn_cnn.files import opening
+from sklearn_cnn.files.formats import UnreadableImage
 from sklearn_cnn.files.options import ReadOptions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_decoder"
@@ -140,7 +140,7 @@ def bomb(picture, name, side):
     return content
 
 
-@pytest.mark.parametrize("name", decoder.FORMATS)
+@pytest.mark.parametrize("name", opening.FORMATS)
 @pytest.mark.parametrize("side", [13_400, 20_000, 60_000])
 @pytest.mark.parametrize("ambient", ["as it is", None, 10**12])
 def test_a_bomb_is_refused_by_its_header(picture, monkeypatch, name, side, ambient):
@@ -168,7 +168,7 @@ def test_an_opened_bomb_is_refused(picture, monkeypatch):
             decode(image, READING)
 
 
-@pytest.mark.parametrize("name", sorted({*decoder.FORMATS} - {"JPEG"}))  # which is shrunk
+@pytest.mark.parametrize("name", sorted({*opening.FORMATS} - {"JPEG"}))  # which is shrunk
 def test_a_bomb_is_refused_without_a_warning(picture, name):
     """Would catch Pillow's own warning, which names no file, of what is somewhat too large."""
     with pytest.raises(UnreadableImage, match="it has 13000 x 13000 pixels, more than the 89,478"):
@@ -299,8 +299,8 @@ def test_what_is_no_pixels_may_be_damaged_or_huge(picture, name, monkeypatch):
     and files that are read with simplejpeg and not without."""
     plain = save(picture.convert("L") if name == "TIFF" else picture, name)
     expected = decode(plain, READING)
-    for route in (fast_jpeg.simplejpeg, None) if name == "JPEG" else (None,):
-        monkeypatch.setattr(fast_jpeg, "simplejpeg", route)
+    for route in (decoder.simplejpeg, None) if name == "JPEG" else (None,):
+        monkeypatch.setattr(decoder, "simplejpeg", route)
         for what, content in SIDES[name](plain):
             assert content != plain
             pixels = decode(content, READING)
@@ -431,8 +431,8 @@ def test_channels_one_after_the_other(order, dtype, layout, n_channels):
 
 
 def test_the_cap_lies_where_pillow_begins_to_warn():
-    assert Image.MAX_IMAGE_PIXELS == decoder.MAX_PIXELS
-    assert 9_459**2 <= decoder.MAX_PIXELS < 9_460**2
+    assert Image.MAX_IMAGE_PIXELS == opening.MAX_PIXELS
+    assert 9_459**2 <= opening.MAX_PIXELS < 9_460**2
 
 
 @pytest.mark.parametrize("name", ["ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000", "PPM", "PDF"])
@@ -444,7 +444,7 @@ def test_other_formats_are_refused_whatever_their_name(tmp_path, picture, name):
         decode(path, READING)
 
 
-@pytest.mark.parametrize("name", decoder.FORMATS)
+@pytest.mark.parametrize("name", opening.FORMATS)
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif", "txt", ""])
 def test_the_content_counts_and_not_the_name(tmp_path, picture, name, ending):
     """Would catch a TIFF file called .png that is refused."""
@@ -461,7 +461,8 @@ def test_no_decoder_of_other_formats_is_loaded(tmp_path):
     code = (
         "import sys\n"
         "from PIL import Image\n"
-        "from sklearn_cnn.files.decode import UnreadableImage, decode\n"
+        "from sklearn_cnn.files.decode import decode\n"
+        "from sklearn_cnn.files.formats import UnreadableImage\n"
         "from sklearn_cnn.files.options import ReadOptions\n"
         "try:\n"
         f"    decode({os.fspath(path)!r}, ReadOptions(1, 1, 'L', 'fit', (0, 0, 0)))\n"
@@ -470,8 +471,8 @@ def test_no_decoder_of_other_formats_is_loaded(tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     formats = set(run.stdout.strip("[]\n").replace("'", "").split(", "))
-    assert formats >= set(decoder.FORMATS)
-    assert formats <= {*decoder.FORMATS, "DIB", "PPM", "MPO"}  # Pillow itself imports some
+    assert formats >= set(opening.FORMATS)
+    assert formats <= {*opening.FORMATS, "DIB", "PPM", "MPO"}  # Pillow itself imports some
 
 
 def open_handles():

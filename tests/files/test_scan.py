@@ -107,7 +107,7 @@ def test_the_formats_that_are_read_are_the_extensions():
     """Would catch a format whose files are left out without a word."""
     named = dict.fromkeys(["jpg", "jpe", "jfif", "pjpeg", "pjp", "jps", "mpo"], "jpeg")
     named |= {"tif": "tiff", "apng": "png"}
-    from sklearn_cnn.files.decode import FORMATS
+    from sklearn_cnn.files.opening import FORMATS
 
     assert {named.get(ending[1:], ending[1:]) for ending in EXTENSIONS} == {
         name.lower() for name in FORMATS
