@@ -101,7 +101,7 @@ def subtract(row, step):
 def read(
     source, mode="L", dtype="uint16", value_range=None, size=(HEIGHT, WIDTH), resize="stretch"
 ):
-    return decode(source, ReadOptions(*size, mode, resize, (255, 255, 255), dtype, value_range))
+    return decode(source, ReadOptions(*size, mode, resize, (255, 255, 255), dtype, value_range))[0]
 
 
 def levels(dtype, high, *channels):
