@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from errno import ENOENT
 from hashlib import blake2b
 from pathlib import Path
@@ -43,10 +44,11 @@ Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Takes n positions, returns which were read, of shape (n,), and their pixels, (n, H, W, C)."""
 
 
+@dataclass
 class CacheFolder:
     """All files of a cache: how much they are, and how room is made.
 
-    Parameters
+    Attributes
     ----------
     path : Path
         The folder; it may hold other files too, which are left alone.
@@ -54,9 +56,8 @@ class CacheFolder:
         Bytes that the cache may take.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path = path
-        self.limit = limit
+    path: Path
+    limit: int
 
     def __str__(self) -> str:
         n_images, n_bytes = self.count()

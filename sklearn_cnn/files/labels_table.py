@@ -41,6 +41,9 @@ LABEL_COLUMNS = frozenset([
 ])  # fmt: skip
 """Names of columns of labels, in the same form."""
 
+LEAVE_OUT = "Pass on_error='skip' to leave them out."
+"""What to do about files that cannot be read, if nothing more is known."""
+
 SEPARATORS = ",;\t|"
 
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
@@ -139,7 +142,7 @@ class Labelled:
     scans: dict[str, Scan] = field(default_factory=dict)
     beside: Scan = field(default_factory=Scan)
     unreadable: dict[str, str] = field(default_factory=dict)
-    remedy: str = "Pass on_error='skip' to leave them out."
+    remedy: str = LEAVE_OUT
     notes: list[str] = field(default_factory=list)
 
     def all_scans(self) -> list[Scan]:
@@ -207,30 +210,36 @@ def label_by_table(
             target.append(numbers[label])
         else:
             unreadable[path] = problem
-    found = Labelled(files, target, classes, unreadable=unreadable, notes=notes)
-    problems = set(unreadable.values())
-    if problems == {NOT_FOLLOWED}:
-        remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
-    elif problems and all(problem.startswith(AMBIGUOUS) for problem in problems):
-        remedy = (
-            "Say which is meant: names in the table may hold folders and endings, and extensions= "
-            "says which endings count. Or pass on_error='skip' to leave them out."
-        )
-    elif problems and not files:
-        remedy = (
-            f"None of the files of the column {column!r} is found. columns=(path, label) says "
-            "which columns to read; names of files are relative to container_path, and may lack "
-            "their endings."
-        )
-        if rows[0].name.isdecimal():
-            remedy += " If these numbers have lost the zeros that they began with, " + (
-                "put those back; spreadsheets drop them."
-                if isinstance(table, str)
-                else "pandas.read_csv(..., dtype=str) keeps them."
+    remedy = LEAVE_OUT
+    if unreadable:
+        problems = set(unreadable.values())
+        if problems == {NOT_FOLLOWED}:
+            remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
+        elif all(problem.startswith(AMBIGUOUS) for problem in problems):
+            remedy = (
+                "Say which is meant: names in the table may hold folders and endings, and "
+                "extensions= says which endings count. Or pass on_error='skip' to leave them out."
             )
-    else:
-        return found
-    return replace(found, remedy=remedy)
+        elif not files:
+            remedy = _remedy_for_none(column, rows[0].name, isinstance(table, str))
+    return Labelled(files, target, classes, unreadable=unreadable, remedy=remedy, notes=notes)
+
+
+def _remedy_for_none(column: str, name: str, is_csv: bool) -> str:
+    """Say what may be wrong with a table none of whose files is found."""
+    remedy = (
+        f"None of the files of the column {column!r} is found. columns=(path, label) says which "
+        "columns to read; names of files are relative to container_path, and may lack their "
+        "endings."
+    )
+    if name.isdecimal():
+        remedy += " If these numbers have lost the zeros that they began with, "
+        remedy += (
+            "put those back; spreadsheets drop them."
+            if is_csv
+            else "pandas.read_csv(..., dtype=str) keeps them."
+        )
+    return remedy
 
 
 def describe_names_alike(classes: Iterable[object]) -> list[str]:

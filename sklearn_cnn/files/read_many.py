@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -27,10 +28,11 @@ IMAGES_A_TASK = 32
 """Images that a thread decodes before it looks for more work, at most."""
 
 
+@dataclass(eq=False)
 class ImageBatch:
     """Images to be read with the same options, and what went wrong with some of them.
 
-    Parameters
+    Attributes
     ----------
     sources : sequence
         Paths, contents, images or arrays.
@@ -40,22 +42,21 @@ class ImageBatch:
         Keeps what is decoded of files.
     n_jobs : int or None, default=None
         Threads, in joblib's sense.
+    bar : tqdm or None
+        Moves on as images are done.
+    problems : dict of int to str
+        Why the images of these positions cannot be read.
+    notes : dict of int to Notes
+        What to warn of in the images of these positions.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        options: ReadOptions,
-        cache: PixelCache | None = None,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.sources = sources
-        self.options = options
-        self.cache = cache
-        self.n_jobs = n_jobs
-        self.bar: tqdm | None = None
-        self.problems: dict[int, str] = {}
-        self.notes: dict[int, Notes] = {}
+    sources: Sequence[Source]
+    options: ReadOptions
+    cache: PixelCache | None = None
+    n_jobs: int | None = None
+    bar: tqdm | None = field(default=None, init=False)
+    problems: dict[int, str] = field(default_factory=dict, init=False)
+    notes: dict[int, Notes] = field(default_factory=dict, init=False)
 
     def read(self, *, skip: bool, verbose: int = 0) -> np.ndarray:
         """Read all images, into memory or into the cache, and warn of what is notable.

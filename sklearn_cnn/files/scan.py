@@ -50,9 +50,10 @@ SYSTEM_FOLDERS = frozenset([
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT
 
+NOWHERE = "the symbolic link leads nowhere"
 NOT_FOLLOWED = "symbolic links are followed with follow_links=True only"
 AMBIGUOUS = "it may be any of"
-"""What is wrong with a file that exists."""
+"""Why a file is not taken."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,8 @@ def scan_images(folder: str, options: ScanOptions, above: Collection[str] = ()) 
         below, links_below, files_of[current] = _list_folder(current, options, scan)
         real.extend(below)
         linked.extend(links_below)
-    for current in sorted(
-        files_of, key=lambda path: path.split(os.sep)
-    ):  # a folder, then those in it
-        scan.files.extend(files_of[current])
+    for path in sorted(files_of, key=lambda path: path.split(os.sep)):  # those in a folder after it
+        scan.files.extend(files_of[path])
     return scan
 
 
@@ -164,12 +163,8 @@ def _list_folder(
                         files.append(entry.path)
                     else:
                         scan.others[ending] += 1
-                elif (
-                    links
-                    and (not ending or has_extension(entry.name, options.extensions))
-                    and not os.path.exists(entry.path)
-                ):  # without an ending, it may have been a link to a folder
-                    scan.unreadable[entry.path] = "the symbolic link leads nowhere"
+                elif links and _takes(ending, options) and not os.path.exists(entry.path):
+                    scan.unreadable[entry.path] = NOWHERE
     except OSError as error:
         scan.unreadable[folder] = error.strerror or str(error)
     return sorted(folders), sorted(linked), sorted(files)
@@ -183,6 +178,11 @@ def _is_link(status: os.stat_result) -> bool:
 def has_extension(name: str, extensions: Collection[str] | None) -> bool:
     """Whether a name ends in one of the extensions, in upper or lower case."""
     return extensions is None or os.path.splitext(name)[1].lower() in extensions
+
+
+def _takes(ending: str, options: ScanOptions) -> bool:
+    """Whether a link of this ending that leads nowhere may have been one to an image or folder."""
+    return not ending or options.extensions is None or ending in options.extensions
 
 
 def _kind_of_name(name: str) -> str:
@@ -313,19 +313,18 @@ class Locator:
 
         A name that leads out of the folder is a ValueError.
         """
-        places, problems = [], []
+        problems: dict[str, str] = {}
         for path in self._places(name):
             problem = self._problem_with(path)
             if problem is None:
                 return path, None
-            places.append(path)
-            problems.append(problem)
-        if not places:
+            problems[path] = problem
+        if not problems:
             raise ValueError(
                 f"path {name!r} leads out of container_path={self.folder!r}. Paths must lie in it; "
                 "others need no load_image_folder, since ImageReader takes any path."
             )
-        for path in dict.fromkeys(places):
+        for path in problems:
             matches = self._similar(path)
             if len(matches) == 1:
                 return matches[0], self._problem_with(matches[0])
@@ -333,7 +332,8 @@ class Locator:
                 names = ", ".join(repr(os.path.relpath(match, self.folder)) for match in matches)
                 return path, f"{AMBIGUOUS} {names}"
         outside = "; paths are relative to container_path" if os.path.exists(name) else ""
-        return places[0], problems[0] + outside
+        path, problem = next(iter(problems.items()))
+        return path, problem + outside
 
     def has(self, name: str) -> bool:
         """Whether such a file exists."""
@@ -360,7 +360,7 @@ class Locator:
             os.stat(path)
         except (OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError) and os.path.islink(path):
-                return "the symbolic link leads nowhere"
+                return NOWHERE
             return getattr(error, "strerror", None) or "its name is not one that a file can have"
         return None if os.path.isfile(path) else "it is no regular file"
 
@@ -369,9 +369,8 @@ class Locator:
         if path in self._without_links:
             return False
         above = os.path.dirname(path)
-        if len(above) > len(self.folder.rstrip(os.sep)) and self._meets_link(above):
-            return True
-        if _is_link(os.lstat(path)):
+        is_below = len(above) > len(self.folder.rstrip(os.sep))
+        if (is_below and self._meets_link(above)) or _is_link(os.lstat(path)):
             return True
         if os.path.isdir(path):
             self._without_links.add(path)

@@ -258,7 +258,7 @@ def test_fit_opens_no_file(reader, tmp_path):
 
 
 def test_nothing_changes_the_reader(paths):
-    """Catches an attribute that fit or transform sets, or a parameter that they mend in place."""
+    """Catches an attribute that fit or transform sets, or a parameter that they change."""
     size, background = [4, 3], [1, 2, 3]
     reader = ImageReader(size=size, background=background)
     before = dict(vars(reader))
@@ -601,7 +601,7 @@ def test_the_index_is_kept(kind, reader, paths):
 @pytest.mark.parametrize("output", ["default", "pandas"])
 @pytest.mark.parametrize("method", ["transform", "fit_transform", "a pipeline's fit"])
 def test_the_warning_of_skip_points_at_the_caller(output, method, paths, tmp_path):
-    """Catches a warning that points into the package, where nobody can mend anything."""
+    """Catches a warning that points into the package, where nobody can correct anything."""
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     reader = ImageReader(size=(4, 3), on_error="skip").set_output(transform=output)

@@ -247,7 +247,7 @@ def damage(path):
 
 
 def test_a_damaged_file_does_not_cost_the_good_ones(files, folder, opened, blocks_of_four):
-    """Would catch hours of decoding that are lost to one file: when it is mended, it alone is
+    """Would catch hours of decoding that are lost to one file: when it is repaired, it alone is
     opened."""
     contents = {number: damage(files[number]) for number in (2, 9)}
     for _ in range(2):

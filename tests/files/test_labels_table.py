@@ -545,7 +545,7 @@ def test_rows_without_a_path(path, tmp_path):
     ids=["one column", "no rows", "nothing", "semicolons", "tabs"],
 )
 def test_data_frames_with_a_mistake(frame, error, tmp_path):
-    """Would catch a raw error of pandas' where the message should say what is expected."""
+    """Would catch a raw error of pandas where the message should say what is expected."""
     with pytest.raises(ValueError, match=says(error)):
         read(frame, str(tmp_path))
 

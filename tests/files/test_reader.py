@@ -154,7 +154,7 @@ def test_resizing_keeps_levels_between_those_of_eight_bits():
 
 @pytest.mark.parametrize(("dtype", "white"), [("uint16", 65535), ("float32", 1)])
 def test_background_and_blank_images_are_in_the_range_of_the_type(dtype, white):
-    """Would catch a white of 255 around, behind, or in the place of images of 16 bits."""
+    """Would catch a white of 255 around, under, or in the place of images of 16 bits."""
     reader = ImageReader(6, resize="pad", dtype=dtype, on_error="skip")
     clear = np.zeros((3, 6, 4), dtype=np.uint16)
     with pytest.warns(UserWarning, match="1 of 2 images cannot be read"):

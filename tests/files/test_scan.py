@@ -371,7 +371,7 @@ def nest():
 
 
 def raise_limit_of_open_files(count):
-    """Allow so many open files, or skip the test."""
+    """Allow that number of open files, or skip the test."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

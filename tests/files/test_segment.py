@@ -33,7 +33,7 @@ def holds(segment, numbers):
     assert segment.pixels()[: len(keys), 0, 0, 0].tolist() == numbers
 
 
-def test_images_are_added_behind_the_last(segment):
+def test_images_are_added_after_the_last(segment):
     """Would catch an append that writes over what is there."""
     segment.append(*images(3, 2))
     holds(segment, [0, 1, 2, 3, 4])
@@ -60,7 +60,7 @@ def test_the_map_is_read_only(segment):
 
 @pytest.mark.parametrize("n_bytes", [1, 15, 16])
 def test_a_torn_last_key_does_not_count(segment, n_bytes):
-    """Would catch keys whose end was not written, and a next image that is written behind it."""
+    """Would catch keys whose end was not written, and a next image that is written after it."""
     whole = segment.path.read_bytes()
     segment.path.write_bytes(whole[:-n_bytes])
     assert segment.keys()[:, 1].tolist() == [0, 1]
@@ -125,14 +125,14 @@ def test_pixels_added_while_keys_are_read_do_not_count(segment, monkeypatch):
     other = Segment(segment.path, OPTIONS)
     read_bytes = type(segment.path).read_bytes
 
-    def repair_behind_it(path):
+    def repair_meanwhile(path):
         monkeypatch.undo()
         before = read_bytes(path)
         other.trim()
         other.append(*images(9, 1))
         return before
 
-    monkeypatch.setattr(type(segment.path), "read_bytes", repair_behind_it)
+    monkeypatch.setattr(type(segment.path), "read_bytes", repair_meanwhile)
     assert segment.keys()[:, 1].tolist() == [0, 1]
     holds(segment, [0, 1, 9])
 
