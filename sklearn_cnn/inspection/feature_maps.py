@@ -33,8 +33,8 @@ class FeatureMapDisplay:
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
-    A row of maps holds those that differ most from pixel to pixel, in the order of the channels,
-    whose numbers stand above them; below it stand the same channels while the maps only shrink.
+    A row shows the maps that differ most from pixel to pixel, in the order of their channels, whose
+    numbers stand above them. After pooling, the row below shows the same channels.
     Each map has a scale of its own, from its lowest value (dark) to its highest (bright).
 
     Parameters
@@ -55,7 +55,7 @@ class FeatureMapDisplay:
     ax_ : matplotlib Axes
         The frame around all.
     axes_ : dict of str to ndarray of matplotlib Axes
-        Those of the parts: "input", the layers by their names, "vector", "probabilities".
+        The axes of each part: "input", the layers by their names, "vector", "probabilities".
     im_ : dict of str to ndarray of matplotlib AxesImage
         Their pictures.
     bars_ : matplotlib BarContainer
@@ -105,11 +105,11 @@ class FeatureMapDisplay:
         Parameters
         ----------
         n_maps : int, default=8
-            Maps of a layer, at most.
+            Most maps to show of a layer.
         cmap : str or matplotlib Colormap, default="viridis"
             Colours of the maps and of the vector.
         im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow`` for them.
+            Keywords of ``matplotlib.pyplot.imshow`` for the maps and the vector.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
 
@@ -123,7 +123,7 @@ class FeatureMapDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If ``n_maps`` is no count.
+            If ``n_maps`` is not a whole number of at least 1.
         """
         check_count(n_maps, "n_maps")
         n_columns = min(n_maps, max((maps.shape[-1] for maps in self.maps.values()), default=1))
@@ -201,12 +201,12 @@ class FeatureMapDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the way of one image through a fitted classifier.
+        """Draw one image on its way through a fitted classifier.
 
         Parameters
         ----------
         estimator : CNNClassifier, or Pipeline or search that ends in one
-            A fitted one.
+            The fitted classifier.
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int, default=0
@@ -229,9 +229,9 @@ class FeatureMapDisplay:
         TypeError
             If ``estimator`` is something else.
         ValueError
-            If there is no such image or layer, or not a name for each class.
+            If the image or a layer does not exist, or a class has no name.
         NotFittedError
-            If it is not fitted.
+            If ``estimator`` is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         target = Target(estimator)
@@ -266,7 +266,7 @@ def _most_varied(maps: np.ndarray, n_maps: int) -> np.ndarray:
 
 
 def _as_strip(vector: np.ndarray) -> np.ndarray:
-    """Break a vector into lines of at most 256 values; the last is filled up with nothing."""
+    """Break a vector into lines of at most 256 values; the last is filled up with NaN."""
     n_lines = -(-vector.size // 256)
     length = -(-vector.size // n_lines)
     strip = np.full(n_lines * length, np.nan)

@@ -26,9 +26,9 @@ class FilterDisplay:
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
     Kernels of colour images are drawn in colours, gray being zero: where one is reddish, the map
-    answers to red. Others are drawn by a scale of two colours, white being zero. Where a kernel has
-    any other number of channels than 1 or 3, as those after the first convolution, its mean over
-    the channels is drawn.
+    answers to red. Others are drawn by a scale of two colours, white being zero. A kernel of any
+    other number of channels than 1 or 3, such as those after the first convolution, is drawn as its
+    mean over the channels.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ class FilterDisplay:
 
     Notes
     -----
-    Kernels of 3 x 3 pixels on photographs look like noise in colours, and say little to the eye:
-    training needs to change only some of what they began with. What they answer to can be seen,
-    though: give :meth:`from_estimator` images as ``X``, and each kernel stands beside the patches
-    where its map is highest. Kernels of 5 x 5 or more show patterns of their own after training
-    with much ``weight_decay``; see ``examples/plot_filters.py``.
+    Kernels of 3 x 3 pixels that are trained on photographs look like coloured noise, because
+    training changes only a part of their first values. To see what they answer to, give
+    :meth:`from_estimator` images as ``X``: it draws beside each kernel the patches where its map is
+    highest. Kernels of 5 x 5 or more show patterns after training with a large ``weight_decay``;
+    see ``examples/plot_filters.py``.
 
     References
     ----------
@@ -95,12 +95,12 @@ class FilterDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the kernels, in the order of the feature maps, beside patches if there are any.
+        """Draw the kernels, in the order of the feature maps, beside the patches, if given.
 
         Parameters
         ----------
         n_filters : int, default=64
-            How many, at most.
+            Most kernels to draw.
         cmap : str or matplotlib Colormap, default="RdBu_r"
             Colours of kernels that are not of three channels.
         colorbar : bool, default=True
@@ -120,7 +120,7 @@ class FilterDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If ``n_filters`` is no count.
+            If ``n_filters`` is not a whole number of at least 1.
         """
         check_count(n_filters, "n_filters")
         filters = np.asarray(self.filters)[:n_filters]
@@ -185,14 +185,14 @@ class FilterDisplay:
         Parameters
         ----------
         estimator : CNNClassifier, or Pipeline or search that ends in one
-            A fitted one.
+            The fitted classifier.
         layer : str or None, default=None
             Name of a convolution in ``layers_``; None for the first.
         X : array-like or None, default=None
             Images, as ``estimator.predict`` takes them, whose patches are drawn beside the kernels
             of the first convolution; None draws kernels alone.
         n_patches : int, default=8
-            Patches of a kernel, at most: the strongest of each image, of the images where it is
+            Most patches to draw of a kernel: the strongest of an image, from the images with the
             strongest.
         n_filters, cmap, colorbar, im_kw, ax
             As for :meth:`plot`.
@@ -208,15 +208,17 @@ class FilterDisplay:
         TypeError
             If ``estimator`` is something else.
         ValueError
-            If the network has no convolution of that name, or with ``X``, it is not the first.
+            If the network has no convolution of that name, or ``X`` is given and it is not the
+            first layer that changes the images, or a count is not a whole number of at least 1.
         NotFittedError
-            If it is not fitted.
+            If ``estimator`` is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         target = Target(estimator)
         rows = target.classifier.layers_
-        modules = {row.name: target.network.get_submodule(row.name) for row in rows}
-        convolutions = {name: m for name, m in modules.items() if isinstance(m, nn.Conv2d)}
+        names = [row.name for row in rows]
+        modules = ((name, target.network.get_submodule(name)) for name in names)
+        convolutions = {name: module for name, module in modules if isinstance(module, nn.Conv2d)}
         if not convolutions:
             raise ValueError("The network has no convolution, so there are no kernels to draw.")
         first = next(iter(convolutions))
@@ -230,8 +232,8 @@ class FilterDisplay:
         check_count(n_patches, "n_patches")
         weights, patches = convolutions[layer].weight.detach().cpu().numpy(), None
         if X is not None:
-            before = rows[: list(modules).index(layer)]
-            if {row.output_shape for row in before} - {target.classifier.image_shape_}:
+            shapes = {row.output_shape for row in rows[: names.index(layer)]}
+            if shapes - {target.classifier.image_shape_}:
                 raise ValueError(
                     f"X gives patches of images, which only a convolution that sees the images "
                     f"themselves answers to. Got layer={layer!r}, after layers that change their "
@@ -270,8 +272,8 @@ def _find_patches(
 def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     """Cut a part out of a picture as RGBA, transparent where it lies beyond the edge."""
     colours = np.dstack([picture] * 3) if picture.ndim == 2 else picture
-    if colours.shape[-1] == 3:
-        colours = np.dstack([colours, np.ones(colours.shape[:2])])
+    opaque = [(0, 0), (0, 0), (0, 4 - colours.shape[-1])]
+    colours = np.pad(colours, opaque, constant_values=1)
     top, left = max(top, -height), max(left, -width)
     around = np.pad(colours, [(height, height), (width, width), (0, 0)])
     return around[top + height : top + 2 * height, left + width : left + 2 * width]

@@ -37,15 +37,15 @@ class MistakesDisplay:
     confidence : array-like of shape (n_shown,)
         Probability of the predicted class, between 0 and 1.
     n_mistakes, n_images : int
-        How many mistakes there are, shown or not, among how many images.
+        Number of mistakes, shown or not, and of images.
     file_names : sequence of str or None, default=None
-        Paths of their files, of which the titles have the last part.
+        Paths of their files; titles show the last part.
 
     Attributes
     ----------
     indices_ : ndarray of shape (n_shown,), int
-        Their positions in ``X``, or among the ``images`` of :meth:`from_predictions`, which alone
-        set it.
+        Their positions in ``X``, or among the ``images`` of :meth:`from_predictions`. Only the two
+        class methods set it.
     ax_ : matplotlib Axes
         The frame around the tiles.
     axes_ : ndarray of matplotlib Axes
@@ -123,26 +123,23 @@ class MistakesDisplay:
         heads, names = self._heads(), [*map(str, self.y_true), *map(str, self.y_pred)]
         n_letters = max([*map(len, heads), *(len(name) + AROUND for name in names)], default=0)
         width = max(1.6, panels.letter_width(9) * min(n_letters, MOST_LETTERS))
-        size = max(4, width * n_columns), 2.2 * max(1, -(-n_shown // n_columns)) + 0.5
-        self.ax_ = panels.own_axes(ax, type(self).__name__, *size)
+        inches = max(4, width * n_columns), 2.2 * max(1, -(-n_shown // n_columns)) + 0.5
+        self.ax_ = panels.own_axes(ax, type(self).__name__, *inches)
         self.figure_ = self.ax_.figure
         tiles, pictures = panels.tile(self.ax_, n_shown, n_columns, title=0.24), []
         width = panels.width_in_inches(self.ax_) / n_columns
         most = max(AROUND, min(n_letters, 8 + AROUND))
-        letters = min(8, 8 * width / (panels.letter_width(8) * most))
-        room = width - AROUND * panels.letter_width(letters)
+        size = min(8, 8 * width / (panels.letter_width(8) * most))
+        room = width - AROUND * panels.letter_width(size)
         for made, image, head, true, predicted, confidence in zip(
             tiles, self.images, heads, self.y_true, self.y_pred, self.confidence, strict=True
         ):
             style = {"cmap": cmap} | ({"vmin": 0, "vmax": 1} if np.ndim(image) == 2 else {})
             pictures.append(made.imshow(image, **panels.image_style(style, im_kw)))
-            true, predicted = (
-                panels.shorten(str(name), room, letters) for name in (true, predicted)
-            )
-            lines = [f"{true} taken for", f"{predicted} ({100 * confidence:.0f} %)"]
-            if head:
-                lines.insert(0, panels.shorten(head, width, letters))
-            made.set_title("\n".join(lines), fontsize=letters, pad=3)
+            true, predicted = (panels.shorten(str(name), room, size) for name in (true, predicted))
+            lines = [panels.shorten(head, width, size)] if head else []
+            lines += [f"{true} taken for", f"{predicted} ({100 * confidence:.0f} %)"]
+            made.set_title("\n".join(lines), fontsize=size, pad=3)
         which = "all" if n_shown == self.n_mistakes else f"the worst {n_shown} of"
         which = f"{which} {self.n_mistakes}" if self.n_mistakes else "no"
         panels.set_title(self.ax_, f"{which} mistakes on {self.n_images} images")
@@ -150,7 +147,7 @@ class MistakesDisplay:
         return self
 
     def _heads(self) -> list[str]:
-        """Say which image each is: its file, or where it stands in ``X``, as far as is known."""
+        """Say which image each is: its file, or its position in ``X``, if known."""
         if self.file_names is not None:
             return [Path(name).name for name in self.file_names]
         if hasattr(self, "indices_"):
@@ -175,14 +172,14 @@ class MistakesDisplay:
         Parameters
         ----------
         estimator : CNNClassifier, or Pipeline or search that ends in one
-            A fitted one.
+            The fitted classifier.
         X : array-like
             Images, as ``estimator.predict`` takes them. Titles name the files where they are
             paths, and otherwise the positions, as ``X[17]``.
         y : array-like of shape (n,)
             Their true labels.
         n_shown : int, default=18
-            How many mistakes to show, at most.
+            Most mistakes to show.
         display_labels : array-like of shape (n_classes,) or None, default=None
             Names of the classes, in the order of ``classes_``; None for their labels.
         cmap, im_kw, ax
@@ -199,10 +196,10 @@ class MistakesDisplay:
         TypeError
             If ``estimator`` is something else.
         ValueError
-            If ``y`` does not go with ``X`` or has labels that the classifier does not know, or a
+            If ``y`` does not match ``X`` or has labels that the classifier does not know, or a
             parameter is out of range.
         NotFittedError
-            If it is not fitted.
+            If ``estimator`` is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         target = Target(estimator)
@@ -245,7 +242,7 @@ class MistakesDisplay:
         classes : array-like of shape (n_classes,) or None, default=None
             Labels of the columns of ``y_proba``; None for the sorted ones of ``y_true``.
         n_shown : int, default=18
-            How many mistakes to show, at most.
+            Most mistakes to show.
         display_labels : array-like of shape (n_classes,) or None, default=None
             Names of the classes, in the order of ``classes``; None for their labels.
         file_names : array-like of shape (n,) or None, default=None
@@ -262,7 +259,7 @@ class MistakesDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If the arguments do not go together, or a parameter is out of range.
+            If the arguments do not match, or a parameter is out of range.
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
         images, y_proba = np.asarray(images), np.asarray(y_proba)

@@ -47,11 +47,11 @@ class SaliencyDisplay:
     Parameters
     ----------
     image : ndarray of shape (height, width), or (height, width, 3 or 4), between 0 and 1
-        The image as matplotlib draws it. Of several images, an array with an axis more, the first.
+        The image as matplotlib draws it. Several images have one more axis, the first.
     saliency : ndarray of shape (height, width), or (n_images, height, width)
         How much each pixel counts.
     title : str, sequence of str of length n_images, or None, default=None
-        What stands above.
+        Title of each image.
     unit : str, default="saliency"
         What the saliency is measured in, for the colour bars.
 
@@ -72,13 +72,13 @@ class SaliencyDisplay:
     -----
     The original stands at the left, in its colours. Below the map, the image is drawn in gray,
     darkened, so that the saliency stands out. Each map has a scale of its own. The number in the
-    title is the probability of the class. The score is its logit, what ``decision_function`` gives
-    where there are more than two classes.
+    title is the probability of the class. The score is its logit, which ``decision_function`` gives
+    for more than two classes.
 
     "gradient" is how fast the score changes with a pixel [1]_: quick, fine and noisy. "grad_cam"
-    adds up the last feature maps by their worth for the class [2]_: smooth, and as coarse as those
-    maps are. "occlusion" covers the image up part by part, with the mean of the training images,
-    and sees how far the score falls [3]_: slow, and the easiest to believe.
+    adds up the last feature maps, weighted by their worth for the class [2]_: smooth, and as coarse
+    as those maps are. "occlusion" covers the image up part by part, with the mean of the training
+    images, and measures how far the score falls [3]_: slow, and the easiest to believe.
 
     References
     ----------
@@ -126,10 +126,10 @@ class SaliencyDisplay:
         Parameters
         ----------
         cmap : str or matplotlib Colormap, default="inferno"
-            Colours of the saliency, from none to that which 1 % of the pixels above 0 exceed. What
-            is below 0 counts as none.
+            Colours of the saliency, from 0 to the value that 1 % of the pixels above 0 exceed.
+            Values below 0 are drawn as 0.
         alpha : float, default=0.8
-            Opacity of the highest saliency, between 0 and 1; none is transparent.
+            Opacity of the highest saliency, between 0 and 1; a saliency of 0 is transparent.
         colorbar : bool, default=True
             Whether to draw its scale.
         original : bool, default=True
@@ -211,12 +211,12 @@ class SaliencyDisplay:
         Parameters
         ----------
         estimator : CNNClassifier, or Pipeline or search that ends in one
-            A fitted one.
+            The fitted classifier.
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int or sequence of int, default=0
-            Which of them; -1 is the last. Of a sequence, also of one, the attributes of the Display
-            have an axis more, and the titles name the files, or the positions in ``X``.
+            Which of them; -1 is the last. With a sequence, even of one, the attributes of the
+            Display have one more axis, and the titles name the files, or the positions in ``X``.
         method : {"gradient", "grad_cam", "occlusion"}, default="gradient"
             See the notes above.
         target : label or None, default=None
@@ -245,10 +245,10 @@ class SaliencyDisplay:
         TypeError
             If ``estimator`` is something else.
         ValueError
-            If there is no such image, method, class or layer, not a name for each class, or a size
-            is no size.
+            If the image, method, class or layer does not exist, a class has no name, or ``window``
+            or ``stride`` is not a size.
         NotFittedError
-            If it is not fitted.
+            If ``estimator`` is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         shown = Target(estimator)
@@ -269,8 +269,7 @@ class SaliencyDisplay:
         ]
         pictures = shown.pictures(chosen)
         if isinstance(image, Collection):
-            pairs = zip(name_images(X, image), titles, strict=True)
-            titles = [f"{name}, {title}" for name, title in pairs]
+            titles = list(map(", ".join, zip(name_images(X, image), titles, strict=True)))
             display = cls(pictures, np.stack(maps), titles, UNITS[method])
         else:
             display = cls(pictures[0], maps[0], titles[0], UNITS[method])
@@ -328,15 +327,14 @@ def _attribution(
 
 
 def _layer_with_maps(rows: Sequence[LayerRow], layer: str | None) -> str:
-    shapes = {row.name: row.output_shape for row in rows}
-    names = [name for name, shape in shapes.items() if len(shape) == 3]
+    maps = {row.name: row.output_shape for row in rows if len(row.output_shape) == 3}
     if layer is None:
-        wide = [name for name in names if shapes[name][:2] != (1, 1)]
-        return (wide or names)[-1]
-    if layer not in names:
+        wide = [name for name, shape in maps.items() if shape[:2] != (1, 1)]
+        return (wide or list(maps))[-1]
+    if layer not in maps:
         raise ValueError(
-            f"layer must be one that gives maps: {', '.join(names)}. Got layer={layer!r}."
-            f"{did_you_mean(layer, names)}"
+            f"layer must be one that gives maps: {', '.join(maps)}. Got layer={layer!r}."
+            f"{did_you_mean(layer, maps)}"
         )
     return layer
 

@@ -38,7 +38,7 @@ class TrainingCurveDisplay:
     ax_ : matplotlib Axes
         The frame around the panels.
     axes_ : ndarray of matplotlib Axes
-        A panel for each of the curves that there are.
+        A panel for each curve.
     lines_ : ndarray of matplotlib Line2D
         Their curves.
     figure_ : matplotlib Figure
@@ -131,7 +131,7 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         estimator : CNNClassifier, or Pipeline or search that ends in one
-            A fitted one.
+            The fitted classifier.
         ax, line_kw
             As for :meth:`plot`.
 
@@ -146,7 +146,7 @@ class TrainingCurveDisplay:
         TypeError
             If ``estimator`` is something else.
         NotFittedError
-            If it is not fitted.
+            If ``estimator`` is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         classifier = Target(estimator).classifier
