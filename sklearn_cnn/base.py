@@ -52,6 +52,7 @@ from sklearn_cnn.training.callbacks import (
     check_callbacks,
     copy_callbacks,
     set_callback_parameter,
+    warn_of_late_errors,
 )
 from sklearn_cnn.training.examples import Examples, check_weights
 from sklearn_cnn.training.net import ConvNet, MakeOptimizer, start_net, warn_if_long
@@ -550,25 +551,12 @@ class BaseCNN(
             if given is None or not hasattr(self, "_init_callback_context"):
                 late = train()
             else:
-                tasks, late = EpochTasks(self, given, attributes), []
-                try:
-                    with self._one_progress_bar():
-                        self._train_in_tasks(train, tasks, late)
-                except Exception as failure:
-                    if not tasks.are_done:
-                        raise
-                    failure.add_note(
-                        "Raised by one of scikit-learn's callbacks, set by set_callbacks."
-                    )
-                    late.append(failure)
+                late, tasks = [], EpochTasks(self, given, attributes)
+                with tasks.late_errors_kept(late), self._one_progress_bar():
+                    self._train_in_tasks(train, tasks, late)
             if net.n_epochs - n_before >= n_epochs:
                 self._judge(net.history, n_epochs)
-            for error in late:
-                notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-                warn(
-                    f"A callback failed once training was done; the model is trained, and kept. "
-                    f"{type(error).__name__}: {error}.{notes}"
-                )
+            warn_of_late_errors(late)
         if given is None:  # no call of partial_fit takes longer than the one before it
             net.forget_calls()
             losses.append(float(net.history[-1]["train_loss"]))
@@ -622,7 +610,7 @@ class BaseCNN(
             raise
 
     def _feature_source(self) -> Source:
-        network, n_outputs = self.net_.module_, len(self.classes_)
+        network, n_outputs = self.net_.module_, len(self.net_.classes_)
         return feature_source(self.feature_layer, network, self.layers_, n_outputs)
 
     @property

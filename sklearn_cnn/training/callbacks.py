@@ -5,7 +5,8 @@ ones come after ours.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from math import ceil, log
 from typing import Any, Protocol
@@ -319,6 +320,17 @@ class EpochTasks(Callback):
         self.told = {"estimator": estimator, "X": given["X"], "y": given["y"], "metadata": metadata}
         self.fitted_attributes = fitted_attributes
 
+    @contextmanager
+    def late_errors_kept(self, late: list[Exception]) -> Iterator[None]:
+        """Add an error to a list, and pass it on only if it came before training was over."""
+        try:
+            yield
+        except Exception as error:
+            if not self.are_done:
+                raise
+            error.add_note("Raised by one of scikit-learn's callbacks, set by set_callbacks.")
+            late.append(error)
+
     def begin(self, context: Task) -> None:
         """Begin the task of the fit."""
         self.context = context
@@ -451,3 +463,13 @@ def warn_if_nothing_was_learnt(
         f"{learning_rate:g}), or look whether the labels belong to the images.",
         ConvergenceWarning,
     )
+
+
+def warn_of_late_errors(late: Iterable[Exception]) -> None:
+    """Warn of what callbacks raised once training was done: no reason to lose the network."""
+    for error in late:
+        notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        warn(
+            f"A callback failed once training was done; the model is trained, and kept. "
+            f"{type(error).__name__}: {error}.{notes}"
+        )

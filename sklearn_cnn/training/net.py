@@ -71,16 +71,10 @@ LossAndLogits = tuple[torch.Tensor, torch.Tensor]
 LossOfPart = Callable[[nn.Module, slice], LossAndLogits]
 """(network, rows) -> the share of some rows of a batch in its loss, and their logits."""
 
-OF_ONE_TRAINING: dict[str, Any] = {
-    "augmentation_": None,
-    "frozen_": None,
-    "images_per_pass_": None,
-    "in_bfloat16_": False,
-    "mean_weight_": 1.0,
-    "replicas_": None,
-    "shuffler_": None,
-    "weights_": (),
-}
+OF_ONE_TRAINING = (
+    "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "mean_weight_", "replicas_",
+    "shuffler_", "weights_",
+)  # fmt: skip
 """What a net has while it is trained, and no copy of it."""
 
 CALLS_NOTED = 32
@@ -368,7 +362,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 finally:
                     if self.replicas_ is not None:
                         self.replicas_.close()
-                    self.__dict__.update(OF_ONE_TRAINING)
+                    for name in OF_ONE_TRAINING:
+                        self.__dict__.pop(name, None)
                 return self._notify_of_end(training)
         finally:
             progress.close()
@@ -618,10 +613,11 @@ class ConvNet(ClassifierMixin, NeuralNet):
         names = ("module_", "criterion_", "optimizer_")
         copies = copy_together(*(getattr(self, name) for name in names))
         net: ConvNet = object.__new__(type(self))
-        net.__dict__.update(
-            {**vars(self), **OF_ONE_TRAINING}, **dict(zip(names, copies, strict=True))
-        )
+        net.__dict__.update(self._without_training(), **dict(zip(names, copies, strict=True)))
         return net
+
+    def _without_training(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in OF_ONE_TRAINING}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what lives for one training only, and callbacks: they may hold anything."""
@@ -632,9 +628,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 f"module that layers returned has one, {parametrized[0]!r}. Save the values of "
                 "net_.module_.state_dict() instead, or return layers without parametrizations."
             )
-        without: dict[str, Any] = {**OF_ONE_TRAINING, "callbacks": [], "callbacks_": []}
-        state: dict[str, Any] = {**super().__getstate__(), **without}
-        return state
+        state: dict[str, Any] = super().__getstate__()
+        kept = {name: value for name, value in state.items() if name not in OF_ONE_TRAINING}
+        return {**kept, "callbacks": [], "callbacks_": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle onto the device of before, or onto the CPU where that is not available."""
