@@ -187,8 +187,6 @@ class Erasures(NamedTuple):
 Transform = AffineTransforms | Erasures
 """A sampled augmentation: what it does to each image of one batch."""
 
-Drawn = Transform  # the former name, until training uses the new one
-
 
 class BatchAugmentation:
     """The steps of the ``augment`` parameter, applied to batches of raw pixels.

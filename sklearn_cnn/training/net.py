@@ -22,7 +22,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sklearn_cnn._messages import warn
 from sklearn_cnn.augment.descriptions import Step
-from sklearn_cnn.augment.transforms import BatchAugmentation, Drawn
+from sklearn_cnn.augment.transforms import BatchAugmentation, Transform
 from sklearn_cnn.machine.device import (
     CHUNK,
     MEMORY_FOR_ACTIVATIONS,
@@ -485,7 +485,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Take a step along the gradient of a batch, computed in parts that fit in memory."""
         self._set_parts_to_training()
         inputs, targets = unpack_data(batch)
-        pixels, transforms = send(inputs["images"], self.device), list[Drawn]()
+        pixels, transforms = send(inputs["images"], self.device), list[Transform]()
         if self.augmentation_ is not None:
             pixels, transforms = self.augmentation_.start(pixels)
         self.optimizer_.zero_grad()
@@ -534,7 +534,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self,
         inputs: dict[str, torch.Tensor],
         targets: torch.Tensor,
-        transforms: list[Drawn],
+        transforms: list[Transform],
         network: nn.Module,
         rows: slice,
     ) -> LossAndLogits:
