@@ -363,7 +363,7 @@ class BaseCNN(
         if continuing:
             spec = self.image_spec_
         else:
-            spec = ImageSpec.learn_shape(checked, image_shape=shape, data_format=data_format)
+            spec = ImageSpec.learn(checked, image_shape=shape, data_format=data_format)
         images = spec.view(checked, image_shape=shape, data_format=data_format)
         weights = check_weights(sample_weight, images, labels)
         rows = np.flatnonzero(weights)

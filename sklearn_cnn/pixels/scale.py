@@ -81,7 +81,7 @@ def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale
 def read_training_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
     """Tell the range of pixel values, and how narrow that of a single image may be."""
     scale = read_scale(images, rows)
-    return scale._replace(doubt=_judge(images, rows, scale, scale).doubt)
+    return scale._replace(doubt=_judge(images, rows, scale, scale, may_grow=False).doubt)
 
 
 def _blocks(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
@@ -92,7 +92,7 @@ def _blocks(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]
 
 def check_scale(
     images: np.ndarray,
-    fitted: PixelScale,
+    seen: PixelScale,
     dtype: str,
     rows: np.ndarray | None = None,
     *,
@@ -114,24 +114,24 @@ def check_scale(
     """
     scale = read_training_scale(images, rows) if to_train else read_scale(images, rows)
     check_representable(scale, dtype)
-    may_grow = to_train and (fitted.whole or fitted.magnitude < NEARLY_ONE)
-    verdict = _judge(images, rows, scale, fitted, may_grow)
+    may_grow = to_train and (seen.whole or seen.magnitude < NEARLY_ONE)
+    verdict = _judge(images, rows, scale, seen, may_grow)
     if not verdict.doubt or (verdict.doubt == PERHAPS and (to_train or not verdict.all)):
         return scale
     remedy = "leave X as it is, or scale the training images too"
-    if verdict.scale.magnitude > fitted.magnitude:
+    if verdict.scale.magnitude > seen.magnitude:
         remedy = "scale X as the training images were scaled"
     if verdict.doubt == PERHAPS:
-        below = _is_below(scale, fitted)
+        below = _is_below(scale, seen)
         where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
         warn(
-            f"All images of X {where}: fit saw {fitted.describe()}, and X now holds "
+            f"All images of X {where}: fit saw {seen.describe()}, and X now holds "
             f"{scale.describe()}. If they were scaled or shifted, give both in the same range: "
             f"{remedy}."
         )
         return scale
     raise ValueError(
-        f"The range of the pixels changed since fit, which saw {fitted.describe()}: "
+        f"The range of the pixels changed since fit, which saw {seen.describe()}: "
         f"X[{verdict.row}] now holds {verdict.scale.describe()}. Give both in the same range: "
         f"{remedy}."
     )
@@ -147,35 +147,31 @@ class _Verdict(NamedTuple):
 
 
 def _judge(
-    images: np.ndarray,
-    rows: np.ndarray | None,
-    scale: PixelScale,
-    fitted: PixelScale,
-    may_grow: bool = False,
+    images: np.ndarray, rows: np.ndarray | None, scale: PixelScale, seen: PixelScale, may_grow: bool
 ) -> _Verdict:
     """Find the image that most looks as if it were scaled differently from those seen at fit."""
     worst = _Verdict(0, -1, scale, False)
-    may_be_small = fitted.is_unscaled() and not scale.whole
-    may_be_large = not may_grow and (_is_far(scale, fitted) or _is_below(scale, fitted))
-    if fitted.low >= fitted.high or not (may_be_small or may_be_large):
+    may_be_small = seen.is_unscaled() and not scale.whole
+    may_be_large = not may_grow and (_is_far(scale, seen) or _is_below(scale, seen))
+    if seen.low >= seen.high or not (may_be_small or may_be_large):
         return worst
     first = n_plain = 0
     for block in _blocks(images, rows):
         values = block.reshape(len(block), -1)
         lows = values.min(axis=1).astype(np.float64)
         highs = values.max(axis=1).astype(np.float64)
-        magnitudes, largest = np.maximum(-lows, highs), fitted.magnitude
+        magnitudes, largest = np.maximum(-lows, highs), seen.magnitude
         is_plain = (largest / 10 <= magnitudes) & (magnitudes <= 10 * largest) & (magnitudes > 1)
-        is_plain &= (lows >= 0) | (fitted.low < 0)
+        is_plain &= (lows >= 0) | (seen.low < 0)
         n_plain += int((is_plain & (lows < highs)).sum())
         for row in map(int, np.flatnonzero(~is_plain)):
             low, high = float(lows[row]), float(highs[row])
             own, doubt = PixelScale(low, high, False), 0
-            if may_be_large and (_is_far(own, fitted) or _is_below(own, fitted)):
+            if may_be_large and (_is_far(own, seen) or _is_below(own, seen)):
                 own = own._replace(whole=_are_whole(values[row]))
-                doubt = _doubt_of_large(values[row], own, fitted)
-            elif may_be_small and low < high and own.is_scaled(fitted):
-                doubt = _doubt_of_small(values[row].astype(np.float64), own, fitted)
+                doubt = _doubt_of_large(values[row], own, seen)
+            elif may_be_small and low < high and own.is_scaled(seen):
+                doubt = _doubt_of_small(values[row].astype(np.float64), own, seen)
             n_plain += doubt == 0 and low < high
             if doubt > worst.doubt:
                 index = first + row if rows is None else int(rows[first + row])
@@ -190,37 +186,37 @@ def _are_whole(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
-def _is_far(scale: PixelScale, fitted: PixelScale) -> bool:
-    return scale.magnitude > 10 * fitted.magnitude
+def _is_far(scale: PixelScale, seen: PixelScale) -> bool:
+    return scale.magnitude > 10 * seen.magnitude
 
 
-def _is_below(scale: PixelScale, fitted: PixelScale) -> bool:
-    return fitted.low >= 0 and scale.low < -fitted.high / 4
+def _is_below(scale: PixelScale, seen: PixelScale) -> bool:
+    return seen.low >= 0 and scale.low < -seen.high / 4
 
 
-def _doubt_of_large(values: np.ndarray, own: PixelScale, fitted: PixelScale) -> int:
+def _doubt_of_large(values: np.ndarray, own: PixelScale, seen: PixelScale) -> int:
     """Judge an image with values far beyond those seen, or far below 0 where none were."""
-    if _is_far(own, fitted):
-        unscaled = own.low >= 0 and own.is_unscaled() and fitted.is_scaled(own)
+    if _is_far(own, seen):
+        unscaled = own.low >= 0 and own.is_unscaled() and seen.is_scaled(own)
         mean = np.abs(values.astype(np.float64)).mean()
-        return SURELY if unscaled or mean > 10 * fitted.magnitude else 0
+        return SURELY if unscaled or mean > 10 * seen.magnitude else 0
     return PERHAPS
 
 
-def _doubt_of_small(values: np.ndarray, own: PixelScale, fitted: PixelScale) -> int:
+def _doubt_of_small(values: np.ndarray, own: PixelScale, seen: PixelScale) -> int:
     """Judge an image with values far below the largest seen."""
     if _are_whole(values):
         return 0
     if own.low >= 0:
         fills = own.high >= NEARLY_ONE and own.low <= 1 - NEARLY_ONE
         doubt = SURELY if fills or _is_divided(values) else PERHAPS
-    elif fitted.low < 0:
-        ratio = fitted.magnitude / own.magnitude
+    elif seen.low < 0:
+        ratio = seen.magnitude / own.magnitude
         doubt = SURELY if ratio > 500 else PERHAPS if ratio > 100 else 0
     else:
         is_centred = own.low <= -0.4 and -8 * own.low >= own.high  # interpolation overshoots less
         doubt = SURELY if is_centred else 0
-    return doubt if doubt > fitted.doubt else 0
+    return doubt if doubt > seen.doubt else 0
 
 
 def _is_divided(values: np.ndarray) -> bool:
@@ -237,11 +233,10 @@ def _is_divided(values: np.ndarray) -> bool:
 
 def check_representable(scale: PixelScale, dtype: str) -> None:
     """Refuse values that become infinite in the floating-point type of the network."""
-    largest = max(abs(scale.low), abs(scale.high))
-    if largest > float(np.finfo(dtype).max):
+    if scale.magnitude > float(np.finfo(dtype).max):
         raise ValueError(
             f"X contains infinity or a value too large for dtype('{dtype}'), in which the network "
-            f"computes: the largest magnitude is {largest:g}. Scale the pixels down."
+            f"computes: the largest magnitude is {scale.magnitude:g}. Scale the pixels down."
         )
 
 
@@ -264,8 +259,8 @@ def channel_statistics(
     mean, std : ndarray of shape (channels,), float64
         A channel that is constant, as far as float32 can tell, has a standard deviation of 1.
     """
-    mean = _weighted_mean(images, rows, weights)
-    std = np.sqrt(_weighted_mean(images, rows, weights, centre=mean, power=2))
+    mean = _weighted_mean(images, rows, weights, 0.0, 1)
+    std = np.sqrt(_weighted_mean(images, rows, weights, mean, 2))
     float32 = np.finfo(np.float32)
     return mean, np.where(std > np.maximum(float32.eps * np.abs(mean), float32.tiny), std, 1.0)
 
@@ -274,8 +269,8 @@ def _weighted_mean(
     images: np.ndarray,
     rows: np.ndarray,
     weights: np.ndarray,
-    centre: np.ndarray | float = 0.0,
-    power: int = 1,
+    centre: np.ndarray | float,
+    power: int,
 ) -> np.ndarray:
     """Mean over images and positions of ``(pixel - centre) ** power``, for each channel."""
     _, height, width, channels = images.shape
@@ -285,5 +280,4 @@ def _weighted_mean(
         values -= centre
         values **= power
         total += weights[block] @ values.sum(axis=(1, 2))
-    mean: np.ndarray = total / (weights.sum() * height * width)
-    return mean
+    return np.asarray(total / (weights.sum() * height * width))

@@ -8,13 +8,11 @@ table. Images are viewed channels last: nothing is copied, converted or written 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
 from math import inf, isqrt, prod
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-from sklearn.utils.validation import validate_data
 
 from sklearn_cnn._messages import check_choice, is_count, warn
 from sklearn_cnn.pixels.arrays import check_images
@@ -62,13 +60,13 @@ class ImageSpec:
     Examples
     --------
     >>> from sklearn.datasets import load_digits
-    >>> from sklearn_cnn.pixels.spec import ImageSpec
-    >>> images = load_digits().images
-    >>> spec = ImageSpec.learn(images)
+    >>> from sklearn_cnn import CNNClassifier
+    >>> images, y = load_digits().images[:200], load_digits().target[:200]
+    >>> spec = CNNClassifier(16, max_epochs=1).fit(images, y).image_spec_
     >>> spec
     ImageSpec(shape=(8, 8, 1), channels_first=False, low=0.0, high=16.0, whole=True)
-    >>> spec.read(images.reshape(-1, 64)).shape
-    (1797, 8, 8, 1)
+    >>> spec.read(images.reshape(200, 64)).shape
+    (200, 8, 8, 1)
     >>> spec.read(images / 16)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
@@ -84,15 +82,11 @@ class ImageSpec:
 
     @classmethod
     def learn(
-        cls,
-        X: object,
-        *,
-        image_shape: Sequence[int] | None = None,
-        data_format: str = "auto",
-        dtype: str = "float32",
-        rows: np.ndarray | None = None,
+        cls, X: object, *, image_shape: Sequence[int] | None = None, data_format: str = "auto"
     ) -> "ImageSpec":
-        """Tell shape, order and range of training images.
+        """Tell the shape of training images and the order of their values; the range is empty.
+
+        :meth:`widened` then gives it the range of the images that count.
 
         Parameters
         ----------
@@ -102,10 +96,6 @@ class ImageSpec:
             Shape of an image, where it comes as a flattened row.
         data_format : {"auto", "channels_last", "channels_first"}, default="auto"
             Where the channels stand.
-        dtype : str, default="float32"
-            Floating-point type of the network, which must hold the values.
-        rows : ndarray of shape (n_rows,), int, or None, default=None
-            Which images count for the range; None for all.
 
         Returns
         -------
@@ -114,21 +104,7 @@ class ImageSpec:
         Raises
         ------
         ValueError, TypeError
-            If ``X`` holds no images, their layout cannot be told, or the network cannot represent
-            a value.
-        """
-        images = check_images(X)
-        spec = cls.learn_shape(images, image_shape=image_shape, data_format=data_format)
-        viewed = spec.view(images, image_shape=image_shape, data_format=data_format)
-        return spec.widened(viewed, rows, dtype)
-
-    @classmethod
-    def learn_shape(
-        cls, X: object, *, image_shape: Sequence[int] | None = None, data_format: str = "auto"
-    ) -> "ImageSpec":
-        """Tell shape and order alone, as :meth:`learn` does; the range is empty.
-
-        :meth:`widened` then gives it the range of the images that count.
+            If ``X`` holds no images, or their layout cannot be told.
         """
         check_choice(data_format, "data_format", DATA_FORMATS)
         values, names = check_images(X)
@@ -213,16 +189,18 @@ class ImageSpec:
         check_scale(images, self._scale, dtype)
         return images
 
-    def widened(self, images: np.ndarray, rows: np.ndarray | None, dtype: str) -> "ImageSpec":
-        """Return the spec with the range of further training images in it.
+    def widened(
+        self, images: np.ndarray, rows: np.ndarray | None = None, dtype: str = "float32"
+    ) -> "ImageSpec":
+        """Return a spec whose range includes that of training images.
 
         Parameters
         ----------
         images : ndarray of shape (n, height, width, channels)
             What :meth:`view` gives.
-        rows : ndarray of shape (n_rows,), int, or None
+        rows : ndarray of shape (n_rows,), int, or None, default=None
             Which images count; None for all.
-        dtype : str
+        dtype : str, default="float32"
             Floating-point type of the network, which must hold the values.
 
         Returns
@@ -397,9 +375,8 @@ def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShap
         side = isqrt(n_features)
         return (side, side, 1) if side * side == n_features else (1, n_features, 1)
     if prod(image_shape) != n_features:
-        height, width, channels = image_shape
         raise ValueError(
-            f"image_shape={image_shape} asks for {height} x {width} x {channels} = "
+            f"image_shape={image_shape} asks for {' x '.join(map(str, image_shape))} = "
             f"{prod(image_shape)} values an image, but X has {n_features} features a row."
             + " If one of them is a column of labels, leave it out of X."
             * (n_features == prod(image_shape) + 1)
@@ -467,22 +444,3 @@ def _refuse_shape(shape: tuple[int, ...], spec: ImageSpec, data_format: str) -> 
     elif len(shape) == 4 and data_format != "auto":
         message += f" The array is read with data_format={data_format!r}."
     raise ValueError(message)
-
-
-def read_training_images(estimator: Any, X: Any) -> tuple[np.ndarray, ImageSpec]:
-    """Check images for ``fit`` on behalf of an estimator."""
-    check_rows = partial(validate_data, estimator, reset=True)
-    images = check_images(X, name=type(estimator).__name__, check_rows=check_rows)
-    parameters = {"image_shape": estimator.image_shape, "data_format": estimator.data_format}
-    spec = ImageSpec.learn_shape(images, **parameters)
-    if images.values.ndim > 2:
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(estimator).pop(name, None)
-    return spec.view(images, **parameters), spec
-
-
-def read_images(estimator: Any, X: Any, spec: ImageSpec) -> np.ndarray:
-    """Check images for ``predict`` on behalf of an estimator."""
-    check_rows, name = partial(validate_data, estimator, reset=False), type(estimator).__name__
-    images = check_images(X, shape=spec.shape, name=name, check_rows=check_rows)
-    return spec.view(images, image_shape=estimator.image_shape, data_format=estimator.data_format)

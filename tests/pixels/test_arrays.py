@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,39 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.utils import Bunch
+from sklearn.utils.validation import validate_data
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.pixels.spec import ImageSpec, read_images, read_training_images
+from sklearn_cnn.pixels.arrays import check_images
+from sklearn_cnn.pixels.spec import ImageSpec
 
 GRAY = np.arange(2 * 4 * 5.0).reshape(2, 4, 5)
 
 
+def parameters_of(estimator):
+    """What an estimator says of the spec."""
+    return {"image_shape": estimator.image_shape, "data_format": estimator.data_format}
+
+
+def read_training_images(estimator, X):
+    """Images and what is learnt of them, as ``fit`` reads them."""
+    images = estimator._check_images(X, reset=True)
+    spec = ImageSpec.learn(images, **parameters_of(estimator))
+    return spec.view(images, **parameters_of(estimator)), spec
+
+
+def read_images(estimator, X, spec):
+    """Images as ``predict`` reads them."""
+    check_rows = partial(validate_data, estimator, reset=False)
+    images = check_images(X, shape=spec.shape, name="CNNClassifier", check_rows=check_rows)
+    return spec.view(images, **parameters_of(estimator))
+
+
 def fitted_on(X, **parameters):
-    """An estimator that has seen ``X``, and the layout it found."""
+    """An estimator that has seen ``X``, and the spec it found."""
     estimator = CNNClassifier(**parameters)
-    _, layout = read_training_images(estimator, X)
-    return estimator, layout
+    _, spec = read_training_images(estimator, X)
+    return estimator, spec
 
 
 @pytest.mark.parametrize(
@@ -32,9 +54,9 @@ def fitted_on(X, **parameters):
 )
 def test_the_same_images_from_any_container(hold):
     """Would catch a container that is refused, or whose axes are mixed up."""
-    images, layout = read_training_images(CNNClassifier(), hold(GRAY))
+    images, spec = read_training_images(CNNClassifier(), hold(GRAY))
     np.testing.assert_array_equal(images, GRAY[..., np.newaxis])
-    assert layout == ImageSpec((4, 5, 1))
+    assert spec == ImageSpec((4, 5, 1))
 
 
 def test_a_list_of_tensors_and_one_that_requires_grad():
@@ -66,11 +88,11 @@ def test_names_of_an_earlier_data_frame_go_when_arrays_follow():
 @pytest.mark.parametrize("shape", [(2, 6, 5), (2, 6, 5, 3), (2, 3, 6, 5)])
 def test_images_with_axes_have_no_number_of_features(shape):
     """Would catch a count that wrappers compare with X.shape[1], and refuse the images."""
-    estimator, layout = fitted_on(np.zeros((2, 90)), image_shape=None)
+    estimator, spec = fitted_on(np.zeros((2, 90)), image_shape=None)
     assert estimator.n_features_in_ == 90
-    images, layout = read_training_images(estimator, np.zeros(shape))
+    images, spec = read_training_images(estimator, np.zeros(shape))
     assert not hasattr(estimator, "n_features_in_")
-    assert read_images(estimator, images.reshape(2, -1), layout).shape == images.shape
+    assert read_images(estimator, images.reshape(2, -1), spec).shape == images.shape
 
 
 @pytest.mark.parametrize("shape", [(2, 90), (2, 6, 15), (2, 6, 5, 3), (2, 3, 6, 5)])
@@ -79,8 +101,8 @@ def test_arrays_are_viewed_never_copied_or_written(shape, dtype):
     """Would catch a float64 copy of a large uint8 array, or a write into the user's."""
     X = (np.arange(180) % 2).reshape(shape).astype(dtype)
     X.flags.writeable = False
-    images, layout = read_training_images(estimator := CNNClassifier(), X)
-    again = read_images(estimator, X, layout)
+    images, spec = read_training_images(estimator := CNNClassifier(), X)
+    again = read_images(estimator, X, spec)
     for found in (images, again):
         assert np.shares_memory(found, X)
         assert found.dtype == dtype
@@ -107,10 +129,10 @@ def named_table(height, width, channels="", prefix="", values=None):
 def test_the_shape_is_read_from_the_names_of_pixels(frame, prefix, height, width, channels):
     """Would catch rows of 6 x 24 read as 12 x 12, of 8 x 8 RGBA as 16 x 16, or as strips."""
     table = named_table(height, width, channels, prefix)
-    estimator, layout = fitted_on(frame(table))
-    assert layout == ImageSpec((height, width, len(channels) or 1))
+    estimator, spec = fitted_on(frame(table))
+    assert spec == ImageSpec((height, width, len(channels) or 1))
     images = table.to_numpy().reshape(2, height, width, -1)
-    np.testing.assert_array_equal(read_images(estimator, frame(table), layout), images)
+    np.testing.assert_array_equal(read_images(estimator, frame(table), spec), images)
 
 
 def test_tables_of_pixels_that_are_no_whole_image_ask_for_the_shape():
@@ -127,8 +149,8 @@ def test_tables_of_pixels_that_are_no_whole_image_ask_for_the_shape():
         with pytest.raises(ValueError, match=problem) as caught:
             read_training_images(CNNClassifier(), table)
         assert "pass image_shape=(height, width)" in str(caught.value)
-    _, layout = read_training_images(CNNClassifier(image_shape=(12, 12)), two)
-    assert layout == ImageSpec((12, 12, 1))
+    _, spec = read_training_images(CNNClassifier(image_shape=(12, 12)), two)
+    assert spec == ImageSpec((12, 12, 1))
 
 
 @pytest.mark.parametrize("parameters", [{}, {"image_shape": (6, 24)}])
@@ -138,8 +160,8 @@ def test_pixels_in_another_order_than_row_by_row_are_refused(parameters):
     for table in (whole[sorted(whole)], whole.iloc[:, ::-1]):
         with pytest.raises(ValueError, match="do not stand row by row"):
             read_training_images(CNNClassifier(**parameters), table)
-    _, layout = read_training_images(CNNClassifier(**parameters), whole.iloc[:, ::-1].to_numpy())
-    assert layout.shape == ((6, 24, 1) if parameters else (12, 12, 1))
+    _, spec = read_training_images(CNNClassifier(**parameters), whole.iloc[:, ::-1].to_numpy())
+    assert spec.shape == ((6, 24, 1) if parameters else (12, 12, 1))
 
 
 def test_names_of_pixels_that_contradict_the_parameters_are_refused():
@@ -151,21 +173,21 @@ def test_names_of_pixels_that_contradict_the_parameters_are_refused():
         read_training_images(CNNClassifier(data_format="channels_first"), colour)
     first = colour[[f"pixel_{r}_{c}_{k}" for k in "RGB" for r in range(4) for c in range(6)]]
     for data_format in ("auto", "channels_first"):
-        images, layout = read_training_images(CNNClassifier(data_format=data_format), first)
-        assert layout == ImageSpec((4, 6, 3), channels_first=True)
+        images, spec = read_training_images(CNNClassifier(data_format=data_format), first)
+        assert spec == ImageSpec((4, 6, 3), channels_first=True)
         np.testing.assert_array_equal(images, colour.to_numpy().reshape(2, 4, 6, 3))
 
 
 def test_names_of_pixels_of_another_shape_are_refused_at_predict():
     """Would catch as many pixels in another arrangement, where fit saw an array."""
-    estimator, layout = fitted_on(np.zeros((2, 12, 12)))
+    estimator, spec = fitted_on(np.zeros((2, 12, 12)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's, of names that fit did not see
         with pytest.raises(
             ValueError, match=r"expected \(12, 12, 1\).*got X.shape=\(2, 6, 24, 1\)"
         ):
-            read_images(estimator, named_table(6, 24), layout)
-        assert read_images(estimator, named_table(12, 12), layout).shape == (2, 12, 12, 1)
+            read_images(estimator, named_table(6, 24), spec)
+        assert read_images(estimator, named_table(12, 12), spec).shape == (2, 12, 12, 1)
 
 
 @pytest.mark.parametrize("name", ["{}", "pixel{}", "pixel_{}", "1x{}", "f{}_0_0"])
@@ -182,8 +204,8 @@ def test_slices_that_are_read_as_channels_warn(channels):
     with pytest.warns(UserWarning, match=f"with {channels} channels, which come first. If these"):
         read_training_images(CNNClassifier(), X)
     for parameters in ({"data_format": "channels_first"}, {"image_shape": (12, 12, channels)}):
-        _, layout = read_training_images(CNNClassifier(**parameters), X)
-        assert layout == ImageSpec((12, 12, channels), channels_first=True)
+        _, spec = read_training_images(CNNClassifier(**parameters), X)
+        assert spec == ImageSpec((12, 12, channels), channels_first=True)
 
 
 @pytest.mark.parametrize("shape", [(20, 3, 12, 12), (20, 1, 12, 12), (20, 12, 12, 4)])
@@ -195,22 +217,22 @@ def test_usual_channels_do_not_warn(shape):
 def test_what_is_set_after_fit_counts_at_predict():
     """Would catch an image_shape or a data_format set after fit that is ignored."""
     rows = np.arange(2 * 60.0).reshape(2, 60)
-    estimator, layout = fitted_on(rows, image_shape=(4, 5, 3))
+    estimator, spec = fitted_on(rows, image_shape=(4, 5, 3))
     estimator.set_params(data_format="channels_first")
     expected = rows.reshape(2, 3, 4, 5).transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(read_images(estimator, rows, layout), expected)
+    np.testing.assert_array_equal(read_images(estimator, rows, spec), expected)
     for image_shape in ((5, 4, 3), (60, 1)):
         estimator.set_params(image_shape=image_shape)
         with pytest.raises(ValueError, match=r"fitted on images of shape \(4, 5, 3\)"):
-            read_images(estimator, rows, layout)
+            read_images(estimator, rows, spec)
 
 
-def test_reading_to_predict_sets_nothing():
+def test_reading_to_predict_sets_nothing(small):
     """Would catch a ``predict`` that changes the estimator."""
-    estimator, layout = fitted_on(GRAY)
+    estimator = small(max_epochs=1).fit(GRAY, [0, 1])
     before = dict(vars(estimator))
-    read_images(estimator, GRAY, layout)
-    read_images(estimator, GRAY.reshape(2, 20), layout)
+    estimator._images(GRAY)
+    estimator._images(GRAY.reshape(2, 20))
     assert vars(estimator) == before
 
 
@@ -312,25 +334,25 @@ def test_images_in_an_object_array_of_different_shapes_are_named():
 )
 def test_a_single_image_needs_a_batch_axis(fitted, single):
     """Would catch a message about features where X[np.newaxis] is the answer."""
-    estimator, layout = fitted_on(np.zeros(fitted))
+    estimator, spec = fitted_on(np.zeros(fitted))
     with pytest.raises(ValueError, match=r"pass X\[np.newaxis\]"):
-        read_images(estimator, np.zeros(single), layout)
+        read_images(estimator, np.zeros(single), spec)
 
 
 @pytest.mark.parametrize(("fitted", "rows"), [((2, 1, 5), (1, 5)), ((2, 1, 1), (1, 1))])
 def test_one_row_of_pixels_is_a_batch_of_one(fitted, rows):
     """Would catch a row refused since the image, 1 x n, has its shape."""
-    estimator, layout = fitted_on(np.zeros(fitted))
-    assert read_images(estimator, np.zeros(rows), layout).shape == (1, *layout.shape)
+    estimator, spec = fitted_on(np.zeros(fitted))
+    assert read_images(estimator, np.zeros(rows), spec).shape == (1, *spec.shape)
 
 
 @pytest.mark.parametrize("n_features", [19, 21])
 def test_rows_of_another_length_than_at_fit(n_features):
     """Would catch words other than scikit-learn's."""
-    estimator, layout = fitted_on(GRAY.reshape(2, 20))
+    estimator, spec = fitted_on(GRAY.reshape(2, 20))
     text = f"X has {n_features} features, but CNNClassifier is expecting 20 features as input"
     with pytest.raises(ValueError, match=text):
-        read_images(estimator, np.zeros((2, n_features)), layout)
+        read_images(estimator, np.zeros((2, n_features)), spec)
 
 
 @pytest.mark.parametrize(("side", "warned"), [(7, False), (8, True), (32, True)])
@@ -368,8 +390,8 @@ def test_other_rows_do_not_warn(n_features):
 
 def test_rows_with_an_image_shape_do_not_warn():
     """Would catch advice that has been followed."""
-    _, layout = read_training_images(CNNClassifier(image_shape=(8, 8, 3)), np.zeros((2, 192)))
-    assert layout == ImageSpec((8, 8, 3))
+    _, spec = read_training_images(CNNClassifier(image_shape=(8, 8, 3)), np.zeros((2, 192)))
+    assert spec == ImageSpec((8, 8, 3))
 
 
 def test_the_warning_points_at_the_line_that_called_fit():

@@ -12,9 +12,15 @@ from sklearn_cnn.pixels.spec import ImageSpec
 COLOUR = np.arange(4 * 3 * 6 * 5, dtype="uint8").reshape(4, 3, 6, 5)
 
 
-def test_shape_order_and_range_are_learnt_together():
+def learnt(X, rows=None):
+    """What is learnt of training images, and of their range."""
+    spec = ImageSpec.learn(X)
+    return spec.widened(spec.view(X), rows)
+
+
+def test_shape_order_and_range_are_learnt():
     """Would catch a spec that mixes up its fields, or numbers of NumPy that print as such."""
-    spec = ImageSpec.learn(COLOUR)
+    spec = learnt(COLOUR)
     assert spec == ImageSpec((6, 5, 3), True, 0, 255, True)
     assert repr(spec) == (
         "ImageSpec(shape=(6, 5, 3), channels_first=True, low=0.0, high=255.0, whole=True)"
@@ -26,23 +32,23 @@ def test_shape_order_and_range_are_learnt_together():
 def test_rows_that_do_not_count_leave_the_range():
     """Would catch images of no weight that widen the range."""
     images = np.stack([np.full((4, 5), value) for value in (3.0, 0.5, 9.0)])
-    spec = ImageSpec.learn(images, rows=np.array([0, 2]))
+    spec = learnt(images, np.array([0, 2]))
     assert (spec.low, spec.high, spec.whole) == (3, 9, True)
 
 
 def test_the_shape_alone_has_an_empty_range_until_it_is_widened():
     """Would catch a range that begins at 0, or a first one that is refused as a change."""
-    first = ImageSpec.learn_shape(COLOUR)
+    first = ImageSpec.learn(COLOUR)
     assert first == ImageSpec((6, 5, 3), channels_first=True)
     assert (first.low, first.high) == (inf, -inf)
     spec = first.widened(first.view(COLOUR) / 255, None, "float32")
     assert (spec.low, spec.high, spec.whole) == (0, 1, False)
-    assert spec == ImageSpec.learn(COLOUR / 255)
+    assert spec == learnt(COLOUR / 255)
 
 
 def test_further_images_widen_the_range_and_others_are_refused():
     """Would catch a training that goes on in another range, or a spec that changes in place."""
-    spec = ImageSpec.learn(COLOUR // 2)
+    spec = learnt(COLOUR // 2)
     wider = spec.widened(spec.view(COLOUR), None, "float32")
     assert (spec.high, wider.high) == (127, 255)
     with pytest.raises(ValueError, match="scale the training images too"):
@@ -53,7 +59,7 @@ def test_further_images_widen_the_range_and_others_are_refused():
 
 def test_read_checks_the_range_and_view_does_not():
     """Would catch a view that reads all pixels, or a range that nobody checks."""
-    spec = ImageSpec.learn(COLOUR)
+    spec = learnt(COLOUR)
     np.testing.assert_array_equal(spec.view(COLOUR / 255), COLOUR.transpose(0, 2, 3, 1) / 255)
     with pytest.raises(ValueError, match="The range of the pixels changed since fit"):
         spec.read(COLOUR / 255)
@@ -69,7 +75,7 @@ def test_checked_images_are_not_checked_again():
     images = check_images(COLOUR)
     assert images.values is COLOUR
     assert check_images(images) is images
-    assert ImageSpec.learn(images) == ImageSpec.learn(COLOUR)
+    assert learnt(images) == learnt(COLOUR)
 
 
 def test_a_single_image_is_told_from_rows_by_the_shape_at_fit():

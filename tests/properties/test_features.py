@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from sklearn_cnn import Activation, CNNClassifier, Conv, Flatten, Pool
-from sklearn_cnn.pixels.scale import SURELY, PixelScale
+from sklearn_cnn.pixels.scale import SURELY
 
 SETTINGS = settings(max_examples=10, deadline=None, derandomize=True)
 LAYERS = ("dense", "flatten", "conv1", "activation2", "output")
@@ -250,7 +251,9 @@ def test_values_that_overflow_are_an_error(small, digits):
     """Catches infinite features, which the next step of a pipeline refuses in words of its own."""
     images = (digits.images[:100] - 8) / 800
     model = small(max_epochs=1).fit(images, digits.target[:100])
-    model._pixel_scale = PixelScale(-1e38, 1e38, False, SURELY)  # as if such had been seen at fit
+    model.image_spec_ = replace(
+        model.image_spec_, low=-1e38, high=1e38, whole=False, doubt=SURELY
+    )  # as if such had been seen at fit
     images[3, 4, 4] = -3e37  # a float32, and no longer one when divided by the deviation
     for feature_layer in ("dense", "conv1"):
         model.set_params(feature_layer=feature_layer)
