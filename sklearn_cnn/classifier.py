@@ -160,6 +160,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Names of the features, where ``X`` at fit was a DataFrame with names of type str.
     image_shape_ : tuple of int
         Height, width, channels of an image.
+    image_spec_ : ImageSpec
+        Shape, order of channels and range of the training images. ``image_spec_.read(X)`` checks
+        images against it and gives them as (n, height, width, channels).
     layers_ : tuple of LayerRow
         Name, kind, output shape and number of parameters of each layer of the network.
     net_ : skorch.NeuralNet
