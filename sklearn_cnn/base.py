@@ -55,8 +55,14 @@ from sklearn_cnn.training.callbacks import (
     warn_of_late_errors,
 )
 from sklearn_cnn.training.examples import Examples, check_weights
-from sklearn_cnn.training.net import ConvNet, MakeOptimizer, start_net, warn_if_long
-from sklearn_cnn.training.optimizer import OPTIMIZERS, SCHEDULES, make_optimizer, resolve_max_epochs
+from sklearn_cnn.training.net import ConvNet, MakeOptimizer, start_net
+from sklearn_cnn.training.optimizer import (
+    OPTIMIZERS,
+    SCHEDULES,
+    make_optimizer,
+    resolve_max_epochs,
+    warn_if_long,
+)
 
 COUNT = Interval(Integral, 1, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="left")
@@ -529,14 +535,15 @@ class BaseCNN(
             augment=augment,
             verbose=self.verbose,
         )
-        warn_if_long(net, self.image_shape_, len(training), n_epochs)
+        at, shape = torch.device(net.device), self.image_shape_
+        warn_if_long(self.layers_, shape, len(training), n_epochs, net.dtype, at)
         n_before = net.n_epochs
         losses = self.loss_curve_ if n_before else []
         attributes = partial(
             _fitted_attributes, n_before=n_before, losses=losses, scores=validation is not None
         )
         rollback = net.rollback_on_error() if n_before else nullcontext()
-        with isolated(torch.device(net.device)), rollback:
+        with isolated(at), rollback:
             if n_before:
                 net.adjust(
                     optimizer=self._optimizer(),

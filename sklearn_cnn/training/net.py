@@ -20,12 +20,10 @@ from skorch.utils import TeeGenerator
 from torch import nn, optim
 from torch.nn.utils.parametrize import is_parametrized
 
-from sklearn_cnn._messages import warn
 from sklearn_cnn.augment.descriptions import Step
 from sklearn_cnn.augment.transforms import BatchAugmentation, Transform
 from sklearn_cnn.machine.device import (
     CHUNK,
-    MEMORY_FOR_ACTIVATIONS,
     WORTH_IT,
     images_per_chunk,
     images_per_pass,
@@ -79,12 +77,6 @@ OF_ONE_TRAINING = (
 
 CALLS_NOTED = 32
 """Entries of the history that ``partial_fit`` keeps: a call takes no longer for those before it."""
-
-LONG_TRAINING = 1e14
-"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
-
-LARGE_IMAGE, LONG_FOR_LARGE = 5e9, 1e12
-"""Multiply-adds of an image beyond which a shorter training warns, too: above 512 x 512."""
 
 
 class ConvNet(ClassifierMixin, NeuralNet):
@@ -253,16 +245,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
     ) -> None:
         """Follow the estimator's parameters, before the net is trained further.
 
-        Parameters
-        ----------
-        criterion, optimizer, learning_rate, batch_size, precision
-            Of the estimator by now.
-        new_optimizer : bool
-            Whether the optimizer begins anew, as a warm start's does, or goes on, as that of a
-            partial fit does unless its parameters have changed.
-        keep_rates : bool
-            Whether the learning rates, and whatever else a scheduler has set, stay as they are,
-            unless the parameters have changed.
+        A partial fit goes on with the optimizer unless its parameters have changed; a warm start
+        begins with a new one. ``keep_rates`` leaves the learning rates, and whatever else a
+        scheduler has set, as they are, under the same condition.
         """
         self.batch_size, self.precision = batch_size, precision
         self.criterion_ = criterion.to(self.device)
@@ -296,25 +281,10 @@ class ConvNet(ClassifierMixin, NeuralNet):
         seed: int,
         verbose: int,
     ) -> list[Exception]:
-        """Run epochs, from the weights as they are.
+        """Run epochs, from the weights as they are, unless a callback stops.
 
-        Parameters
-        ----------
-        training : Examples
-            The images to learn from.
-        validation : Examples or None
-            The images to validate on.
-        n_epochs : int
-            How many, unless a callback stops.
-        schedule, learning_rate, patience, tol, verbose
-            As ``schedule``, ``learning_rate``, ``n_iter_no_change``, ``tol`` and ``verbose`` of
-            the estimator.
-        callbacks : list of skorch.callbacks.Callback
-            Called after those of this package.
-        augment : sequence of augmentations and callables
-            What changes the training images.
-        seed : int
-            Seed of the order of the images, of augmentation and of dropout.
+        ``patience`` is ``n_iter_no_change`` of the estimator; ``callbacks`` come after those of
+        this package; ``seed`` gives the order of the images, their augmentation and dropout.
 
         Returns
         -------
@@ -683,20 +653,9 @@ def start_net(
     precision: str,
     seed: int,
 ) -> ConvNet:
-    """Build a network for some images, and draw its first weights.
+    """Build a network of a design for training images, and draw its first weights.
 
-    Parameters
-    ----------
-    design : tuple of layer descriptions, or callable
-        What to build it of.
-    training : Examples
-        The training images, whose mean and standard deviation the network's first layer takes.
-    n_outputs : int
-        Number of classes.
-    optimizer, criterion, batch_size, device, precision
-        As for :class:`ConvNet`.
-    seed : int
-        Seed of the weights.
+    Its first layer takes the mean and standard deviation of the images.
 
     Raises
     ------
@@ -725,34 +684,6 @@ def start_net(
         net.layers_ = layer_table(net.module_, image_shape)
     net.may_be_cut = not callable(design) or may_train_in_parts(net.module_.network)
     return net
-
-
-def warn_if_long(net: ConvNet, image_shape: tuple[int, ...], n: int, n_epochs: int) -> None:
-    """Warn before a training that takes hours on a CPU, or more memory than most machines spare.
-
-    Parameters
-    ----------
-    net : ConvNet
-        An initialized one.
-    image_shape : tuple of int
-        Height, width, channels.
-    n, n_epochs : int
-        Images to learn from, and how often.
-    """
-    each = n_multiplications(net.layers_)
-    values = sum(prod(layer.output_shape) for layer in net.layers_)
-    n_bytes = 3 * values * net.dtype.itemsize
-    total = float(each) * n * n_epochs
-    is_long = total > LONG_TRAINING or (each > LARGE_IMAGE and total > LONG_FOR_LARGE)
-    if torch.device(net.device).type == "cpu" and (is_long or n_bytes > MEMORY_FOR_ACTIVATIONS):
-        height, width, _ = image_shape
-        warn(
-            f"Training takes about {total:.1e} multiply-adds forward, which may be hours on a CPU: "
-            f"{n} images of {height} x {width}, {each:.1e} each, in up to {n_epochs} epochs. An "
-            f"image takes {n_bytes / 2**30:.2g} GiB of memory. Make the images smaller, as "
-            "ImageReader(size=(64, 64)) does, lower max_epochs, or begin layers with a Conv of "
-            "stride 2 or 4."
-        )
 
 
 @contextmanager

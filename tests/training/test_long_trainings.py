@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from sklearn_cnn import CNNClassifier, Conv, Flatten, Pool
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.outputs import layer_table
-from sklearn_cnn.training.net import ConvNet, warn_if_long
+from sklearn_cnn.training.net import ConvNet
+from sklearn_cnn.training.optimizer import warn_if_long
 
 
 class StopBeforeTraining(Exception):
@@ -47,20 +47,15 @@ def test_large_images_are_warned_of_before_training(stopped, shape, parameters):
 
 
 def table(height, width, channels):
-    """A net of the default design, with its table of layers."""
+    """The table of layers of the default design, and the shape of the images."""
     network = build_network(
         design_network((height, width, channels)), (height, width, channels), 10,
         np.zeros(channels), np.ones(channels), torch.float32,
     )  # fmt: skip
-    return net_of(network, layer_table(network, (height, width, channels))), (
-        height,
-        width,
-        channels,
-    )
+    return layer_table(network, (height, width, channels)), (height, width, channels)
 
 
-def net_of(network, layers):
-    return SimpleNamespace(layers_=layers, dtype=next(network.buffers()).dtype, device="cpu")
+MACHINE = (torch.float32, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +72,7 @@ def net_of(network, layers):
 )
 def test_ordinary_trainings_are_not_warned_of(shape, n, epochs):
     """The other side; a warning would be an error here."""
-    warn_if_long(*table(*shape), n, epochs)
+    warn_if_long(*table(*shape), n, epochs, *MACHINE)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +82,12 @@ def test_ordinary_trainings_are_not_warned_of(shape, n, epochs):
 def test_many_images_for_many_epochs_are_warned_of(shape, n, epochs):
     """Catches a rule of the image's size alone."""
     with pytest.warns(UserWarning, match="multiply-adds forward"):
-        warn_if_long(*table(*shape), n, epochs)
+        warn_if_long(*table(*shape), n, epochs, *MACHINE)
 
 
 def test_memory_alone_is_warned_of():
     """An image whose maps take 3 GiB, for a single epoch. Catches a rule of the time alone."""
     rows = [SimpleNamespace(n_parameters=1, output_shape=(2**14, 2**14, 1))]
-    net = net_of(nn.BatchNorm2d(1), rows)
     with pytest.warns(UserWarning, match="An image takes 3 GiB of memory"):
-        warn_if_long(net, (2**14, 2**14, 1), 1, 1)
-    net.device = "cuda"
-    warn_if_long(net, (2**14, 2**14, 1), 1, 1)
+        warn_if_long(rows, (2**14, 2**14, 1), 1, 1, *MACHINE)
+    warn_if_long(rows, (2**14, 2**14, 1), 1, 1, torch.float32, torch.device("cuda"))
