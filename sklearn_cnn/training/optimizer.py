@@ -112,9 +112,9 @@ def warn_if_long(
         height, width, _ = image_shape
         warn(
             f"Training takes about {total:.1e} multiply-adds forward, which may be hours on a CPU: "
-            f"{n_images} images of {height} x {width}, {each:.1e} each, in up to {n_epochs} epochs. "
-            f"An image takes {n_bytes / 2**30:.2g} GiB of memory. Make the images smaller, as "
-            "ImageReader(size=(64, 64)) does, lower max_epochs, or begin layers with a Conv of "
+            f"{n_images} images of {height} x {width}, {each:.1e} each, in up to {n_epochs} "
+            f"epochs. An image takes {n_bytes / 2**30:.2g} GiB of memory. Make the images smaller, "
+            "as ImageReader(size=(64, 64)) does, lower max_epochs, or begin layers with a Conv of "
             "stride 2 or 4."
         )
 
