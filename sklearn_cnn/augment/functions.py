@@ -141,7 +141,7 @@ class BatchFunction:
         """Call the function on its first batch, and note how it draws."""
         states = _global_states()
         with DrawWatch(len(pixels)) as watch:
-            results = self._results(pixels)
+            results = self._results(pixels.clone())  # it may change them in place
         self.is_one_by_one = watch.is_once or states != _global_states()
         self.draws = self.is_one_by_one or watch.is_any
         return self._results(pixels) if self.is_one_by_one else results

@@ -362,3 +362,17 @@ def test_a_fit_mirrors_image_by_image(small, bars):
     shares = [float(is_left.float().mean()) for is_left in seen if len(is_left) == 40]
     assert len(shares) == 2
     assert all(0.2 < share < 0.8 for share in shares)
+
+
+def test_a_function_that_draws_once_and_works_in_place_runs_once_on_each_image():
+    """Its first call is only watched. Catches a first batch that is changed twice."""
+
+    def halve(pixels):
+        torch.rand(())
+        return pixels.mul_(0.5)
+
+    made = BatchFunction(halve, "augment")
+    batch = torch.arange(1.0, 49.0).reshape(3, 1, 4, 4)
+    for _ in range(2):
+        assert torch.equal(made(batch.clone()), batch / 2)
+    assert made.is_one_by_one
