@@ -348,15 +348,9 @@ def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions
             f"Folders without images are left out: {name_some(empty)}. Name the classes to keep "
             "them: classes=[...]."
         )
-    return Labelled(
-        [path for name in classes for path in scans[name].files],
-        [number for number, name in enumerate(classes) for _ in scans[name].files],
-        classes,
-        scans,
-        beside,
-        unreadable,
-        notes=notes,
-    )
+    files = [path for name in classes for path in scans[name].files]
+    target = [number for number, name in enumerate(classes) for _ in scans[name].files]
+    return Labelled(files, target, classes, scans, beside, unreadable, notes=notes)
 
 
 def _describe_missing_folders(folder: str, beside: Scan) -> str:

@@ -55,6 +55,13 @@ _OTHER_FORMATS = {b"PK\3\4": "read_excel", b"\xd0\xcf\x11\xe0": "read_excel",
 """First bytes of tables that pandas reads, and the function for it."""
 
 
+Columns = Sequence[object] | None
+"""The columns of names of files and of labels, by name or position; None to find out."""
+
+IsFile = Callable[[str], bool]
+"""Whether a name is that of a file."""
+
+
 class Row(NamedTuple):
     """The name of a file and its label, and where they stand, to be named in an error."""
 
@@ -159,7 +166,7 @@ class Labelled:
 def label_by_table(
     folder: str,
     labels: object,
-    columns: Sequence[object] | None,
+    columns: Columns,
     wanted: list[Any] | None,
     options: ScanOptions,
 ) -> Labelled:
@@ -283,13 +290,11 @@ def find_table(table: object, folder: str) -> Frame | str:
     )
 
 
-def read_labels_table(
-    labels: Frame | str, columns: Sequence[object] | None, is_file: Callable[[str], bool]
-) -> LabelsTable:
+def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) -> LabelsTable:
     """Read names of files and their labels: strings from a CSV file, or what the DataFrame holds.
 
     Columns are told by known names, or are the only two. A CSV file may lack the line of names. The
-    names of files may be the index of a DataFrame. ``is_file`` says whether a name is that of one.
+    names of files may be the index of a DataFrame.
     """
     if isinstance(labels, str):
         table = _open_file(labels, columns)
@@ -298,7 +303,7 @@ def read_labels_table(
     chosen = _choose_columns(table, columns, is_file)
     names, values = (table.values(i) for i in chosen)
     first = 0
-    if table.path is not None and not _has_header(table.header, columns, chosen, is_file):
+    if table.path is not None and not _has_header(table, columns, chosen, is_file):
         first = -1
         names, values = ([table.header[i], *table.values(i)] for i in chosen)
     if not names:
@@ -325,9 +330,7 @@ def read_labels_table(
     return LabelsTable(table.origin, str(table.header[chosen[0]]), rows)
 
 
-def _open_frame(
-    frame: Any, columns: Sequence[object] | None, is_file: Callable[[str], bool]
-) -> _Table:
+def _open_frame(frame: Any, columns: Columns, is_file: IsFile) -> _Table:
     """Open a DataFrame, with its index as a column if that holds the names of the files."""
     header = list(frame.columns)
     if columns is None:
@@ -349,7 +352,7 @@ def _open_frame(
     return _Table(None, header, values, "row {}".format)
 
 
-def _open_file(path: str, columns: Sequence[object] | None) -> _Table:
+def _open_file(path: str, columns: Columns) -> _Table:
     lines = _read_lines(path, columns)
     if not lines:
         raise ValueError(f"labels={path!r} has no rows.")
@@ -369,7 +372,7 @@ def _open_file(path: str, columns: Sequence[object] | None) -> _Table:
     )
 
 
-def _read_lines(path: str, columns: Sequence[object] | None) -> list[tuple[int, list[str]]]:
+def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
     """Split a CSV file into fields, with the number of each line; empty lines are left out."""
     with open(path, "rb") as file:
         content = file.read()
@@ -409,7 +412,7 @@ def _read_lines(path: str, columns: Sequence[object] | None) -> list[tuple[int, 
         ) from error
 
 
-def _find_separator(text: str, columns: Sequence[object] | None) -> str:
+def _find_separator(text: str, columns: Columns) -> str:
     """Return the separator that tells the columns apart best."""
 
     def quality(separator: str) -> tuple[bool, int, bool, bool]:
@@ -431,14 +434,9 @@ def _find_separator(text: str, columns: Sequence[object] | None) -> str:
     return best
 
 
-def _has_header(
-    header: Sequence[object],
-    columns: Sequence[object] | None,
-    chosen: tuple[int, int],
-    is_file: Callable[[str], bool],
-) -> bool:
+def _has_header(table: _Table, columns: Columns, chosen: tuple[int, int], is_file: IsFile) -> bool:
     """Whether the first line of a CSV file holds names of columns, and no file and its label."""
-    names = [str(name) for name in header]
+    names = list(map(str, table.header))
     if {"path", "label"} <= set(names) or any(isinstance(name, str) for name in columns or ()):
         return True
     if any(has_extension(name, EXTENSIONS) for name in names):
@@ -447,9 +445,7 @@ def _has_header(
     return _path_rank(path) > 0 or _is_label_column(label) or not is_file(path)
 
 
-def _choose_columns(
-    table: _Table, columns: Sequence[object] | None, is_file: Callable[[str], bool]
-) -> tuple[int, int]:
+def _choose_columns(table: _Table, columns: Columns, is_file: IsFile) -> tuple[int, int]:
     """Return which columns hold names of files and labels."""
     header = table.header
     if columns is not None:

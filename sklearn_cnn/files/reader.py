@@ -307,17 +307,10 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not load
             from sklearn_cnn.files.framing import parse_colour
 
-        height, width = check_size(self.size)
-        return ReadOptions(
-            height,
-            width,
-            self.mode if isinstance(self.mode, str) else int(self.mode),
-            self.resize,
-            parse_colour(self.background),
-            self.dtype,
-            check_value_range(self.value_range),
-            self.decoder,
-        )
+        size = check_size(self.size)
+        mode = self.mode if isinstance(self.mode, str) else int(self.mode)
+        colour, values = parse_colour(self.background), check_value_range(self.value_range)
+        return ReadOptions(*size, mode, self.resize, colour, self.dtype, values, self.decoder)
 
     def _batch(self, X: object) -> "ImageBatch":
         """Check X and the parameters, and put them together; opens no image."""

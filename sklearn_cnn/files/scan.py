@@ -223,13 +223,10 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
     others: Counter[str] = Counter()
     for scan in (beside, *scans.values()):
         for ending, count in scan.others.items():
-            if scan is beside:
-                may_be_image = ending.startswith(EXTENSIONS)
-            else:
-                may_be_image = ending not in NO_IMAGES or count > max(10, len(scan.files))
+            is_usual = ending in NO_IMAGES and count <= max(10, len(scan.files))
             if ending in UNREAD_EXTENSIONS:
                 formats[ending] += count
-            elif may_be_image:
+            elif ending.startswith(EXTENSIONS) if scan is beside else not is_usual:
                 others[ending] += count
     sentences = []
     if formats:
