@@ -1,8 +1,8 @@
-"""One image, from wherever it comes, to pixels of the stated shape; or why it cannot be read.
+"""One image - a path, the content of a file, an open image, an array - to pixels in its frame.
 
-Plain JPEG files go through simplejpeg, where it is installed: the same pixels as Pillow's, sooner.
-Both decode with libjpeg-turbo; for small images most of Pillow's time goes into looking at the file
-from Python. Everything else goes to Pillow, whose result is authoritative.
+Plain JPEG files go through simplejpeg, if it is installed: it gives the same pixels as Pillow,
+sooner. Both decode with libjpeg-turbo, but for small images Pillow spends most of its time on
+inspecting the file in Python. Everything else goes to Pillow, whose result is authoritative.
 """
 
 import errno
@@ -29,10 +29,10 @@ except ImportError:  # an extra
     simplejpeg = None
 
 MAX_FILE_BYTES = 1 << 30
+# Errors of the machine, and not of an image.
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
-"""Errors of the machine, and not of an image."""
 
-# What may hold an orientation, where these bytes occur.
+# A file that holds these bytes may have an orientation.
 _EXIF, _XMP = b"Exif\x00", b"tiff:Orientation"
 
 
@@ -48,15 +48,15 @@ def decode(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
 
     Returns
     -------
-    pixels : ndarray of shape (height, width, channels), of the type that ``options`` says
+    pixels : ndarray of shape (height, width, channels), of type ``options.dtype``
     notes : Notes
 
     Raises
     ------
     UnreadableImage
-        Whatever is wrong with it.
+        If it cannot be read; the message says why.
     OSError, MemoryError
-        Where the machine has no more memory or file handles, which is no fault of the image.
+        If the machine lacks memory or file handles, which is no fault of the image.
     """
     try:
         if options.decoder is None or not isinstance(source, (str, bytes, os.PathLike)):
@@ -71,13 +71,13 @@ def decode(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
             is_address = isinstance(source, str) and "://" in source[:10]
             remedy = "; it is an address: download the image first" if is_address else ""
             raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
-        is_ours = type(error) in (ValueError, TypeError)  # what decoders say is for themselves
+        is_ours = type(error) in (ValueError, TypeError)  # messages of decoders tell a user nothing
         reason = str(error) if is_ours else ""
         raise UnreadableImage(reason or "it is damaged; copy or download it again") from error
 
 
 def _is_of_machine(error: Exception) -> bool:
-    """Whether the machine has no more memory or file handles."""
+    """Whether the machine lacks memory or file handles."""
     is_short = isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
     return is_short or isinstance(error, MemoryError)
 

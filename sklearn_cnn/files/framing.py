@@ -1,10 +1,10 @@
 """An image of any size and type, brought into the frame and to the values that the options state.
 
-Of values other than eight bits, black and white become 0 and 1 first, and the image is resized and
-composited as such shares of white. They are float32, which holds each level of 16 bits apart.
+Values other than eight bits become shares of white first, 0 for black and 1 for white, and are
+resized and composited as such. Shares are float32, which holds each level of 16 bits apart.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import index
 from typing import NamedTuple
 
@@ -15,30 +15,28 @@ from PIL import Image, ImageColor
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.pixels.scale import row_blocks
 
-Size = tuple[int, int]
-"""Width and height in pixels, in Pillow's order."""
+Size = tuple[int, int]  # width and height in pixels, in Pillow's order
+Levels = tuple[float, float]  # the values of black and white
 
-Levels = tuple[float, float]
-"""The values of black and white."""
-
-TURNED = (
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-)
-"""The ways of turning an image upright by which height and width change places."""
+# What turns an image upright, by its EXIF orientation. The last four swap height and width.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TURNED = frozenset(UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 _FULL = {"uint8": 255, "uint16": 65535}
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, as in Pillow
-_REDUCING_GAP = (
-    2.0  # an image this many times larger than needed is resized by cheap means at first
-)
-_SPAN_SAMPLE = 1 << 16  # pixels that are looked at to tell which values an image uses
+_REDUCING_GAP = 2.0  # how many times larger than needed an image may be made by cheap means
+_SPAN_SAMPLE = 1 << 16  # pixels of an image that tell which values it uses
 
 
-@dataclass(frozen=True)
-class Framing:
+class Framing(NamedTuple):
     """What to take of an image, how large to make it, and where to put it.
 
     Attributes
@@ -95,7 +93,7 @@ class DeepImage(NamedTuple):
     opaque : ndarray of shape (height, width), bool, or None
         Where it is not transparent, if its file says so.
     white : int or None
-        What white is in integers, if its file says so.
+        The value of white in integers, if its file says it.
     is_negative : bool
         Whether white is zero.
     upright : Image.Transpose or None
@@ -140,7 +138,7 @@ def frame_image(image: Size, frame: Size, resize: str) -> Framing:
     resize : {"fit", "crop", "pad", "stretch"}
         - "fit": scaled until it covers the frame, and cut evenly where it sticks out;
         - "pad": scaled until it lies within the frame, in its middle;
-        - "stretch": scaled to the frame, whatever becomes of its proportions;
+        - "stretch": scaled to the frame, without keeping its proportions;
         - "crop": not scaled; its middle, in the middle of the frame.
 
     Returns
@@ -174,14 +172,7 @@ def _cut_side(side: int, frame: int) -> tuple[int, int, int]:
 
 
 def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
-    """Return by how much an image can be shrunk by cheap means before it is resized: 1, 2, 4 or 8.
-
-    Parameters
-    ----------
-    image, frame : (width, height)
-        Sizes in pixels.
-    resize : {"fit", "crop", "pad", "stretch"}
-    """
+    """Return by how much an image can be shrunk by cheap means before it is resized: 1, 2, 4, 8."""
     if resize == "crop" or any(side < 2 * kept for side, kept in zip(image, frame, strict=True)):
         return 1
     framing = frame_image(image, frame, resize)
@@ -191,19 +182,10 @@ def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
 
 
 def channels_last(array: np.ndarray, options: ReadOptions) -> np.ndarray:
-    """View one image as (height, width, channels).
+    """View one image of any layout as (height, width, channels), or raise ValueError.
 
-    Parameters
-    ----------
-    array : ndarray of shape (height, width), (height, width, channels) or (channels, height, width)
-        With 1, 3 or 4 channels, or as many as ``options.mode`` says. Where both the first and the
-        last axis could be the channels, the last is.
-    options : ReadOptions
-
-    Raises
-    ------
-    ValueError
-        If it is no image.
+    It may have 1, 3 or 4 channels, or as many as ``options.mode`` says. If both the first and the
+    last axis could be the channels, the last is.
     """
     counts = (1, 3, 4) if isinstance(options.mode, str) else (options.mode,)
     whole = array[:, :, np.newaxis] if array.ndim == 2 else array
@@ -234,12 +216,12 @@ def find_levels(
     options : ReadOptions
         Its ``value_range`` and ``dtype`` count.
     white : int or None, default=None
-        What white is in integers, where the file says it.
+        The value of white in integers, if the file says it.
 
     Returns
     -------
     tuple of float, or None
-        None for fractions that are kept as they are, because float32 comes out.
+        None for fractions that are kept, because float32 comes out.
 
     Raises
     ------
@@ -276,13 +258,7 @@ def find_levels(
 
 
 def find_span(values: np.ndarray, white: float) -> Span | None:
-    """Return the range of an image without its outermost 1 % of pixels; None if it has one value.
-
-    Parameters
-    ----------
-    values : ndarray of shape (height, width, channels)
-    white : float
-    """
+    """Return the range of values without the outermost 1 % of pixels; None for a single value."""
     pixels = values.reshape(-1, values.shape[-1])
     some = np.sort(pixels[:: max(1, len(pixels) // _SPAN_SAMPLE)], axis=None)
     cut = len(some) // 200
@@ -293,17 +269,7 @@ def find_span(values: np.ndarray, white: float) -> Span | None:
 
 
 def to_shares(plane: np.ndarray, levels: Levels | None) -> np.ndarray:
-    """Map black to 0 and white to 1, and clip; without levels, fractions stay as they are.
-
-    Parameters
-    ----------
-    plane : ndarray of shape (height, width), bool, integer or floating point
-    levels : tuple of float, or None
-
-    Returns
-    -------
-    ndarray of shape (height, width), float32
-    """
+    """Map a plane to float32, black to 0 and white to 1, and clip; keep it if levels are None."""
     if levels is None:
         return plane.astype(np.float32)
     low, high = levels
@@ -336,9 +302,8 @@ def from_eight_bits(pixels: np.ndarray, dtype: str) -> np.ndarray:
 
 def as_image(pixels: np.ndarray) -> Image.Image:
     """Make an image of uint8 pixels of shape (height, width, channels)."""
-    return Image.fromarray(
-        np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    )
+    pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def fill_frame(
@@ -380,12 +345,12 @@ def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) 
 def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray, Notes]:
     """Map the values of an image to shares of white, and turn, resize and composite those.
 
-    Shares become eight bits first, where those come out: fractions of an image of eight bits then
-    give the same as that image.
+    If eight bits come out, shares become eight bits first: an image of eight bits and the same
+    image in fractions then give the same.
 
     Returns
     -------
-    frame : ndarray of shape (height, width, channels), of the type that ``options`` says
+    frame : ndarray of shape (height, width, channels), of type ``options.dtype``
     notes : Notes
         With the span of the values.
     """

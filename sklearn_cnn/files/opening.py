@@ -34,6 +34,7 @@ from sklearn_cnn.files.framing import DeepImage, Notes
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.structure import Tag
 
+# What is opened, the likeliest first.
 FORMATS = tuple(
     str(plugin.format)
     for plugin in (
@@ -46,21 +47,11 @@ FORMATS = tuple(
         *([AvifImagePlugin.AvifImageFile] if features.check("avif") else []),
     )
 )
-"""What is opened, the likeliest first."""
 
 # Pixels that are decoded at most: where Pillow begins to warn of bombs. A JPEG file may have twice
 # as many, if it is shrunk below that while it is decoded.
 MAX_PIXELS = 89_478_485
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
 
 # Endings of raw modes of the other byte order, which Pillow undoes twice in compressed pixels.
@@ -80,14 +71,14 @@ class Depth(NamedTuple):
     dtype : str
         Their type in the file; Pillow holds some in another one.
     white : int or None
-        What white is, where the file says it.
+        The value of white, if the file says it.
     is_negative : bool
         Whether white is zero.
     is_swapped : bool
         Whether Pillow gives their bytes in the wrong order.
     low_bytes : str
-        Of colour of 16 bits, which Pillow decodes to eight, the raw mode that gives the others;
-        "planes" where its channels lie one after the other, "none" where nothing gives them.
+        For colour of 16 bits, of which Pillow decodes the high eight: the raw mode that gives the
+        low ones, "planes" if its channels follow one another, or "none" if nothing gives them.
     """
 
     dtype: str
@@ -104,7 +95,7 @@ def decoder_version() -> str:
 
 
 def decode_content(content: bytes, options: ReadOptions) -> tuple[np.ndarray, Notes]:
-    """Decode the first image of a file, of which the content is given."""
+    """Decode the first image in the content of a file."""
     with _open(content) as image:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             _shrink(image, content, options)
@@ -116,7 +107,7 @@ def decode_content(content: bytes, options: ReadOptions) -> tuple[np.ndarray, No
 
 
 def decode_image(source: Image.Image, options: ReadOptions) -> tuple[np.ndarray, Notes]:
-    """Decode an image that is open, which is not changed."""
+    """Decode an open image, without changing it."""
     with _sharing.held:  # reading pixels changes the image, and others may hold the same one
         check_pixel_count(*source.size)
         depth = _depth(source)
@@ -288,10 +279,7 @@ def _rawmode(image: Image.Image) -> str:
 
 
 def _finish(
-    image: Image.Image,
-    options: ReadOptions,
-    depth: Depth | None,
-    content: bytes | None = None,
+    image: Image.Image, options: ReadOptions, depth: Depth | None, content: bytes | None = None
 ) -> tuple[np.ndarray, Notes]:
     """Decode an opened image whole, turn it upright, and bring it into the frame."""
     check_pixel_count(*image.size)
@@ -319,7 +307,7 @@ def _finish(
 
 
 def _load(image: Image.Image, content: bytes | None) -> None:
-    """Decode an opened image; where the content is given, say in words what is wrong with it."""
+    """Decode an opened image; given its content, say in words what is wrong with it."""
     try:
         image.load()
     except Exception as error:
@@ -331,15 +319,14 @@ def _load(image: Image.Image, content: bytes | None) -> None:
             reason = formats.describe_content(content)
         elif reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
             reason = _ENDS_EARLY
-        raise UnreadableImage(
-            reason or "its pixels are damaged; copy or download it again"
-        ) from error
+        reason = reason or "its pixels are damaged; copy or download it again"
+        raise UnreadableImage(reason) from error
 
 
 def _load_values(image: Image.Image, depth: Depth, content: bytes | None) -> np.ndarray:
     """Decode an image of other than eight bits.
 
-    Of colour of 16 bits, and of gray with alpha, Pillow gives eight bits at a time.
+    Pillow gives colour of 16 bits, and gray with alpha, only eight bits at a time.
 
     Returns
     -------
@@ -402,9 +389,9 @@ def _upright(image: Image.Image) -> Image.Transpose | None:
     """Return what turns an image upright, by its EXIF orientation as far as that can be read."""
     exif, xmp = image.info.get("exif"), image.info.get("xmp", b"")
     if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
-        return _UPRIGHT.get(structure.read_orientation(exif, xmp))
+        return framing.UPRIGHT.get(structure.read_orientation(exif, xmp))
     try:
-        return _UPRIGHT.get(image.getexif().get(Tag.ORIENTATION, 1))
+        return framing.UPRIGHT.get(image.getexif().get(Tag.ORIENTATION, 1))
     except Exception:  # a damaged EXIF block does not make the pixels unreadable
         return None
 

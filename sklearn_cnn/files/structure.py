@@ -5,12 +5,12 @@ thumbnails may then be damaged or huge without any harm. Nothing is decoded here
 format whose tags are read, since they tell what Pillow would misread.
 """
 
+import dataclasses
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import islice
 from math import prod
@@ -253,16 +253,7 @@ _REDUCED_OR_MASK = 1 | 4
 _MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 1000, 4096, 1024
 
 
-class _TiffForm(NamedTuple):
-    """Forms of an entry, a count and a pointer, and the place of the first pointer."""
-
-    entry: str
-    counter: str
-    pointer: str
-    start: int
-
-
-@dataclass
+@dataclasses.dataclass
 class TiffPage:
     """The tags of a page, as far as they are sound.
 
@@ -276,7 +267,7 @@ class TiffPage:
         Whether the values of a tag that its pixels need lie beyond the end of the file.
     """
 
-    values: dict[int, tuple] = field(default_factory=dict)
+    values: dict[int, tuple] = dataclasses.field(default_factory=dict)
     is_cut: bool = False
     lacks_values: bool = False
 
@@ -290,93 +281,99 @@ def is_tiff(content: bytes) -> bool:
     return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _tiff_form(content: bytes) -> _TiffForm:
-    order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
-    entry, counter, pointer, start = ("HHQ8s", "Q", "Q", 8) if is_big else ("HHI4s", "H", "I", 4)
-    return _TiffForm(order + entry, order + counter, order + pointer, start)
+class _TiffReader:
+    """Reads lists of tags, of TIFF and BigTIFF in either order of bytes."""
 
+    def __init__(self, content: bytes) -> None:
+        self.order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
+        self.content, self.start = content, 8 if is_big else 4
+        self.pointer = struct.Struct(self.order + ("Q" if is_big else "I"))
+        self.counter = struct.Struct(self.order + ("Q" if is_big else "H"))
+        self.entry = struct.Struct(self.order + ("HHQ8s" if is_big else "HHI4s"))
 
-def _read_tags(
-    content: bytes, form: _TiffForm, place: int
-) -> tuple[int, Iterator[tuple[int, int, int, bytes]]]:
-    """Return the stated number of tags at a place, and each one's number, type, count and field.
+    def pointer_at(self, place: int) -> int:
+        """Return the place that is stated at a place."""
+        (pointer,) = self.pointer.unpack_from(self.content, place)
+        return int(pointer)
 
-    The iterator raises struct.error where the file ends too early.
-    """
-    (n_tags,) = struct.unpack_from(form.counter, content, place)
-    place += struct.calcsize(form.counter)
-    places = range(place, place + n_tags * struct.calcsize(form.entry), struct.calcsize(form.entry))
-    return n_tags, (struct.unpack_from(form.entry, content, at) for at in places)
+    def tags_at(self, place: int) -> tuple[int, Iterator[tuple[int, int, int, bytes]]]:
+        """Return the stated number of tags at a place, and the parts of each entry.
+
+        Those are tag, type, number of values and field. The iterator raises struct.error where the
+        file ends.
+        """
+        (n_tags,) = self.counter.unpack_from(self.content, place)
+        start, step = place + self.counter.size, self.entry.size
+        places = range(start, start + n_tags * step, step)
+        return n_tags, (self.entry.unpack_from(self.content, at) for at in places)
+
+    def values(self, kind: int, number: int, field: bytes) -> tuple:
+        """Return the values of a tag, which stand in its field or where that points to."""
+        form = f"{self.order}{min(number, _MOST_VALUES)}{_TYPES[kind]}"
+        if struct.calcsize(form) <= len(field):
+            return struct.unpack_from(form, field)
+        return struct.unpack_from(form, self.content, *self.pointer.unpack(field))
 
 
 def _strip_tiff(content: bytes) -> bytes:
     """Leave out the tags of the first page that are damaged or tell nothing of its pixels."""
-    form = _tiff_form(content)
-    (place,) = struct.unpack_from(form.pointer, content, form.start)
-    n_tags, tags = _read_tags(content, form, place)
-    n_field, kept = struct.calcsize(form.pointer), []
+    reader = _TiffReader(content)
+    pointer, counter, entry, start = reader.pointer, reader.counter, reader.entry, reader.start
+    place = reader.pointer_at(start)
+    n_tags, tags = reader.tags_at(place)
+    kept = []
     with suppress(struct.error):  # of a list that is cut
-        for tag, kind, number, raw in tags:
+        for tag, kind, number, field in tags:
             n_bytes = number * _TYPE_BYTES.get(kind, 0)
-            (where,) = struct.unpack(form.pointer, raw)
-            is_whole = n_bytes <= n_field or where + n_bytes <= len(content)
+            (where,) = pointer.unpack(field)
+            is_whole = n_bytes <= pointer.size or where + n_bytes <= len(content)
             is_known = tag in _TIFF_KEPT or tag in _TIFF_HARMLESS
             if n_bytes and is_whole and (is_known or (tag in _TIFF_SINGLE and number == 1)):
-                kept.append(struct.pack(form.entry, tag, kind, number, raw))
-    end = place + struct.calcsize(form.counter) + n_tags * struct.calcsize(form.entry) + n_field
+                kept.append(entry.pack(tag, kind, number, field))
+    end = place + counter.size + n_tags * entry.size + pointer.size
     if len(kept) == n_tags and end <= len(content):
         return content
-    body = content[form.start + n_field :]
+    body = content[start + pointer.size :]
     body += bytes(len(content) % 2)
-    directory = struct.pack(form.counter, len(kept)) + b"".join(kept) + bytes(n_field)
-    pointer = struct.pack(form.pointer, form.start + n_field + len(body))
-    return b"".join([content[: form.start], pointer, body, directory])
+    where = pointer.pack(start + pointer.size + len(body))
+    return b"".join(
+        [content[:start], where, body, counter.pack(len(kept)), *kept, bytes(pointer.size)]
+    )
 
 
 def read_tiff_pages(content: bytes) -> Iterator[TiffPage]:
     """Read the tags of each page of a TIFF or BigTIFF file, as far as it is sound."""
-    form = _tiff_form(content)
+    reader = _TiffReader(content)
     seen: set[int] = set()
     with suppress(struct.error, OverflowError):
-        (place,) = struct.unpack_from(form.pointer, content, form.start)
+        place = reader.pointer_at(reader.start)
         while place and place not in seen and len(seen) < _MOST_PAGES:
             seen.add(place)
-            n_tags, tags = _read_tags(content, form, place)
-            page = _read_page(content, form, islice(tags, _MOST_TAGS))
+            page, n_tags = _read_page(reader, place)
             yield page
             if page.is_cut:
                 return
-            place += struct.calcsize(form.counter)
-            place += min(n_tags, _MOST_TAGS) * struct.calcsize(form.entry)
-            (place,) = struct.unpack_from(form.pointer, content, place)
+            place = reader.pointer_at(place + reader.counter.size + n_tags * reader.entry.size)
 
 
-def _read_page(
-    content: bytes, form: _TiffForm, tags: Iterator[tuple[int, int, int, bytes]]
-) -> TiffPage:
+def _read_page(reader: _TiffReader, place: int) -> tuple[TiffPage, int]:
+    """Return the page at a place, and how many of its tags were looked at."""
+    n_tags, tags = reader.tags_at(place)
     page = TiffPage()
     try:
-        for tag, kind, number, raw in tags:
+        for tag, kind, number, field in islice(tags, _MOST_TAGS):
             is_text = kind == _TEXT
             if tag not in _READ or kind not in _TYPES or is_text != (tag == Tag.DESCRIPTION):
                 continue
             try:
-                values = _read_values(content, form, kind, number, raw)
+                values = reader.values(kind, number, field)
             except struct.error:  # it points out of the file
                 page.lacks_values |= tag not in _OPTIONAL
             else:
                 page.values |= {tag: values} if values else {}
     except struct.error:
         page.is_cut = True
-    return page
-
-
-def _read_values(content: bytes, form: _TiffForm, kind: int, number: int, raw: bytes) -> tuple:
-    values = f"{form.pointer[0]}{min(number, _MOST_VALUES)}{_TYPES[kind]}"
-    if struct.calcsize(values) <= len(raw):
-        return struct.unpack_from(values, raw)
-    (place,) = struct.unpack(form.pointer, raw)
-    return struct.unpack_from(values, content, place)
+    return page, min(n_tags, _MOST_TAGS)
 
 
 def count_tiff_pages(content: bytes) -> int:
@@ -406,17 +403,16 @@ def read_orientation(exif: bytes, xmp: bytes) -> int:
     Returns
     -------
     int
-        1 to 8, as EXIF numbers them; 1 for upright, and where nothing valid is told.
+        1 to 8, as EXIF numbers them; 1 for upright, and if nothing valid is stated.
     """
     exif = exif.removeprefix(b"Exif\0\0")
     with suppress(struct.error):
         if exif[:2] in (b"II", b"MM"):
-            form = _tiff_form(exif[:2])  # which is never BigTIFF
-            (place,) = struct.unpack_from(form.pointer, exif, form.start)
-            for tag, kind, number, raw in _read_tags(exif, form, place)[1]:
+            reader = _TiffReader(exif[:2] + bytes(2) + exif[4:])  # EXIF is never BigTIFF
+            for tag, kind, number, field in reader.tags_at(reader.pointer_at(reader.start))[1]:
                 if tag == Tag.ORIENTATION:
                     is_one = kind in (_SHORT, _LONG) and number == 1
-                    (value,) = _read_values(exif, form, kind, 1, raw) if is_one else (1,)
+                    (value,) = reader.values(kind, 1, field) if is_one else (1,)
                     return int(value) if 1 <= value <= 8 else 1
     found = _ORIENTATION_IN_XMP.search(xmp)
     return int(found[1]) if found and found[1] in b"12345678" else 1
