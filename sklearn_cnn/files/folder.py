@@ -207,8 +207,7 @@ def load_image_folder(
     wanted = None if classes is None else _check_classes(classes)
     is_table = not (labels is None or (isinstance(labels, str) and labels == "inferred"))
     pair = None if columns is None else _check_columns(columns, is_table)
-    endings = _check_extensions(extensions)
-    options = ScanOptions(endings, recursive, follow_links)
+    options = ScanOptions(_check_extensions(extensions), recursive, follow_links)
     if is_table:
         labelled = label_by_table(folder, labels, pair, wanted, options)
     elif labels is None:
@@ -227,14 +226,14 @@ def load_image_folder(
         )
     if not labelled.files:
         where = "it" if labels is None else "its class folders"
-        problem = describe_nothing(labelled.scans.values(), where, endings)
+        problem = describe_nothing(labelled.scans.values(), where, options.extensions)
         raise ValueError(f"container_path={folder!r}: {problem}{describe_links(links)}")
     for note in labelled.notes:
         warn(note)
     if links:
         warn(describe_links(links).strip())
     left_out = describe_left_out(labelled.scans, labelled.beside)
-    if left_out and endings == frozenset(EXTENSIONS):
+    if left_out and options.extensions == frozenset(EXTENSIONS):
         warn(left_out)
     return _bundle(labelled, folder, return_X_y=return_X_y, as_frame=as_frame)
 

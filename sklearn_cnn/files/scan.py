@@ -296,8 +296,7 @@ class Locator:
 
     def __init__(self, folder: str, beside: str | None, options: ScanOptions) -> None:
         self.folder = folder
-        self._endings = options.extensions or frozenset(EXTENSIONS)
-        self.options = replace(options, extensions=self._endings)
+        self.options = replace(options, extensions=options.extensions or frozenset(EXTENSIONS))
         here = os.path.abspath(folder)
         self._roots = list(dict.fromkeys([here, os.path.realpath(folder)]))
         bases = [here, beside or here, "", os.path.dirname(here)]
@@ -376,7 +375,11 @@ class Locator:
     def _similar(self, path: str) -> list[str]:
         """Return the images whose names differ by the ending that is left out, or by its case."""
         folder, name = os.path.split(path)
-        key = ("name", name.lower()) if has_extension(name, self._endings) else ("stem", name)
+        key = (
+            ("name", name.lower())
+            if has_extension(name, self.options.extensions)
+            else ("stem", name)
+        )
         names = self._list(folder, recursive=False)
         if not names and folder in (self.folder, self.folder.rstrip(os.sep)):
             names = self._list(folder, recursive=self.options.recursive)
@@ -387,7 +390,7 @@ class Locator:
         key = os.path.join(folder, "*") if recursive else folder
         if key not in self._listed:
             scan = scan_images(folder, replace(self.options, recursive=recursive))
-            links = (path for path in scan.links if has_extension(path, self._endings))
+            links = (path for path in scan.links if has_extension(path, self.options.extensions))
             names: dict[tuple[str, str], list[str]] = defaultdict(list)
             for path in (*scan.files, *links):
                 name = os.path.basename(path)
