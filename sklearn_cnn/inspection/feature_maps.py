@@ -239,7 +239,7 @@ class FeatureMapDisplay:
         chosen = choose_images(target.read(X), [image])
         outputs, vector = target.outputs(chosen)
         (picture,) = target.pictures(chosen)
-        maps = {name: outputs[name] for name in _choose_layers(target.network, outputs, layers)}
+        maps = {name: outputs[name] for name in _choose_layers(target.net.module_, outputs, layers)}
         (probabilities,) = target.probabilities(chosen)
         display = cls(picture, maps, vector, probabilities, names)
         return display.plot(n_maps=n_maps, cmap=cmap, im_kw=im_kw, ax=ax)

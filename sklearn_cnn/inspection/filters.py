@@ -12,6 +12,7 @@ from sklearn_cnn._messages import check_count, did_you_mean
 from sklearn_cnn.inspection import panels
 from sklearn_cnn.inspection.target import Target
 from sklearn_cnn.network.modules import SamePaddedConv2d
+from sklearn_cnn.network.outputs import Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,9 +160,8 @@ class FilterDisplay:
         of = "" if n_drawn == len(self.filters) else f" of {len(self.filters)}"
         name = "kernels" if self.layer is None else f"kernels of {self.layer}"
         mean = "" if n_channels in (1, 3) else f", mean of {n_channels} channels"
-        answers = "" if self.patches is None else "\nand what they answer to"
-        text = f"{n_drawn}{of} {name}, {height} x {width} pixels{mean}{answers}"
-        panels.set_title(self.ax_, text)
+        end = "" if self.patches is None else "\nand what they answer to"
+        panels.set_title(self.ax_, f"{n_drawn}{of} {name}, {height} x {width} pixels{mean}{end}")
         self.axes_, self.im_ = panels.as_array(tiles), panels.as_array(images)
         self.patches_ = panels.as_array(strips)
         return self
@@ -217,7 +217,7 @@ class FilterDisplay:
         target = Target(estimator)
         rows = target.classifier.layers_
         names = [row.name for row in rows]
-        modules = ((name, target.network.get_submodule(name)) for name in names)
+        modules = ((name, target.net.module_.get_submodule(name)) for name in names)
         convolutions = {name: module for name, module in modules if isinstance(module, nn.Conv2d)}
         if not convolutions:
             raise ValueError("The network has no convolution, so there are no kernels to draw.")
@@ -251,7 +251,8 @@ def _find_patches(
     """Cut out where the map of each kernel is highest, as RGBA, the highest first."""
     answers, places = [], []
     for first in range(0, len(images), IMAGES_AT_ONCE):
-        maps = target.maps(images[first : first + IMAGES_AT_ONCE], layer)
+        block = images[first : first + IMAGES_AT_ONCE]
+        (maps,) = target.net.outputs(block, [Source(layer)])
         flat = maps.reshape(len(maps), -1, maps.shape[-1])  # (images, places, kernels)
         answers.append(flat.max(axis=1))
         places.append(flat.argmax(axis=1))

@@ -326,11 +326,11 @@ def _range_to_draw(images: np.ndarray) -> tuple[float, float]:
     Colours that are bytes or fractions are drawn as they are.
     """
     low, high = float(images.min()), float(images.max())
-    if images.shape[-1] in (3, 4):
-        if images.dtype == np.uint8:
-            return 0.0, 255.0
-        if low >= 0 and high <= 1:
-            return 0.0, 1.0
+    has_colours = images.shape[-1] in (3, 4)
+    if has_colours and images.dtype == np.uint8:
+        return 0.0, 255.0
+    if has_colours and low >= 0 and high <= 1:
+        return 0.0, 1.0
     return low, high
 
 

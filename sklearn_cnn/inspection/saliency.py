@@ -311,7 +311,7 @@ def _attribution(
     stride: int | Sequence[int] | None,
 ) -> Callable[[np.ndarray, int], np.ndarray]:
     """Return what takes an image of shape (1, height, width, channels) and the class's number."""
-    network = shown.network
+    network = shown.net.module_
     if method == "gradient":
         return lambda image, number: gradient(network, image, number)
     if method == "grad_cam":
@@ -323,7 +323,7 @@ def _attribution(
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     step = half if stride is None else as_pair(stride, "stride")
     mean = network.get_buffer("normalize.mean").ravel().cpu().numpy()
-    return lambda image, number: occlusion(shown.logits, image, number, size, step, mean)
+    return lambda image, number: occlusion(shown.net.logits, image, number, size, step, mean)
 
 
 def _layer_with_maps(rows: Sequence[LayerRow], layer: str | None) -> str:

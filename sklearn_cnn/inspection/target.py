@@ -37,7 +37,8 @@ class Target:
             )
         check_is_fitted(last)
         last._follow_parameters()
-        self.classifier, self.network = last, last.net_.module_
+        self.classifier, self.net = last, last.net_
+        self.value_range = last.image_spec_.low, last.image_spec_.high
 
     def read(self, X: object) -> np.ndarray:
         """Return images as the classifier sees them, of any real dtype."""
@@ -45,33 +46,20 @@ class Target:
             X = transformer.transform(X)
         return self.classifier._images(X)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Compute the scores (n, n_classes) from which probabilities are made."""
-        return self.classifier.net_.logits(images)
-
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Compute what ``predict_proba`` gives."""
-        return np.asarray(softmax(self.logits(images), axis=1))
-
-    def maps(self, images: np.ndarray, layer: str) -> np.ndarray:
-        """Compute what ``feature_maps`` gives of a layer."""
-        return self.classifier.net_.outputs(images, [Source(layer)])[0]
+        return np.asarray(softmax(self.net.logits(images), axis=1))
 
     def outputs(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Compute what each layer gives of the only image, and what its maps are flattened to."""
-        names = layer_names(self.classifier.layers_)
-        flat = flattened_source(self.network, self.classifier.layers_)
-        sources = [*map(Source, names), flat]
-        *outputs, flattened = (values[0] for values in self.classifier.net_.outputs(image, sources))
+        rows = self.classifier.layers_
+        names = layer_names(rows)
+        sources = [*map(Source, names), flattened_source(self.net.module_, rows)]
+        *outputs, flattened = (values[0] for values in self.net.outputs(image, sources))
         return dict(zip(names, outputs, strict=True)), flattened.ravel()
 
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """The lowest and the highest pixel seen at fit."""
-        return self.classifier.image_spec_.low, self.classifier.image_spec_.high
-
     def pictures(self, images: np.ndarray) -> np.ndarray:
-        """Scale images to what matplotlib draws, by that range."""
+        """Scale images to what matplotlib draws, by the range that was seen at fit."""
         return as_pictures(images, *self.value_range)
 
 
@@ -135,9 +123,7 @@ def name_images(X: Collection[object], numbers: Iterable[int]) -> list[str]:
 
 def name_classes(display_labels: ArrayLike | None, classes: np.ndarray) -> np.ndarray:
     """Return the names under which the classes are drawn, their labels where none are given."""
-    if display_labels is None:
-        return classes
-    names = np.asarray(display_labels)
+    names = classes if display_labels is None else np.asarray(display_labels)
     if names.shape != classes.shape:
         raise ValueError(
             f"display_labels must have a name for each of the {len(classes)} classes, in the order "
