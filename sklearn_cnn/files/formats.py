@@ -1,4 +1,4 @@
-"""What a file that cannot be read is, told by its content, and what to do about it, in words."""
+"""Reasons in words: what a file that cannot be read is, by its content, and what to do about it."""
 
 import re
 import zlib
@@ -22,8 +22,8 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", DAMAGED),
     (0, b"GIF8", "a GIF image", DAMAGED),
     (8, b"WEBP", "a WebP image", DAMAGED),
-    (0, b"BM", "a BMP image", f"but its header is damaged, or of a kind that Pillow "
-     f"cannot read; {CONVERT}"),
+    (0, b"BM", "a BMP image", "but its header is damaged, or of a kind that Pillow cannot read; "
+     + CONVERT),
     (0, b"8BPS", "a Photoshop file (PSD)", CONVERT),
     (0, b"%PDF", "a PDF document", "render its pages to PNG first"),
     (0, b"%!PS", "a PostScript file", "render it to PNG first"),
@@ -96,11 +96,10 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"data:image/", "an image encoded as a data URL", "decode what follows the comma"),
 )  # fmt: skip
 
-AVIF_BRANDS, HEIF_BRANDS = (b"avif", b"avis"), (
-    b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1",
-)  # fmt: skip
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_BRANDS = tuple(b"heic heix hevc hevx heim heis hevm hevs mif1 msf1".split())
 _COMMENTS = re.compile(rb"^(<!--.*?-->\s*)+", re.DOTALL)
-_NETPBM = {b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"}
+_NETPBM = frozenset({b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"})
 
 
 class UnreadableImage(ValueError):
@@ -108,7 +107,7 @@ class UnreadableImage(ValueError):
 
 
 def describe_content(content: bytes) -> str | None:
-    """Say what a file is and what to do about it, or None where its bytes tell nothing."""
+    """Say what a file is and what to do about it; None if its content does not tell."""
     if not content.strip(b"\0"):
         return f"it holds nothing but {len(content):,} zero bytes; copy or download it again"
     if is_tiff(content) and content[128:132] != b"DICM":  # before which a TIFF header may stand
@@ -212,7 +211,7 @@ _RARE = {32809, 34676, 34677, 50001}  # ThunderScan, LogLuv, WebP: only some bui
 _BIG_TIFF_BIG_ENDIAN = b"MM\0+"
 
 
-def describe_raw_or_deep(content: bytes) -> str | None:
+def describe_misread_tiff(content: bytes) -> str | None:
     """Say why Pillow would misread the first page of a TIFF file, or return None.
 
     It is the preview of a raw file of a camera, has more channels or planes than Pillow tells
@@ -236,16 +235,13 @@ def describe_tiff(content: bytes) -> str:
     is_damaged = page.is_cut or page.lacks_values
     if is_damaged or not {Tag.WIDTH, Tag.HEIGHT} <= page.values.keys():
         return f"it is a TIFF image, {DAMAGED}"
-    bits, n_channels, depth = (
-        page.values.get(Tag.BITS, (1,)),
-        page.first(Tag.SAMPLES),
-        page.first(Tag.DEPTH),
-    )
-    kind, compression = page.first(Tag.SAMPLE_FORMAT), page.first(Tag.COMPRESSION)
+    n_channels, depth = page.first(Tag.SAMPLES), page.first(Tag.DEPTH)
+    bits, kind = page.values.get(Tag.BITS, (1,)), page.first(Tag.SAMPLE_FORMAT)
+    compression = page.first(Tag.COMPRESSION)
     colours = _COLOURS.get(page.first(Tag.PHOTOMETRIC), "other colours")
+    sides = [page.first(Tag.WIDTH), page.first(Tag.HEIGHT), *([depth] if depth > 1 else [])]
     parts = [
-        f"{page.first(Tag.WIDTH)} x {page.first(Tag.HEIGHT)}"
-        + (f" x {depth}" if depth > 1 else ""),
+        " x ".join(map(str, sides)),
         f"{n_channels} channel{'s' * (n_channels > 1)} ({colours})",
         f"{'/'.join(map(str, sorted(set(bits))))}-bit {_KINDS.get(kind, 'values')}",
     ]
@@ -253,24 +249,19 @@ def describe_tiff(content: bytes) -> str:
         parts.append(f"compression {_COMPRESSIONS.get(compression, compression)}")
     if content[:4] == _BIG_TIFF_BIG_ENDIAN:
         parts.append("BigTIFF of big-endian order")
-    if depth > 1:
-        remedy = "pass ImageReader(decoder=...) that calls tifffile.imread, and takes a slice"
-    elif kind in (5, 6):
-        remedy = (
-            "pass ImageReader(decoder=...) that calls tifffile.imread, and returns real numbers"
-        )
+    if depth > 1 or kind in (5, 6):
+        step = "takes a slice" if depth > 1 else "returns real numbers"
+        remedy = f"pass ImageReader(decoder=...) that calls tifffile.imread, and {step}"
     else:
-        has_range = (bits[0], kind) in ((8, 1), (16, 1))
         mode = {1: "'L'", 3: "'RGB'"}.get(n_channels, n_channels)
-        value_range = "" if has_range else ", value_range=(low, high)"
-        remedy = (
-            f"pass ImageReader(decoder=tifffile.imread, mode={mode}{value_range}), or convert it"
-        )
+        has_range = (bits[0], kind) in ((8, 1), (16, 1))
+        options = f"mode={mode}" if has_range else f"mode={mode}, value_range=(low, high)"
+        remedy = f"pass ImageReader(decoder=tifffile.imread, {options}), or convert it"
     return f"it is a TIFF image that Pillow cannot read: {', '.join(parts)}; {remedy}"
 
 
 def describe_jpeg_frame(content: bytes) -> str | None:
-    """Say why a JPEG file cannot be decoded, however sound it is; None where it can."""
+    """Say why a JPEG file is not decoded even if it is sound; None if it is."""
     frame = structure.read_jpeg_frame(content)
     if frame is None:
         return None

@@ -119,7 +119,10 @@ def _open(content: bytes) -> Image.Image:
     """Read the header of a file."""
     if not content:
         raise UnreadableImage("it is empty")
-    if structure.is_tiff(content) and (reason := formats.describe_raw_or_deep(content)) is not None:
+    if (
+        structure.is_tiff(content)
+        and (reason := formats.describe_misread_tiff(content)) is not None
+    ):
         raise UnreadableImage(reason)
     stripped, exif, xmp = structure.strip(content)
     if (size := structure.read_gif_size(stripped)) is not None:

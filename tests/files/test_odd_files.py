@@ -160,7 +160,7 @@ def test_a_bomb_is_refused_by_its_header(picture, monkeypatch, name, side, ambie
 
 
 def test_an_opened_bomb_is_refused(picture, monkeypatch):
-    """Would catch an image of the user's that is copied, and so decoded, before it is measured."""
+    """Would catch a user's image that is copied, and so decoded, before it is measured."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with Image.open(io.BytesIO(bomb(picture, "PNG", 60_000))) as image:
         monkeypatch.setattr(image, "load", None)
@@ -216,7 +216,7 @@ def sides_of_jpeg(content):
             0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x1a\0\5\0\0\0\1\0\0\xff\xff"
         ),
         "a profile of too few parts": segment(0xE2, b"ICC_PROFILE\0\1\7" + bytes(99)),
-        "more pictures that are not there": segment(0xE2, b"MPF\0II*\0\x08\0\0\0\xff\xff"),
+        "more pictures that are missing": segment(0xE2, b"MPF\0II*\0\x08\0\0\0\xff\xff"),
         "settings of Photoshop that are cut": segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4"),
         "a comment": segment(0xFE, b"\xff\xd8\xff\xc3" * 9999),
         "a segment of each kind": b"".join(segment(0xE0 + i, bytes(i)) for i in range(16)),
@@ -238,7 +238,7 @@ def sides_of_webp(content):
         ("a profile that is none", 32, [(b"ICCP", b"profile")], []),
         ("a profile twice", 32, [(b"ICCP", b"profile")] * 2, []),
         ("sides of which no flag tells", 0, [(b"ICCP", b"p")], [(b"EXIF", b""), (b"XMP ", b"")]),
-        ("flags of which nothing is there", 44, [], []),
+        ("flags without their chunks", 44, [], []),
         ("an unknown chunk", 0, [(b"what", b"data")], [(b"what", b"data")]),
     ):
         header = (b"VP8X", bytes([flags, 0, 0, 0]) + canvas)
