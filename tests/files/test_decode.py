@@ -590,15 +590,15 @@ PHOTO = (800, 600)
 )
 def test_how_far_a_photograph_is_shrunk(image, frame, resize, divisor):
     """Would catch a photograph that is decoded larger than needed, or smaller."""
-    reading = ReadOptions(frame[1], frame[0], "RGB", resize, WHITE)
-    assert opening.choose_divisor(reading, *image) == divisor
+    options = ReadOptions(frame[1], frame[0], "RGB", resize, WHITE)
+    assert opening.choose_divisor(options, *image) == divisor
 
 
 def test_a_lying_photograph_is_shrunk_for_its_upright_frame():
     """Would catch the frame's sides swapped: 1024 x 512 stands in a frame of 64 x 128."""
-    reading = ReadOptions(128, 64, "RGB", "stretch", WHITE)
-    assert opening.choose_divisor(reading, 1024, 512, turned=True) == 4
-    assert opening.choose_divisor(reading, 1024, 512) == 2
+    options = ReadOptions(128, 64, "RGB", "stretch", WHITE)
+    assert opening.choose_divisor(options, 1024, 512, turned=True) == 4
+    assert opening.choose_divisor(options, 1024, 512) == 2
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

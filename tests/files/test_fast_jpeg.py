@@ -45,14 +45,14 @@ def decode_plain(content, divisor=1):
     return decode_plain_jpeg(content, lambda width, height: divisor)
 
 
-def both_routes(content, reading, monkeypatch):
+def both_routes(content, options, monkeypatch):
     """Decode as it is, and with Pillow alone; None for what is refused."""
     results = []
     for module in (decoder.simplejpeg, None):
         with monkeypatch.context() as patch:
             patch.setattr(decoder, "simplejpeg", module)
             try:
-                results.append(decode(content, reading))
+                results.append(decode(content, options))
             except UnreadableImage:
                 results.append(None)
     return results
@@ -82,8 +82,8 @@ def test_the_same_images_by_either_route(kind, monkeypatch):
     content = jpeg(kind, 97, 64)
     for size in ((1, 1), (4, 4), (8, 8), (16, 16), (20, 30), (64, 97), (100, 100)):
         for resize in RESIZE_WAYS:
-            reading = ReadOptions(*size, "RGB", resize, (255, 255, 255))
-            fast, plain = both_routes(content, reading, monkeypatch)
+            options = ReadOptions(*size, "RGB", resize, (255, 255, 255))
+            fast, plain = both_routes(content, options, monkeypatch)
             np.testing.assert_array_equal(fast, plain)
 
 
@@ -163,13 +163,13 @@ def test_no_part_of_a_truncated_picture(kind):
 def test_damage_is_judged_alike(monkeypatch):
     """Would catch flipped bits that one route reads and the other refuses, or reads otherwise."""
     rng = np.random.default_rng(0)
-    reading = ReadOptions(5, 6, "RGB", "fit", (0, 0, 0))
+    options = ReadOptions(5, 6, "RGB", "fit", (0, 0, 0))
     contents = [jpeg(kind, 33, 17) for kind in KINDS]
     n_read = 0
     for _ in range(300):
         damaged = bytearray(contents[rng.integers(len(contents))])
         damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
-        fast, plain = both_routes(bytes(damaged), reading, monkeypatch)
+        fast, plain = both_routes(bytes(damaged), options, monkeypatch)
         assert (fast is None) == (plain is None)
         if fast is not None:
             n_read += 1

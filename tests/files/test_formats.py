@@ -14,7 +14,7 @@ from sklearn_cnn import ImageReader
 from sklearn_cnn.files.formats import UnreadableImage, describe_content
 from sklearn_cnn.files.options import ReadOptions
 
-READING = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))
+OPTIONS = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))
 
 
 def box(kind, content):
@@ -114,7 +114,7 @@ def test_what_is_no_image_of_the_formats_is_named_by_its_first_bytes(name):
     """Would catch a HEIC photo, a web page or a DICOM file called a damaged image."""
     content, words = OTHERS[name]
     with pytest.raises(UnreadableImage, match=f"^it (is|holds) {words}"):
-        decode(content, READING)
+        decode(content, OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_bytes_that_tell_nothing(content):
     """Would catch a guess about them."""
     assert describe_content(content) is None
     with pytest.raises(UnreadableImage, match="no image of the formats JPEG, PNG, WEBP, BMP, GIF"):
-        decode(content, READING)
+        decode(content, OPTIONS)
 
 
 def test_nothing_is_named_by_a_file_that_ends_within_its_signature():
@@ -142,7 +142,7 @@ def test_a_tiff_file_that_is_cut_is_called_damaged(compression, left_out, mode):
     file = io.BytesIO()
     Image.effect_noise((64, 64), 90).convert(mode).save(file, "TIFF", compression=compression)
     with pytest.raises(UnreadableImage, match="; copy or download it again") as caught:
-        decode(file.getvalue()[:-left_out], READING)
+        decode(file.getvalue()[:-left_out], OPTIONS)
     assert "bit" not in str(caught.value)
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_header_comes_with_a_remedy(start):
     """Would catch a reason that leaves open what to do, of formats that are read and of none."""
     for content in (start, start + bytes(range(1, 90)), bytes(range(1, 90)) + start):
         with pytest.raises(UnreadableImage, match=r"; (copy or download it again|convert it)"):
-            decode(content, READING)
+            decode(content, OPTIONS)
 
 
 def test_avif_is_read(tmp_path):
@@ -192,11 +192,11 @@ def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
     module = types.ModuleType("pillow_heif")
     module.HeifImageFile = Opened.of
     monkeypatch.setitem(sys.modules, "pillow_heif", module)
-    pixels = decode(ftyp(b"heic"), READING)
+    pixels = decode(ftyp(b"heic"), OPTIONS)
     assert pixels.reshape(-1, 3).tolist() == [[10, 20, 30]] * 63
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UnreadableImage, match="a HEIC image; pip install pillow-heif"):
-        decode(ftyp(b"heic"), READING)
+        decode(ftyp(b"heic"), OPTIONS)
 
 
 def test_damaged_heic_has_a_reason(monkeypatch):
@@ -209,5 +209,5 @@ def test_damaged_heic_has_a_reason(monkeypatch):
     module.HeifImageFile = refuse
     monkeypatch.setitem(sys.modules, "pillow_heif", module)
     with pytest.raises(UnreadableImage, match=r"it is a HEIC image, but .*; convert it") as caught:
-        decode(ftyp(b"heic"), READING)
+        decode(ftyp(b"heic"), OPTIONS)
     assert "hvc1" not in str(caught.value)

@@ -15,12 +15,12 @@ from sklearn_cnn.files.framing import (
 from sklearn_cnn.files.options import ReadOptions
 
 
-def reading(dtype="uint8", value_range=None, mode="L"):
+def read_options(dtype="uint8", value_range=None, mode="L"):
     return ReadOptions(2, 2, mode, "fit", (0, 0, 0), dtype, value_range)
 
 
 def scale(values, white=None, **options):
-    how = reading(**options)
+    how = read_options(**options)
     plane = np.atleast_2d(values)
     return from_shares(to_shares(plane, find_levels(plane, how, white)), how.dtype)
 
@@ -114,14 +114,14 @@ def test_the_span_of_an_image():
 
 def test_as_many_channels_as_the_mode_says():
     """Would catch bands that are taken for rows, or two channels read as gray."""
-    assert channels_last(np.zeros((5, 6, 13)), reading(mode=13)).shape == (5, 6, 13)
-    assert channels_last(np.zeros((13, 5, 6)), reading(mode=13)).shape == (5, 6, 13)
-    assert channels_last(np.zeros((2, 5, 2)), reading(mode=2)).shape == (2, 5, 2)
-    assert channels_last(np.zeros((5, 6)), reading(mode=1)).shape == (5, 6, 1)
+    assert channels_last(np.zeros((5, 6, 13)), read_options(mode=13)).shape == (5, 6, 13)
+    assert channels_last(np.zeros((13, 5, 6)), read_options(mode=13)).shape == (5, 6, 13)
+    assert channels_last(np.zeros((2, 5, 2)), read_options(mode=2)).shape == (2, 5, 2)
+    assert channels_last(np.zeros((5, 6)), read_options(mode=1)).shape == (5, 6, 1)
     with pytest.raises(ValueError, match=r"with 13 channels$"):
-        channels_last(np.zeros((5, 6, 3)), reading(mode=13))
+        channels_last(np.zeros((5, 6, 3)), read_options(mode=13))
     with pytest.raises(ValueError, match=r"with 1, 3 or 4 channels; ImageReader\(mode=n\) takes n"):
-        channels_last(np.zeros((5, 6, 13)), reading())
+        channels_last(np.zeros((5, 6, 13)), read_options())
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u2"])

@@ -23,7 +23,7 @@ from sklearn_cnn.files.formats import UnreadableImage
 from sklearn_cnn.files.options import ReadOptions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_decoder"
-READING = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))
+OPTIONS = ReadOptions(7, 9, "RGB", "stretch", (255, 255, 255))
 HEIGHT, WIDTH = 23, 31
 
 
@@ -67,13 +67,13 @@ def make_file(picture, kind):
 def test_no_part_of_a_truncated_file(picture, kind):
     """Would catch rows of black or gray where a file ends too early, at each 1 % of its length."""
     content = make_file(picture, kind)
-    whole = decode(content, READING)
+    whole = decode(content, OPTIONS)
     n_refused = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's, about the damage
         for percent in range(100):
             try:
-                pixels = decode(content[: len(content) * percent // 100], READING)
+                pixels = decode(content[: len(content) * percent // 100], OPTIONS)
             except UnreadableImage:
                 n_refused += 1
             else:  # what is missing are no pixels
@@ -89,7 +89,7 @@ def test_reasons_of_a_file_that_ends_within_its_header_are_in_words(picture, kin
         content = make_file(picture, kind)
     for n_bytes in range(1, min(60, len(content) // 2)):
         with pytest.raises(UnreadableImage) as caught:
-            decode(content[:n_bytes], READING)
+            decode(content[:n_bytes], OPTIONS)
         assert "out of range" not in str(caught.value), n_bytes
         assert str(caught.value).startswith("it "), n_bytes
 
@@ -99,14 +99,14 @@ def test_what_follows_a_file_is_ignored(picture, kind):
     """Would catch sound files that are refused for a camera's trailer."""
     content = make_file(picture, kind)
     np.testing.assert_array_equal(
-        decode(content + b"trailing bytes", READING), decode(content, READING)
+        decode(content + b"trailing bytes", OPTIONS), decode(content, OPTIONS)
     )
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_single_pixel(kind):
     """Would catch a file of the least size that is too small for something."""
-    pixels = decode(make_file(Image.new("RGB", (1, 1), (255, 255, 255)), kind), READING)
+    pixels = decode(make_file(Image.new("RGB", (1, 1), (255, 255, 255)), kind), OPTIONS)
     assert pixels.shape == (7, 9, 3)
     assert pixels.min() >= 250
 
@@ -155,7 +155,7 @@ def test_a_bomb_is_refused_by_its_header(picture, monkeypatch, name, side, ambie
         with pytest.raises(
             UnreadableImage, match=r"asks for too many pixels|it has \d+ x \d+ pixels"
         ):
-            decode(content, READING)
+            decode(content, OPTIONS)
     assert not loaded
 
 
@@ -165,14 +165,14 @@ def test_an_opened_bomb_is_refused(picture, monkeypatch):
     with Image.open(io.BytesIO(bomb(picture, "PNG", 60_000))) as image:
         monkeypatch.setattr(image, "load", None)
         with pytest.raises(UnreadableImage, match="it has 60000 x 60000 pixels"):
-            decode(image, READING)
+            decode(image, OPTIONS)
 
 
 @pytest.mark.parametrize("name", sorted({*opening.FORMATS} - {"JPEG"}))  # which is shrunk
 def test_a_bomb_is_refused_without_a_warning(picture, name):
     """Would catch Pillow's own warning, which names no file, of what is somewhat too large."""
     with pytest.raises(UnreadableImage, match="it has 13000 x 13000 pixels, more than the 89,478"):
-        decode(bomb(picture, name, 13_000), READING)
+        decode(bomb(picture, name, 13_000), OPTIONS)
 
 
 def sides_of_png(content):
@@ -298,12 +298,12 @@ def test_what_is_no_pixels_may_be_damaged_or_huge(picture, name, monkeypatch):
     """Would catch whole pixels that are refused, turned, or warned of for what stands beside them,
     and files that are read with simplejpeg and not without."""
     plain = save(picture.convert("L") if name == "TIFF" else picture, name)
-    expected = decode(plain, READING)
+    expected = decode(plain, OPTIONS)
     for route in (decoder.simplejpeg, None) if name == "JPEG" else (None,):
         monkeypatch.setattr(decoder, "simplejpeg", route)
         for what, content in SIDES[name](plain):
             assert content != plain
-            pixels = decode(content, READING)
+            pixels = decode(content, OPTIONS)
             np.testing.assert_array_equal(pixels, expected, err_msg=what)
 
 
@@ -327,7 +327,7 @@ def test_reasons_are_in_plain_words(picture, kind, caplog):
         for place in rng.integers(len(damaged), size=8) if number % 3 and damaged else ():
             damaged[min(place, place // number + 8)] ^= int(rng.integers(1, 256))
         try:
-            decode(bytes(damaged), READING)
+            decode(bytes(damaged), OPTIONS)
         except UnreadableImage as error:
             reasons.add(str(error))
     assert reasons
@@ -351,7 +351,7 @@ def test_what_a_file_lacks_is_told_from_what_is_wrong_with_it(picture):
         ),
     ):
         with pytest.raises(UnreadableImage, match=f"^{reason}"):
-            decode(content, READING)
+            decode(content, OPTIONS)
 
 
 def test_nothing_is_written_to_standard_error_of_kinds_that_cannot_be_read(capfd, caplog):
@@ -375,7 +375,7 @@ def test_nothing_is_written_to_standard_error_of_kinds_that_cannot_be_read(capfd
     ):
         content = tiff(sorted(tags + more), bytes(16))
         with pytest.raises(UnreadableImage, match="it is a TIFF image that Pillow cannot read"):
-            decode(content, READING)
+            decode(content, OPTIONS)
     assert capfd.readouterr().err == ""
     assert caplog.records == []
 
@@ -418,15 +418,15 @@ def test_channels_one_after_the_other(order, dtype, layout, n_channels):
     content = planar(pixels, order, photometric=1 if n_channels == 2 else 2, **layout)
     colours = pixels[..., [0, 0, 0, 1]] if n_channels == 2 else pixels
     mode = "RGB" if n_channels == 3 else "RGBA"
-    reading = ReadOptions(24, 40, mode, "stretch", (0, 0, 0))
+    options = ReadOptions(24, 40, mode, "stretch", (0, 0, 0))
     if n_channels == 2:
         with pytest.raises(UnreadableImage, match="a TIFF image that Pillow cannot read: 40 x 24"):
-            decode(content, reading)
+            decode(content, options)
         return
     expected = np.rint(colours / (largest / 255))
-    assert np.abs(decode(content, reading) - expected).max() <= 1
+    assert np.abs(decode(content, options) - expected).max() <= 1
     lying = planar(pixels, order, orientation=6, **layout)
-    turned = decode(lying, replace(reading, height=40, width=24))
+    turned = decode(lying, replace(options, height=40, width=24))
     assert np.abs(turned - np.rot90(expected, -1)).max() <= 1
 
 
@@ -441,7 +441,7 @@ def test_other_formats_are_refused_whatever_their_name(tmp_path, picture, name):
     path = tmp_path / "picture.jpg"
     path.write_bytes(save(picture, name))
     with pytest.raises(UnreadableImage, match=r"^it is an? .* to PNG"):
-        decode(path, READING)
+        decode(path, OPTIONS)
 
 
 @pytest.mark.parametrize("name", opening.FORMATS)
@@ -451,7 +451,7 @@ def test_the_content_counts_and_not_the_name(tmp_path, picture, name, ending):
     content = save(picture, name)
     path = tmp_path / f"picture.{ending}"
     path.write_bytes(content)
-    np.testing.assert_array_equal(decode(path, READING), decode(content, READING))
+    np.testing.assert_array_equal(decode(path, OPTIONS), decode(content, OPTIONS))
 
 
 def test_no_decoder_of_other_formats_is_loaded(tmp_path):
@@ -533,7 +533,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, make, text):
     make(path)
     before = open_handles()
     with pytest.raises(UnreadableImage, match=f"^{text}$"):
-        decode(path, READING)
+        decode(path, OPTIONS)
     assert open_handles() == before
 
 
@@ -545,10 +545,10 @@ def test_no_handle_stays_open(tmp_path, picture, kind):
     (tmp_path / "whole").write_bytes(content)
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
     before = open_handles()
-    decode(tmp_path / "whole", READING)
+    decode(tmp_path / "whole", OPTIONS)
     for _ in range(3):
         with pytest.raises(UnreadableImage):
-            decode(tmp_path / "cut", READING)
+            decode(tmp_path / "cut", OPTIONS)
     assert open_handles() == before
 
 
@@ -565,9 +565,9 @@ def test_a_file_that_may_not_be_read(picture):
         if is_root:  # who may read all
             os.seteuid(65534)
         try:
-            assert decode(public, READING).shape == READING.shape
+            assert decode(public, OPTIONS).shape == OPTIONS.shape
             with pytest.raises(UnreadableImage, match="Permission denied"):
-                decode(secret, READING)
+                decode(secret, OPTIONS)
         finally:
             if is_root:
                 os.seteuid(0)
@@ -605,17 +605,17 @@ def test_the_cap_on_bytes_has_two_sides(tmp_path, picture, monkeypatch):
     path.write_bytes(save(picture, "BMP"))
     size = path.stat().st_size
     monkeypatch.setattr(decoder, "MAX_FILE_BYTES", size)
-    decode(path, READING)
+    decode(path, OPTIONS)
     monkeypatch.setattr(decoder, "MAX_FILE_BYTES", size - 1)
     with pytest.raises(UnreadableImage, match="bytes, more than the"):
-        decode(path, READING)
+        decode(path, OPTIONS)
 
 
 def test_a_link_that_the_user_names_is_followed(tmp_path, picture):
     """Would catch paths that are refused though they were named, one by one."""
     (tmp_path / "picture.png").write_bytes(save(picture, "PNG"))
     (tmp_path / "link.png").symlink_to(tmp_path / "picture.png")
-    assert decode(tmp_path / "link.png", READING).shape == READING.shape
+    assert decode(tmp_path / "link.png", OPTIONS).shape == OPTIONS.shape
 
 
 @pytest.fixture
