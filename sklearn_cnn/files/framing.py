@@ -412,8 +412,7 @@ def _background(options: ReadOptions) -> np.ndarray:
 
 def _background_levels(options: ReadOptions) -> tuple[int, ...]:
     mode = options.mode if isinstance(options.mode, str) else "L"
-    pixel = Image.new("RGB", (1, 1), options.background).convert(mode)
-    return tuple(np.asarray(pixel).ravel().tolist())
+    return tuple(Image.new("RGB", (1, 1), options.background).convert(mode).tobytes())
 
 
 def blank_image(options: ReadOptions) -> np.ndarray:

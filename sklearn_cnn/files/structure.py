@@ -11,7 +11,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from enum import IntEnum
 from itertools import islice
 from math import prod
 from typing import NamedTuple
@@ -214,8 +213,8 @@ def read_gif_size(content: bytes) -> tuple[int, int] | None:
     return None
 
 
-class Tag(IntEnum):
-    """The TIFF tags that are read."""
+class Tag:
+    """Numbers of TIFF tags; plain ones, since an enumeration takes longer to compare."""
 
     SUBFILE = 254
     WIDTH = 256
@@ -240,14 +239,24 @@ _TIFF_KEPT = frozenset(
 )
 _TIFF_HARMLESS = frozenset({255, 269, 270, 271, 272, 280, 281, 305, 306, 315, 316})
 _TIFF_SINGLE = frozenset({282, 283, 296})
-_READ = frozenset(Tag) - {Tag.ORIENTATION, Tag.ARRANGEMENT}  # which Pillow reads
 _OPTIONAL = frozenset({Tag.DESCRIPTION, Tag.SUB_IFDS, Tag.DNG})
+_READ = _OPTIONAL | {
+    Tag.SUBFILE, Tag.WIDTH, Tag.HEIGHT, Tag.BITS, Tag.COMPRESSION, Tag.PHOTOMETRIC, Tag.SAMPLES,
+    Tag.SAMPLE_FORMAT, Tag.DEPTH,
+}  # fmt: skip
 
 _TEXT, _SHORT, _LONG = 2, 3, 4
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _TYPE_BYTES = {kind: struct.calcsize("<" + form) for kind, form in _TYPES.items()} | {
     5: 8, 6: 1, 7: 1, 10: 8, 11: 4, 12: 8,
 }  # fmt: skip
+
+# Of pointers, counts and tags, by order of bytes and whether the file is BigTIFF.
+_TIFF_FORMS = {
+    (order, is_big): tuple(struct.Struct(order + form) for form in forms)
+    for order in "<>"
+    for is_big, forms in ((False, ("I", "H", "HHI4s")), (True, ("Q", "Q", "HHQ8s")))
+}
 
 _REDUCED_OR_MASK = 1 | 4
 _MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 1000, 4096, 1024
@@ -260,7 +269,7 @@ class TiffPage:
     Attributes
     ----------
     values : dict of int to tuple
-        Values of each :class:`Tag` that the page has; a string is a tuple of one bytes.
+        Values of each tag in ``_READ`` that the page has; a string is a tuple of one bytes.
     is_cut : bool
         Whether the file ends before the list of tags does.
     lacks_values : bool
@@ -271,7 +280,7 @@ class TiffPage:
     is_cut: bool = False
     lacks_values: bool = False
 
-    def first(self, tag: Tag, default: int = 1) -> int:
+    def first(self, tag: int, default: int = 1) -> int:
         """Return the first value of a tag."""
         return int(self.values.get(tag, (default,))[0])
 
@@ -287,9 +296,7 @@ class _TiffReader:
     def __init__(self, content: bytes) -> None:
         self.order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
         self.content, self.start = content, 8 if is_big else 4
-        self.pointer = struct.Struct(self.order + ("Q" if is_big else "I"))
-        self.counter = struct.Struct(self.order + ("Q" if is_big else "H"))
-        self.entry = struct.Struct(self.order + ("HHQ8s" if is_big else "HHI4s"))
+        self.pointer, self.counter, self.entry = _TIFF_FORMS[self.order, is_big]
 
     def pointer_at(self, place: int) -> int:
         """Return the place that is stated at a place."""
