@@ -128,15 +128,15 @@ def test_the_number_of_threads_changes_nothing(train, parameters):
         assert_equal_models(first, other)
 
 
-def test_more_threads_than_parts_and_more_parts_than_lanes(monkeypatch):
-    """Parts of 5 images: 15 parts for 8 lanes. Catches a lane whose second part is lost or late."""
+def test_more_threads_than_parts_and_more_parts_than_replicas(monkeypatch):
+    """Parts of 5 images: 15 parts for 8 replicas. Catches a second part that is lost or late."""
     monkeypatch.setattr(parts, "PART", 5)
     first, *others = (with_threads(n, plainly, dropout=0.3) for n in (1, 2, 3, 20))
     for other in others:
         assert_equal_models(first, other)
 
 
-def test_other_dropout_in_each_lane_and_each_epoch(monkeypatch):
+def test_other_dropout_in_each_replica_and_each_epoch(monkeypatch):
     """Catches replicas that drop the same units, which would be one part eight times over.
 
     Fifty equal images in five parts: without dropout their losses are equal, with it they are not.
@@ -210,7 +210,7 @@ def described(layers, image_shape=(4, 4, 1), dtype=torch.float64):
     return build_network(layers, image_shape, 2, mean, std, dtype)
 
 
-def lanes(network, largest, per_pass, n_threads=1, seed=0):
+def replicas_of(network, largest, per_pass, n_threads=1, seed=0):
     made = Replicas(network, largest, per_pass, n_threads, seed)
     assert made.n_threads <= max(1, per_pass // images_per_part(per_pass))
     return made
@@ -225,7 +225,7 @@ def results_of(made, compute, n_images):
 
 def rows_of(made, n_images):
     """The parts of a batch, in their order, and which replica computed each."""
-    places = {id(replica): lane for lane, replica in enumerate(made.replicas)}
+    places = {id(replica): number for number, replica in enumerate(made.replicas)}
     return results_of(
         made, lambda network, rows: (rows.start, rows.stop, places[id(network)]), n_images
     )
@@ -246,7 +246,7 @@ def rows_of(made, n_images):
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_the_cut_by_hand(largest, n_images, sizes, n_threads):
     """Nearly equal parts, all images once, in order. Catches a part of one image, or of 33."""
-    made = lanes(described([Conv(2), Flatten()]), largest, 1000, n_threads)
+    made = replicas_of(described([Conv(2), Flatten()]), largest, 1000, n_threads)
     try:
         found = rows_of(made, n_images)
     finally:
@@ -257,15 +257,15 @@ def test_the_cut_by_hand(largest, n_images, sizes, n_threads):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 50])
-def test_each_part_has_its_lane_whatever_the_threads(n_threads):
-    """20 parts for 8 lanes: part k belongs to lane k modulo 8."""
-    made = lanes(described([Conv(2), Flatten()]), 20 * PART, 10_000, n_threads)
+def test_each_part_has_its_replica_whatever_the_threads(n_threads):
+    """20 parts for 8 replicas: part k belongs to replica k modulo 8."""
+    made = replicas_of(described([Conv(2), Flatten()]), 20 * PART, 10_000, n_threads)
     try:
         found = rows_of(made, 20 * PART)
     finally:
         made.close()
     assert made.n_threads == min(n_threads, REPLICAS)
-    assert [lane for *_, lane in found] == [part % REPLICAS for part in range(20)]
+    assert [number for *_, number in found] == [part % REPLICAS for part in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_small_memory_makes_smaller_parts(per_pass, size):
     """Two parts at once fit. Catches as many parts in memory at once as there are threads."""
     assert images_per_part(per_pass) == size
     assert 2 * size <= per_pass
-    made = lanes(described([Conv(2), Flatten()]), 128, per_pass, n_threads=8)
+    made = replicas_of(described([Conv(2), Flatten()]), 128, per_pass, n_threads=8)
     try:
         found = rows_of(made, 128)
     finally:
@@ -319,7 +319,7 @@ def test_running_statistics_are_the_means_over_the_parts_by_hand():
     """
     network = described([Conv(1, 1), BatchNorm(), Flatten()], (1, 2, 1))
     set_weights(network)
-    made = lanes(network, 8, 4, n_threads=2)  # 4 at once: parts of 2
+    made = replicas_of(network, 8, 4, n_threads=2)  # 4 at once: parts of 2
     assert made.n_parts == 4
     steps = np.random.default_rng(1).uniform(0, 9, (2, 8, 1, 1, 2))
     try:
@@ -344,7 +344,7 @@ def test_nine_parts_in_eight_replicas():
     """
     network = described([Conv(1, 1), BatchNorm(), Flatten()], (1, 2, 1))
     set_weights(network)
-    made = lanes(network, 18, 4, n_threads=2)
+    made = replicas_of(network, 18, 4, n_threads=2)
     assert (made.n_parts, len(made.replicas)) == (9, 8)
     batch = torch.from_numpy(np.random.default_rng(1).uniform(0, 9, (18, 1, 1, 2)))
     try:
@@ -353,7 +353,7 @@ def test_nine_parts_in_eight_replicas():
         made.merge_statistics()
     finally:
         made.close()
-    assert [lane for _, _, lane in found] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+    assert [number for _, _, number in found] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
     means = batch.reshape(9, 4).numpy().mean(axis=1)
     expected = np.mean([(means[0] + means[8]) / 2, *means[1:8]])
     assert_allclose(network.norm1.running_mean, [expected])
@@ -366,7 +366,7 @@ def test_running_statistics_where_some_parts_are_empty():
     """
     network = described([Conv(1, 1), BatchNorm(), Flatten()], (1, 2, 1))
     set_weights(network)
-    made = lanes(network, 8, 2)
+    made = replicas_of(network, 8, 2)
     batch = torch.full((4, 1, 1, 2), 6.0, dtype=torch.float64)
     batch[..., 1] = 8
     try:
@@ -414,7 +414,7 @@ def derived_seed():
 def test_replicas_share_the_weights_and_nothing_else():
     """Catches replicas that keep the weights of the beginning, and statistics that they share."""
     network = described([Conv(2), BatchNorm(), Flatten(), Dense(3), Dropout(0.5)])
-    made = lanes(network, 100, 1000)
+    made = replicas_of(network, 100, 1000)
     assert len(made.replicas) == 4
     generators = {id(replica.dropout1.generator) for replica in made.replicas}
     assert len(generators) == 4
@@ -428,10 +428,10 @@ def test_replicas_share_the_weights_and_nothing_else():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
-def test_gradients_are_added_in_the_order_of_the_lanes(n_threads):
+def test_gradients_are_added_in_the_order_of_the_replicas(n_threads):
     """1e16 + 1 - 1e16 is 0, and 1e16 - 1e16 + 1 is 1. Catches the order in which threads end."""
     for values, total in (([1e16, 1, -1e16], 0), ([1e16, -1e16, 1], 1), ([3], 3)):
-        made = lanes(described([Conv(2), Flatten()]), 32 * len(values), 1000, n_threads)
+        made = replicas_of(described([Conv(2), Flatten()]), 32 * len(values), 1000, n_threads)
         given = [(torch.tensor([value], dtype=torch.float64),) for value in values]
         try:
             results, gradients = made.run(
@@ -443,10 +443,10 @@ def test_gradients_are_added_in_the_order_of_the_lanes(n_threads):
         assert [gradient.item() for gradient in gradients] == [total]
 
 
-def test_a_lane_adds_its_parts_before_the_lanes_are_added():
-    """Nine parts in eight lanes: part 8 goes to lane 0, so 1e16 - 1e16 comes before the ones."""
+def test_a_replica_adds_its_parts_before_the_replicas_are_added():
+    """Nine parts, eight replicas: part 8 goes to replica 0, so 1e16 - 1e16 precedes the ones."""
     values = [1e16, 1, 1, 1, 1, 1, 1, 1, -1e16]
-    made = lanes(described([Conv(2), Flatten()]), 9 * 32, 1000)
+    made = replicas_of(described([Conv(2), Flatten()]), 9 * 32, 1000)
     given = [(torch.tensor([value], dtype=torch.float64),) for value in values]
     try:
         _, gradients = made.run(lambda _, rows: (None, given[rows.start // 32]), 9 * 32)
@@ -456,7 +456,7 @@ def test_a_lane_adds_its_parts_before_the_lanes_are_added():
 
 
 def test_gradients_of_many_parts_are_not_all_held_at_once(monkeypatch):
-    """30 parts in 8 lanes and 2 threads: each is as large as the weights.
+    """30 parts in 8 replicas and 2 threads: each is as large as the weights.
 
     Catches memory that grows with the size of a batch, which is in parts so that it does not.
     """
@@ -557,7 +557,7 @@ def test_ctrl_c_in_the_middle_of_a_batch(monkeypatch):
 
 def test_no_result_comes_before_all_parts_have_ended():
     """The first part fails while another is at work. Catches an error that overtakes it."""
-    made = lanes(described([Conv(2), Flatten()]), 64, 1000, n_threads=2)
+    made = replicas_of(described([Conv(2), Flatten()]), 64, 1000, n_threads=2)
     began, may_end, ended = threading.Event(), threading.Event(), []
 
     def compute(network, rows):
@@ -579,7 +579,7 @@ def test_no_result_comes_before_all_parts_have_ended():
 
 def test_two_threads_compute_at_once():
     """Each of two parts waits for the other to begin. Catches parts that are computed in turn."""
-    made = lanes(described([Conv(2), Flatten()]), 64, 1000, n_threads=2)
+    made = replicas_of(described([Conv(2), Flatten()]), 64, 1000, n_threads=2)
     meeting = threading.Barrier(2, timeout=60)
     try:
         assert len(results_of(made, lambda network, rows: meeting.wait() + 1, 64)) == 2
@@ -627,7 +627,7 @@ def test_fits_leave_no_threads_behind():
 def test_a_pickle_holds_no_replicas():
     """As many bytes as one in which nothing was ever cut, but for a few. 8 replicas are 5 times it.
 
-    Catches lanes that stay in the fitted net.
+    Catches replicas that stay in the fitted net.
     """
     cut = with_threads(2, plainly, batch_size=150)
     assert cut.net_.replicas_ is None
