@@ -44,7 +44,7 @@ from sklearn_cnn.network.outputs import (
     layer_names,
     n_values,
 )
-from sklearn_cnn.network.summary import STYLE, NetworkSummary, html_table, layer_times, table_lines
+from sklearn_cnn.network.summary import NetworkSummary, layer_times, layers_html
 from sklearn_cnn.pixels.arrays import PixelArray, check_images
 from sklearn_cnn.pixels.spec import DATA_FORMATS, ImageSpec
 from sklearn_cnn.training.callbacks import (
@@ -352,9 +352,8 @@ class BaseCNN(
         check_is_fitted(self)
         self._follow_parameters()
         n_images = min(self.net_.chunk, IMAGES_OF_A_SUMMARY)
-        with isolated(torch.device(self.net_.device)):
-            seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
-        return NetworkSummary(self.layers_, seconds, self._count_parameters())
+        seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
+        return NetworkSummary(self.layers_, seconds, self.net_.n_parameters)
 
     def _read(
         self, X: object, labels: np.ndarray, sample_weight: object, *, continuing: bool
@@ -364,6 +363,8 @@ class BaseCNN(
         Return the images of shape (n_images, height, width, channels), the rows of those whose
         weight is not zero, and the weights.
         """
+        if continuing:
+            self._follow_parameters()
         checked = self._check_images(X, reset=not continuing)
         shape, data_format = self.image_shape, self.data_format
         if continuing:
@@ -379,8 +380,6 @@ class BaseCNN(
 
     def _check_images(self, X: object, *, reset: bool) -> PixelArray:
         """Check that ``X`` holds images; with ``reset``, count the features of rows."""
-        if not reset:
-            self._follow_parameters()
         checked = check_images(
             X,
             shape=None if reset else self.image_spec_.shape,
@@ -395,6 +394,7 @@ class BaseCNN(
     def _images(self, X: object) -> np.ndarray:
         """Check images to predict, and view them channels last; add no fitted attribute."""
         check_is_fitted(self)
+        self._follow_parameters()
         return self.image_spec_.read(
             self._check_images(X, reset=False),
             image_shape=self.image_shape,
@@ -474,11 +474,11 @@ class BaseCNN(
         asked = (self.device, self.precision)
         if asked == self._placed_by:
             return
-        with _turn_to_move.held, isolated(torch.device(self.net_.device)):
+        with _turn_to_move.held, isolated(self.net_.device):
             if asked == self._placed_by:
                 return
             self._validate_params()
-            at = torch.device(self.net_.device)
+            at = self.net_.device
             device = at if self.device == self._placed_by[0] else resolve_device(self.device)
             dtype = weights_dtype(self.precision, device)
             if (device, dtype) != (at, self.net_.dtype):
@@ -491,8 +491,6 @@ class BaseCNN(
         validation: Examples | None,
         seed: int,
         given: Mapping[str, object] | None = None,
-        *,
-        new_optimizer: bool = False,
     ) -> None:
         """Train the net further, and note how it went.
 
@@ -504,9 +502,8 @@ class BaseCNN(
             Seed of this fit.
         given : mapping or None, default=None
             ``X``, ``y`` and ``sample_weight`` as ``fit`` was given them, for scikit-learn's
-            callbacks. None for ``partial_fit``: one epoch, at a constant rate, without those.
-        new_optimizer : bool, default=False
-            Whether a net trained before begins with a new optimizer.
+            callbacks. None for ``partial_fit``: one epoch, at a constant rate, without those, with
+            the optimizer of the calls before.
 
         Raises
         ------
@@ -523,27 +520,15 @@ class BaseCNN(
         check_same_network(self._design(), net.design)
         check_feature_layer(self.feature_layer, self.layers_)
         callbacks = check_callbacks(self.callbacks, schedule)
-        train = partial(
-            net.train,
-            training,
-            validation,
-            n_epochs=n_epochs,
-            schedule=schedule,
-            learning_rate=self.learning_rate,
-            patience=self.n_iter_no_change,
-            tol=self.tol,
-            augment=augment,
-            verbose=self.verbose,
-        )
-        at, shape = torch.device(net.device), self.image_shape_
-        warn_if_long(self.layers_, shape, len(training), n_epochs, net.dtype, at)
+        shape, n_images = self.image_shape_, len(training)
+        warn_if_long(self.layers_, shape, n_images, n_epochs, net.dtype, net.device)
         n_before = net.n_epochs
         losses = self.loss_curve_ if n_before else []
         attributes = partial(
             _fitted_attributes, n_before=n_before, losses=losses, scores=validation is not None
         )
         rollback = net.rollback_on_error() if n_before else nullcontext()
-        with isolated(at), rollback:
+        with isolated(net.device), rollback:
             if n_before:
                 net.adjust(
                     optimizer=self._optimizer(),
@@ -551,16 +536,29 @@ class BaseCNN(
                     criterion=self._criterion(),
                     batch_size=self.batch_size,
                     precision=self.precision,
-                    new_optimizer=new_optimizer,
+                    new_optimizer=given is not None,
                     keep_rates=bool(callbacks) and schedule == "constant",
                 )
-            train = partial(train, callbacks=callbacks, seed=derive_seed(seed, n_before))
+            train = partial(
+                net.train,
+                training,
+                validation,
+                n_epochs=n_epochs,
+                schedule=schedule,
+                learning_rate=self.learning_rate,
+                patience=self.n_iter_no_change,
+                tol=self.tol,
+                augment=augment,
+                seed=derive_seed(seed, n_before),
+                verbose=self.verbose,
+            )
             if given is None or not hasattr(self, "_init_callback_context"):
-                late = train()
+                late = train(callbacks=callbacks)
             else:
                 late, tasks = [], EpochTasks(self, given, attributes)
+                train = partial(train, callbacks=[*callbacks, tasks])
                 with tasks.late_errors_kept(late), self._one_progress_bar():
-                    self._train_in_tasks(train, tasks, late)
+                    self._train_in_tasks(train, n_epochs, tasks, late)
             if net.n_epochs - n_before >= n_epochs:
                 self._judge(net.history, n_epochs)
             warn_of_late_errors(late)
@@ -576,13 +574,16 @@ class BaseCNN(
 
     @with_callbacks
     def _train_in_tasks(
-        self, train: partial[list[Exception]], tasks: EpochTasks, late: list[Exception]
+        self,
+        train: Callable[[], list[Exception]],
+        n_epochs: int,
+        tasks: EpochTasks,
+        late: list[Exception],
     ) -> None:
         """Train, and call scikit-learn's callbacks; add what callbacks raised after training."""
-        callbacks, n_epochs = train.keywords["callbacks"], train.keywords["n_epochs"]
         tasks.begin(self._init_callback_context(max_subtasks=n_epochs))
         try:
-            late += train(callbacks=[*callbacks, tasks])
+            late += train()
             tasks.end(self.net_)
         finally:
             tasks.let_go()
@@ -633,15 +634,7 @@ class BaseCNN(
 
         It measures no times: a notebook draws it whenever it shows the estimator.
         """
-        table = html_table(table_lines(self.layers_, self._count_parameters()))
-        return (
-            f'{STYLE}<div class="estimator-table"><details open><summary>Layers</summary>'
-            f"{table}</details></div>"
-        )
-
-    def _count_parameters(self) -> int:
-        weights = self.net_.module_.parameters()
-        return sum(weight.numel() for weight in weights if weight.requires_grad)
+        return layers_html(self.layers_, self.net_.n_parameters)
 
 
 def _fitted_attributes(

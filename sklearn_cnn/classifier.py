@@ -333,25 +333,26 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             continuing = self.warm_start and hasattr(self, "net_")
             seed = draw_seed(self.random_state)
             examples = self._read_examples(X, y, sample_weight, continuing=continuing)
-            share = self.validation_fraction if self.early_stopping else None
-            training, validation = hold_out(examples, share, seed, self.classes_)
             self._log_unit = examples.log_unit
+            training, validation = examples, None
+            if self.early_stopping:
+                share = self.validation_fraction
+                training, validation = hold_out(examples, share, seed, self.classes_)
             if not continuing:
                 self._start(training, len(self.classes_), seed)
             given = {"X": X, "y": y, "sample_weight": sample_weight}
-            self._train(training.scaled(), validation, seed, given, new_optimizer=continuing)
+            self._train(training.scaled(), validation, seed, given)
         return self
 
-    def _fits_in_parts(self) -> bool:
+    def _has_partial_fit(self) -> bool:
         if self.early_stopping:
             raise AttributeError(
                 "partial_fit is not available when early_stopping=True, because it cannot hold out "
-                "validation images. Use "
-                "early_stopping=False, or call fit."
+                "validation images. Use early_stopping=False, or call fit."
             )
         return True
 
-    @available_if(_fits_in_parts)
+    @available_if(_has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,

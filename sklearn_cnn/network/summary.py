@@ -144,6 +144,15 @@ def table_lines(rows: Sequence[LayerRow], n_parameters: int) -> list[tuple[str, 
     return [heading, *cells, ("total", "", "", f"{n_parameters:,}")]
 
 
+def layers_html(rows: Sequence[LayerRow], n_parameters: int) -> str:
+    """Write the table without times in HTML, in the style of scikit-learn's tables."""
+    table = html_table(table_lines(rows, n_parameters))
+    return (
+        f'{STYLE}<div class="estimator-table"><details open><summary>Layers</summary>'
+        f"{table}</details></div>"
+    )
+
+
 def html_table(lines: Sequence[tuple[str, ...]]) -> str:
     """Write the lines in HTML, without a style: the first as heading, the last as total."""
     heading, *rows, total = lines
@@ -173,8 +182,7 @@ def layer_times(
     tuple of float
         Seconds for one image, in the order in which the modules run.
     """
-    copy = copy_network(network).eval()  # others may compute with the network meanwhile
-    device = next(copy.buffers()).device
+    device = next(network.buffers()).device
     starts: list[float] = []
     passes: list[list[float]] = []
 
@@ -188,14 +196,16 @@ def layer_times(
         if isinstance(output, torch.Tensor):
             passes[-1].append(seconds / n_images)
 
-    for _, module in innermost_modules(copy):
-        module.register_forward_pre_hook(start)
-        module.register_forward_hook(stop)
     pixels = blank_images(n_images, image_shape, device)
-    with isolated(device), torch.inference_mode():
-        for _ in range(1 + ROUNDS):
-            passes.append([])
-            copy(pixels)
+    with isolated(device):
+        copy = copy_network(network).eval()  # others may compute with the network meanwhile
+        for _, module in innermost_modules(copy):
+            module.register_forward_pre_hook(start)
+            module.register_forward_hook(stop)
+        with torch.inference_mode():
+            for _ in range(1 + ROUNDS):
+                passes.append([])
+                copy(pixels)
     return tuple(statistics.median(times) for times in zip(*passes[1:], strict=True))
 
 

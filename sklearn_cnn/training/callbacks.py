@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from math import ceil, log
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from sklearn_cnn._forks import tqdm
 from sklearn_cnn._messages import did_you_mean, warn
 from sklearn_cnn.training.examples import Batch
 from sklearn_cnn.training.optimizer import COOLING, SCHEDULES, WARM_UP, cosine
+
+if TYPE_CHECKING:
+    from sklearn_cnn.training.net import ConvNet
 
 Weights = dict[str, torch.Tensor]
 """The state of a network."""
@@ -313,7 +316,7 @@ class EpochTasks(Callback):
         self,
         estimator: object,
         given: Mapping[str, object],
-        fitted_attributes: Callable[[Any], dict[str, object]],
+        fitted_attributes: Callable[["ConvNet"], dict[str, object]],
     ) -> None:
         weights = given["sample_weight"]
         metadata = None if weights is None else {"sample_weight": weights}
@@ -341,17 +344,17 @@ class EpochTasks(Callback):
         self.task_ = self.context.subcontext(task_name="epoch")
         self.task_.call_on_fit_task_begin(**self.told)
 
-    def on_epoch_end(self, net: Any, **_: object) -> None:
+    def on_epoch_end(self, net: "ConvNet", **_: object) -> None:
         """End the task of the epoch, and stop training if a callback says so."""
         if self._end(self.task_, net):
             raise StopTraining
 
-    def end(self, net: Any) -> None:
+    def end(self, net: "ConvNet") -> None:
         """End the task of the fit."""
         self.are_done = True
         self._end(self.context, net)
 
-    def _end(self, task: Task, net: Any) -> bool:
+    def _end(self, task: Task, net: "ConvNet") -> bool:
         attributes = self.fitted_attributes
         return task.call_on_fit_task_end(
             reconstruction_attributes=lambda: attributes(net.as_if_stopped()), **self.told

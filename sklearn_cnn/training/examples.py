@@ -1,6 +1,7 @@
 """Examples: images with targets and weights, their division, and the batches gathered from them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import ceil, exp
 from typing import Self
 
@@ -30,10 +31,20 @@ ENOUGH = 30
 """Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
 
 
-class Examples(Dataset):
-    """Some rows of an array of images, with a target and a weight for each.
+class ImageDataset(Dataset):
+    """Images that a net trains on, which gather their batches themselves."""
 
-    It is the data set that batches are gathered from.
+    mean_weight: float
+
+    @property
+    def X(self) -> Self:
+        """What skorch's scoring callbacks predict; ``y`` is what they compare with."""
+        return self
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Examples(ImageDataset):
+    """Some rows of an array of images, with a target and a weight for each.
 
     Parameters
     ----------
@@ -51,22 +62,12 @@ class Examples(Dataset):
         Mean of the weights, by which the loss of an epoch is divided in the history.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        rows: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray,
-        *,
-        log_unit: float = 0.0,
-        mean_weight: float = 1.0,
-    ) -> None:
-        self.images = images
-        self.rows = rows
-        self.targets = targets
-        self.weights = weights
-        self.log_unit = log_unit
-        self.mean_weight = mean_weight
+    images: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    log_unit: float = 0.0
+    mean_weight: float = 1.0
 
     @classmethod
     def unlabelled(cls, images: np.ndarray) -> Self:
@@ -75,13 +76,8 @@ class Examples(Dataset):
         return cls(images, np.arange(n), np.zeros(n, np.int64), np.ones(n))
 
     @property
-    def X(self) -> Self:
-        """What skorch's scoring callbacks predict."""
-        return self
-
-    @property
     def y(self) -> torch.Tensor:
-        """What skorch's scoring callbacks compare with."""
+        """The targets as a tensor."""
         return torch.from_numpy(self.targets)
 
     def __len__(self) -> int:
@@ -98,18 +94,17 @@ class Examples(Dataset):
 
     def take(self, positions: np.ndarray) -> Self:
         """Return some of the examples; the images are shared."""
-        return type(self)(
-            self.images,
-            self.rows[positions],
-            self.targets[positions],
-            self.weights[positions],
-            log_unit=self.log_unit,
+        return replace(
+            self,
+            rows=self.rows[positions],
+            targets=self.targets[positions],
+            weights=self.weights[positions],
         )
 
     def scaled(self, mean_weight: float = 1.0) -> Self:
         """Return the examples with weights of that mean."""
         weights = self.weights / self.weights.mean() * mean_weight
-        return type(self)(self.images, self.rows, self.targets, weights, mean_weight=mean_weight)
+        return replace(self, weights=weights, mean_weight=mean_weight)
 
     def weight_relative_to(self, log_unit: float) -> float:
         """Return how many times as much these examples weigh as those of a first call.
@@ -129,7 +124,7 @@ class Examples(Dataset):
         return times
 
 
-class ExamplesOnDevice(Dataset):
+class ExamplesOnDevice(ImageDataset):
     """A copy of examples in the memory of a device, which gathers its batches itself."""
 
     def __init__(self, examples: Examples, device: torch.device) -> None:
@@ -145,11 +140,7 @@ class ExamplesOnDevice(Dataset):
             self.pixels[start : start + len(block)] = send(block, device)
         self.y = send(examples.y, device)
         self.weights = send(torch.from_numpy(examples.weights), device)
-
-    @property
-    def X(self) -> Self:
-        """What skorch's scoring callbacks predict."""
-        return self
+        self.mean_weight = examples.mean_weight
 
     def __len__(self) -> int:
         return len(self.y)
@@ -170,7 +161,7 @@ class IndexedBatches:
 
     Parameters
     ----------
-    examples : Examples or ExamplesOnDevice
+    examples : ImageDataset
         What to iterate.
     batch_size : int
         Images of a batch, at most.
@@ -180,7 +171,7 @@ class IndexedBatches:
 
     def __init__(
         self,
-        examples: Examples | ExamplesOnDevice,
+        examples: ImageDataset,
         batch_size: int,
         generator: np.random.Generator | None = None,
     ) -> None:
@@ -211,7 +202,7 @@ def as_pixels(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def placed(examples: Examples, device: torch.device) -> Examples | ExamplesOnDevice:
+def placed(examples: Examples, device: torch.device) -> ImageDataset:
     """Return the examples in the memory of a device if they belong there and fit, or themselves."""
     n_bytes = len(examples) * as_pixels(examples.images[:1].copy()).nbytes  # once widened
     if lies_on(device, n_bytes):
@@ -311,11 +302,9 @@ def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np
 
 
 def hold_out(
-    examples: Examples, fraction: float | None, seed: int, classes: np.ndarray
-) -> tuple[Examples, Examples | None]:
-    """Divide examples into those to learn from and those to validate on, None without a share."""
-    if fraction is None:
-        return examples, None
+    examples: Examples, fraction: float, seed: int, classes: np.ndarray
+) -> tuple[Examples, Examples]:
+    """Divide examples into those to learn from and those to validate on."""
     kept, held_out = split_validation(examples.targets, fraction, seed, classes)
     if len(held_out) < ENOUGH:
         images = "image chooses" if len(held_out) == 1 else "images choose"

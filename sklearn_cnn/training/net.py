@@ -1,7 +1,7 @@
 """The skorch net: skorch's loop, history, callbacks and checkpoints over our batches and loss."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
 from functools import partial
@@ -52,13 +52,7 @@ from sklearn_cnn.training.callbacks import (
     ValidationScore,
     is_user_defined,
 )
-from sklearn_cnn.training.examples import (
-    Batch,
-    Examples,
-    ExamplesOnDevice,
-    IndexedBatches,
-    placed,
-)
+from sklearn_cnn.training.examples import Batch, Examples, ImageDataset, IndexedBatches, placed
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
 from sklearn_cnn.training.prediction import predict_logits, predict_outputs
 
@@ -70,8 +64,8 @@ LossOfPart = Callable[[nn.Module, slice], LossAndLogits]
 """(network, rows) -> the share of some rows of a batch in its loss, and their logits."""
 
 OF_ONE_TRAINING = (
-    "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "mean_weight_", "replicas_",
-    "shuffler_", "weights_",
+    "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "replicas_", "shuffler_",
+    "weights_",
 )  # fmt: skip
 """What a net has while it is trained, and no copy of it."""
 
@@ -116,12 +110,12 @@ class ConvNet(ClassifierMixin, NeuralNet):
     n_epochs_of_fits = 0
     """Entries of the history that ``forget_calls`` keeps."""
 
+    device: torch.device
     optimizer: MakeOptimizer
     augmentation_: BatchAugmentation | None = None
     frozen_: list[bool] | None = None
     images_per_pass_: int | None = None
     in_bfloat16_ = False
-    mean_weight_ = 1.0
     replicas_: Replicas | None = None
     shuffler_: np.random.Generator | None = None
     weights_: tuple[nn.Parameter, ...] = ()
@@ -171,6 +165,11 @@ class ConvNet(ClassifierMixin, NeuralNet):
         dtype: torch.dtype = next(self.module_.buffers()).dtype
         return dtype
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable values, also those that no layer's row has."""
+        return sum(w.numel() for w in self.module_.parameters() if w.requires_grad)
+
     # Nothing about the machine is kept: these follow the layers and the device of the moment.
 
     @property
@@ -187,19 +186,19 @@ class ConvNet(ClassifierMixin, NeuralNet):
     @property
     def chunk(self) -> int:
         """Images of a chunk of prediction."""
-        return images_per_chunk(self._values_of_maps, self.dtype, torch.device(self.device))
+        return images_per_chunk(self._values_of_maps, self.dtype, self.device)
 
     @property
     def is_cut(self) -> bool:
         """Whether a batch is cut into parts that threads compute side by side."""
         is_large = n_multiplications(self.layers_) >= WORTH_IT
-        return self.may_be_cut and is_large and torch.device(self.device).type == "cpu"
+        return self.may_be_cut and is_large and self.device.type == "cpu"
 
     @property
     def in_bfloat16(self) -> bool:
         """Whether convolutions and dense layers multiply bfloat16 in training."""
         hazard, work = bfloat16_hazard(self.module_, self.layers_), n_multiplications(self.layers_)
-        return trains_in_bfloat16(self.precision, torch.device(self.device), work, hazard)
+        return trains_in_bfloat16(self.precision, self.device, work, hazard)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Compute the logits, of shape (n, n_classes), of images (n, height, width, channels)."""
@@ -207,7 +206,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def outputs(self, images: np.ndarray, sources: Sequence[Source]) -> list[np.ndarray]:
         """Compute what some layers give for images (n, height, width, channels)."""
-        with isolated(torch.device(self.device)):  # copies the network
+        with isolated(self.device):  # copies the network
             network = LayerOutputs(self.module_, sources)
             return predict_outputs(network, images, self.chunk, self._chunks_at_once)
 
@@ -309,15 +308,13 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self.callbacks += callbacks
         self.verbose = verbose
         self.lr, self.max_epochs = learning_rate, n_epochs  # which loggers of skorch write down
-        device = torch.device(self.device)
         try:
-            with isolated(device, seed) as n_threads:
+            with isolated(self.device, seed) as n_threads:
                 try:
                     if augment:
-                        self.augmentation_ = BatchAugmentation(augment, seed, device)
+                        self.augmentation_ = BatchAugmentation(augment, seed, self.device)
                     self.images_per_pass_ = self.images_per_pass
                     self.in_bfloat16_ = self.in_bfloat16
-                    self.mean_weight_ = training.mean_weight
                     self.shuffler_ = np.random.default_rng(seed)
                     self.weights_ = tuple(self.module_.parameters())
                     self._initialize_callbacks()
@@ -381,7 +378,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
             when = f" of epoch {self.n_epochs}" if "train" not in method_name else ""
             error.add_note(f"Raised by the callback {name!r} in its {method_name}{when}.")
 
-    def get_dataset(self, X: Any, y: object = None) -> Any:
+    def get_dataset(self, X: object, y: object = None) -> object:
         """Wrap an array of images (n, height, width, channels); a data set stays as it is.
 
         A batch as :class:`skorch.callbacks.BatchScoring` hands it out is wrapped, too.
@@ -392,14 +389,12 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def get_split_datasets(
         self, X: Examples, y: Examples | None = None, **_: object
-    ) -> tuple[Examples | ExamplesOnDevice, Examples | ExamplesOnDevice | None]:
+    ) -> tuple[ImageDataset, ImageDataset | None]:
         """Hand out the two sets, which were split before, and lie on the device if they may."""
         held_out = None if y is None else placed(y, self.device)
         return placed(X, self.device), held_out
 
-    def get_iterator(
-        self, dataset: Examples | ExamplesOnDevice, training: bool = False
-    ) -> IndexedBatches:
+    def get_iterator(self, dataset: ImageDataset, training: bool = False) -> IndexedBatches:
         """Iterate in batches: shuffled to train, in order to validate and predict."""
         if training:
             return IndexedBatches(dataset, self.batch_size, self.shuffler_)
@@ -426,10 +421,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
             losses.append(step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        scale = self.mean_weight_ if training else 1.0
         rows = self.history[-1]["batches"][-len(losses) :]
         for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
-            row[f"{prefix}_loss"] = loss / scale
+            row[f"{prefix}_loss"] = loss / iterator.examples.mean_weight
         self.history.record(f"{prefix}_batch_count", len(losses))
         if training and self.replicas_ is not None:
             self.replicas_.merge_statistics()
@@ -583,11 +577,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
         names = ("module_", "criterion_", "optimizer_")
         copies = copy_together(*(getattr(self, name) for name in names))
         net: ConvNet = object.__new__(type(self))
-        net.__dict__.update(self._without_training(), **dict(zip(names, copies, strict=True)))
+        copied = dict(zip(names, copies, strict=True))
+        net.__dict__.update(_without_training(vars(self)), **copied)
         return net
-
-    def _without_training(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in OF_ONE_TRAINING}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what lives for one training only, and callbacks: they may hold anything."""
@@ -598,8 +590,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 f"module that layers returned has one, {parametrized[0]!r}. Save the values of "
                 "net_.module_.state_dict() instead, or return layers without parametrizations."
             )
-        state: dict[str, Any] = super().__getstate__()
-        kept = {name: value for name, value in state.items() if name not in OF_ONE_TRAINING}
+        kept = _without_training(super().__getstate__())
         return {**kept, "callbacks": [], "callbacks_": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -615,17 +606,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Put all back if training further fails: weights, optimizer, history and callbacks."""
         weights = deepcopy(self.module_.state_dict())
         learning = [weight.requires_grad for weight in self.module_.parameters()]
-        settings = {
-            name: getattr(self, name)
-            for name in (
-                "optimizer",
-                "optimizer_",
-                "criterion_",
-                "precision",
-                "callbacks",
-                "callbacks_",
-            )
-        }
+        names = ("optimizer", "optimizer_", "criterion_", "precision", "callbacks", "callbacks_")
+        settings = {name: getattr(self, name) for name in names}
         optimizer = deepcopy(self.optimizer_.state_dict())
         n_entries = len(self.history)
         try:
@@ -710,6 +692,10 @@ def _loss_and_gradients(
     # a user-defined module may hold a weight that it does not use
     gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
     return (loss.detach(), y_pred.detach()), gradients
+
+
+def _without_training(state: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in state.items() if name not in OF_ONE_TRAINING}
 
 
 def _has_lost_patience(callback: Callback) -> bool:
