@@ -5,7 +5,7 @@ Affine transforms that follow one another are composed, and the images are resam
 
 from collections.abc import Sequence
 from math import log, pi
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, assert_never
 
 import torch
 from torch.nn import functional
@@ -234,12 +234,14 @@ class BatchAugmentation:
                 pixels, transforms = step(self.finish(pixels, transforms)), []
             elif isinstance(step, RandomErasing):
                 transforms.append(Erasures.sample(step, pixels.shape, self.generator))
-            else:
+            elif isinstance(step, Geometric):
                 later = AffineTransforms.sample(step, pixels.shape, self.generator)
                 if transforms and isinstance(earlier := transforms[-1], AffineTransforms):
                     transforms[-1] = earlier.then(later)
                 else:
                     transforms.append(later)
+            else:
+                assert_never(step)
         return pixels, transforms
 
     @staticmethod

@@ -8,6 +8,8 @@ before anything is decoded; and what is wrong with a file is said in words.
 import io
 import re
 import sys
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +93,8 @@ class Depth(NamedTuple):
 def decoder_version() -> str:
     """Return what changes whenever the same file may give other pixels."""
     lenient = ", truncated files" if ImageFile.LOAD_TRUNCATED_IMAGES else ""  # as others may set it
-    return f"1, Pillow {PIL.__version__}{lenient}"
+    heif = f", pillow-heif {version('pillow_heif')}" if find_spec("pillow_heif") else ""
+    return f"1, Pillow {PIL.__version__}{heif}{lenient}"
 
 
 def decode_content(content: bytes, options: ReadOptions) -> tuple[np.ndarray, Notes]:

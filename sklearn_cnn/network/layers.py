@@ -326,7 +326,7 @@ def _output_shape(layer: Layer, shape: Shape, where: str) -> Shape:
             return (prod(shape),)
         case Dense():
             return (layer.units,)
-        case _:
+        case Dropout() | BatchNorm() | Activation():
             return shape
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sklearn_cnn.files import cache as cache_module
 from sklearn_cnn.files.cache import CacheFolder, PixelCache
+from sklearn_cnn.files.opening import decoder_version
 from sklearn_cnn.files.options import ReadOptions
 
 OPTIONS = ReadOptions(2, 3, "RGB", "fit", (255, 255, 255))
@@ -689,3 +690,14 @@ def check_or_refuse(images, request):
         images.check(request)
         return
     assert images.decoded == before
+
+
+def test_another_version_of_a_plug_in_of_pillow_finds_nothing(tmp_path, monkeypatch):
+    """HEIC files are decoded by pillow-heif. Catches pixels of the version before."""
+    before = decoder_version()
+    (tmp_path / "pillow_heif.py").touch()
+    metadata = tmp_path / "pillow_heif-1.2.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: pillow_heif\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert decoder_version() == f"{before}, pillow-heif 1.2"
