@@ -27,7 +27,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils._set_output import _get_output_config
 
 # They go when `sklearn.utils.validation` names them without the underscore.
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _is_fitted
 from sklearn.utils.validation import _get_feature_names as _names_of_frame
 
 from sklearn_cnn._messages import did_you_mean
@@ -143,10 +143,10 @@ class FittedHTMLMixin:
     def _get_fitted_attr_html(self, doc_link: str = "") -> _Drawn:
         """Add to the table of fitted attributes.
 
-        scikit-learn asks the parts of a fitted estimator, too, which may not be fitted themselves.
+        scikit-learn also asks the parts of a fitted estimator, which may not be fitted themselves.
         """
         attributes = cast(_Drawn, super())._get_fitted_attr_html(doc_link)
-        if hasattr(self, "classes_"):
+        if _is_fitted(self):
             html, drawn = self._fitted_html(), attributes._repr_html_inner
             attributes._repr_html_inner = lambda: f"{html}{drawn()}"
         return attributes
@@ -162,7 +162,7 @@ class FittedHTMLMixin:
 
     def _html_below(self) -> str:
         has_table = hasattr(super(), "_get_fitted_attr_html")
-        return self._fitted_html() if hasattr(self, "classes_") and not has_table else ""
+        return self._fitted_html() if _is_fitted(self) and not has_table else ""
 
 
 def _get_feature_names(X: object) -> Sequence[str] | None:

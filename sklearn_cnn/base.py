@@ -33,7 +33,7 @@ from sklearn_cnn._messages import did_you_mean, warn
 from sklearn_cnn.augment.descriptions import check_augment
 from sklearn_cnn.machine.device import WEIGHTS, name_of_dtype, resolve_device, weights_dtype
 from sklearn_cnn.machine.isolation import derive_seed, isolated
-from sklearn_cnn.network.build import Design, check_same_network
+from sklearn_cnn.network.build import Design, build_network, check_same_network
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS, ActivationName, Layer, PoolKind
 from sklearn_cnn.network.outputs import (
@@ -46,6 +46,7 @@ from sklearn_cnn.network.outputs import (
 )
 from sklearn_cnn.network.summary import NetworkSummary, layer_times, layers_html
 from sklearn_cnn.pixels.arrays import PixelArray, check_images
+from sklearn_cnn.pixels.scale import channel_statistics
 from sklearn_cnn.pixels.spec import DATA_FORMATS, ImageSpec
 from sklearn_cnn.training.callbacks import (
     EpochTasks,
@@ -55,11 +56,11 @@ from sklearn_cnn.training.callbacks import (
     warn_of_late_errors,
 )
 from sklearn_cnn.training.examples import Examples, check_weights
-from sklearn_cnn.training.net import ConvNet, MakeOptimizer, start_net
+from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
-    make_optimizer,
+    OptimizerRecipe,
     resolve_max_epochs,
     warn_if_long,
 )
@@ -426,13 +427,8 @@ class BaseCNN(
             dropout=self.dropout,
         )
 
-    def _optimizer(self) -> MakeOptimizer:
-        return partial(
-            make_optimizer,
-            self.optimizer,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-        )
+    def _optimizer(self) -> OptimizerRecipe:
+        return OptimizerRecipe(self.optimizer, self.learning_rate, self.weight_decay)
 
     def _criterion(self) -> torch.nn.Module:
         """Return the loss of each image: outputs (n, n_outputs), targets (n,) -> (n,)."""
@@ -443,18 +439,21 @@ class BaseCNN(
         raise NotImplementedError
 
     def _start(self, training: Examples, n_outputs: int, seed: int) -> None:
-        """Make a new net for the training images."""
-        self.net_ = start_net(
-            self._design(),
-            training,
-            n_outputs,
+        """Make a new net, whose first layer standardises as the training images need it."""
+        design, device, shape = self._design(), resolve_device(self.device), self.image_shape_
+        dtype = weights_dtype(self.precision, device)
+        mean, std = channel_statistics(training.images, training.rows, training.weights)
+        self.net_ = ConvNet(
+            partial(build_network, design, shape, n_outputs, mean, std, dtype, device),
+            design=design,
             optimizer=self._optimizer(),
             criterion=self._criterion(),
+            n_classes=n_outputs,
             batch_size=self.batch_size,
-            device=resolve_device(self.device),
+            device=device,
             precision=self.precision,
-            seed=seed,
         )
+        self.net_.start(shape, seed)
         self.layers_ = self.net_.layers_
         self._placed_by = (self.device, self.precision)
 
@@ -532,7 +531,6 @@ class BaseCNN(
             if n_before:
                 net.adjust(
                     optimizer=self._optimizer(),
-                    learning_rate=self.learning_rate,
                     criterion=self._criterion(),
                     batch_size=self.batch_size,
                     precision=self.precision,
@@ -567,8 +565,7 @@ class BaseCNN(
             losses.append(float(net.history[-1]["train_loss"]))
             fitted = {**attributes(net, n_before=net.n_epochs), "loss_curve_": losses}
         else:
-            net.forget_moments()
-            net.n_epochs_of_fits = len(net.history)
+            net.end_fit()
             fitted = attributes(net)
         self.__dict__.update(fitted)
 

@@ -17,7 +17,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from skorch.utils import TeeGenerator
-from torch import nn, optim
+from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from sklearn_cnn.augment.descriptions import Step
@@ -30,10 +30,9 @@ from sklearn_cnn.machine.device import (
     resolve_device,
     send,
     trains_in_bfloat16,
-    weights_dtype,
 )
 from sklearn_cnn.machine.isolation import isolated
-from sklearn_cnn.network.build import Design, build_network, may_train_in_parts
+from sklearn_cnn.network.build import Design, may_train_in_parts
 from sklearn_cnn.network.modules import copy_together, keep_frozen_statistics
 from sklearn_cnn.network.outputs import (
     LayerOutputs,
@@ -43,7 +42,6 @@ from sklearn_cnn.network.outputs import (
     layer_table,
     n_multiplications,
 )
-from sklearn_cnn.pixels.scale import channel_statistics
 from sklearn_cnn.training.callbacks import (
     FiniteGuard,
     LearningRateSchedule,
@@ -53,10 +51,9 @@ from sklearn_cnn.training.callbacks import (
     is_user_defined,
 )
 from sklearn_cnn.training.examples import Batch, Examples, ImageDataset, IndexedBatches, placed
+from sklearn_cnn.training.optimizer import OptimizerRecipe
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
 from sklearn_cnn.training.prediction import predict_logits, predict_outputs
-
-MakeOptimizer = Callable[[Iterator[tuple[str, nn.Parameter]]], optim.Optimizer]
 
 LossAndLogits = tuple[torch.Tensor, torch.Tensor]
 
@@ -87,7 +84,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         Builds the network.
     design : tuple of layer descriptions, or callable
         What it is built of.
-    optimizer : callable (named parameters) -> torch.optim.Optimizer
+    optimizer : OptimizerRecipe
         Makes the optimizer.
     criterion : torch.nn.Module
         Gives the loss of each image.
@@ -111,7 +108,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     """Entries of the history that ``forget_calls`` keeps."""
 
     device: torch.device
-    optimizer: MakeOptimizer
+    optimizer: OptimizerRecipe
     augmentation_: BatchAugmentation | None = None
     frozen_: list[bool] | None = None
     images_per_pass_: int | None = None
@@ -125,7 +122,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         module: Callable[[], nn.Module],
         *,
         design: Design,
-        optimizer: MakeOptimizer,
+        optimizer: OptimizerRecipe,
         criterion: nn.Module,
         n_classes: int,
         batch_size: int,
@@ -145,13 +142,31 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self.precision = precision
         self.classes_ = np.arange(n_classes)
 
+    def start(self, image_shape: tuple[int, int, int], seed: int) -> None:
+        """Build the network, and draw its first weights.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the layers do not fit images of that shape.
+        """
+        # torch's first optimizer imports its compiler, which adds a filter of warnings for good
+        with (
+            isolated(self.device, seed),
+            torch.device("cpu"),  # built there, then moved, whatever the default device
+            warnings.catch_warnings(),
+        ):
+            self.initialize()
+            self.layers_ = layer_table(self.module_, image_shape)
+        self.may_be_cut = not callable(self.design) or may_train_in_parts(self.module_.network)
+
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Return skorch's own callbacks, less the one that prints."""
         return [item for item in super().get_default_callbacks() if item[0] != "print_log"]
 
     def initialize_optimizer(self, triggered_directly: object = None) -> "ConvNet":
         """Make the optimizer of the network's parameters."""
-        self.optimizer_ = self.optimizer(self.get_all_learnable_params())
+        self.optimizer_ = self.optimizer.make(self.get_all_learnable_params())
         return self
 
     @property
@@ -221,9 +236,10 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self.history.new_epoch()
         self.history.record("epoch", number)
 
-    def forget_moments(self) -> None:
-        """Put the optimizer's state back to that of a new one; it is twice the weights of AdamW."""
-        fresh = self.optimizer(self.get_all_learnable_params())
+    def end_fit(self) -> None:
+        """Keep the history for good, and the optimizer as a new one: its state may be large."""
+        self.n_epochs_of_fits = len(self.history)
+        fresh = self.optimizer.make(self.get_all_learnable_params())
         self.optimizer_.state.clear()
         self.optimizer_.state.update(fresh.state)
 
@@ -234,8 +250,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     def adjust(
         self,
         *,
-        optimizer: MakeOptimizer,
-        learning_rate: float,
+        optimizer: OptimizerRecipe,
         criterion: nn.Module,
         batch_size: int,
         precision: str,
@@ -250,20 +265,20 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """
         self.batch_size, self.precision = batch_size, precision
         self.criterion_ = criterion.to(self.device)
-        made, self.optimizer = _as_value(self.optimizer), optimizer
-        wanted, rate = _as_value(optimizer), {"learning_rate": None}
-        keep_rates = keep_rates and made == wanted
+        former, self.optimizer = self.optimizer, optimizer
+        has_same_rule, rate = former.rule == optimizer.rule, optimizer.learning_rate
+        keep_rates = keep_rates and has_same_rule and former.learning_rate == rate
         groups = self.optimizer_.param_groups
-        if new_optimizer or (made[1], made[2] | rate) != (wanted[1], wanted[2] | rate):
+        if new_optimizer or not has_same_rule:
             self.initialize_optimizer()
             if keep_rates:
                 for group, before in zip(self.optimizer_.param_groups, groups, strict=True):
                     group.update({name: before[name] for name in before if name != "params"})
         elif not keep_rates:
             for group in groups:
-                group["lr"] = group["initial_lr"] = learning_rate
+                group["lr"] = group["initial_lr"] = rate
         for group in self.optimizer_.param_groups:  # a scheduler that goes on asks for it
-            group.setdefault("initial_lr", learning_rate)
+            group.setdefault("initial_lr", rate)
 
     def train(
         self,
@@ -547,7 +562,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """
         net = self._copied()
         net.__dict__.update(callbacks=[], callbacks_=[], history_=copy(self.history))
-        net.forget_moments()
+        net.end_fit()
         for _, callback in self.callbacks_:
             if isinstance(callback, ValidationScore) and callback.weights_:
                 net.module_.load_state_dict(callback.weights_)
@@ -623,51 +638,6 @@ class ConvNet(ClassifierMixin, NeuralNet):
             raise
 
 
-def start_net(
-    design: Design,
-    training: Examples,
-    n_outputs: int,
-    *,
-    optimizer: MakeOptimizer,
-    criterion: nn.Module,
-    batch_size: int,
-    device: torch.device,
-    precision: str,
-    seed: int,
-) -> ConvNet:
-    """Build a network of a design for training images, and draw its first weights.
-
-    Its first layer takes the mean and standard deviation of the images.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the layers do not fit the images.
-    """
-    image_shape, dtype = training.images.shape[1:], weights_dtype(precision, device)
-    mean, std = channel_statistics(training.images, training.rows, training.weights)
-    net = ConvNet(
-        partial(build_network, design, image_shape, n_outputs, mean, std, dtype, device),
-        design=design,
-        optimizer=optimizer,
-        criterion=criterion,
-        n_classes=n_outputs,
-        batch_size=batch_size,
-        device=device,
-        precision=precision,
-    )
-    # torch's first optimizer imports its compiler, which adds a filter of warnings for good
-    with (
-        isolated(device, seed),
-        torch.device("cpu"),  # built there, then moved, whatever the default device
-        warnings.catch_warnings(),
-    ):
-        net.initialize()
-        net.layers_ = layer_table(net.module_, image_shape)
-    net.may_be_cut = not callable(design) or may_train_in_parts(net.module_.network)
-    return net
-
-
 @contextmanager
 def _missing_figures_explained(validation: Examples | None) -> Iterator[None]:
     """Say how to get the figures of validation images that a callback asks for in vain."""
@@ -700,10 +670,3 @@ def _without_training(state: Mapping[str, object]) -> dict[str, object]:
 
 def _has_lost_patience(callback: Callback) -> bool:
     return isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
-
-
-def _as_value(maker: Any) -> Any:
-    """Return the parts of a partial, which can be compared; partials themselves cannot."""
-    if not isinstance(maker, partial):
-        return maker
-    return _as_value(maker.func), tuple(map(_as_value, maker.args)), maker.keywords

@@ -1,6 +1,7 @@
 """How the weights are learnt: optimizer, learning rate over time, number of epochs."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import cos, pi, prod, sqrt
 from typing import Any
@@ -31,10 +32,8 @@ FEWEST_EPOCHS = 7
 WARM_UP = 0.3
 """Share of the one-cycle schedule that the learning rate climbs."""
 
-
 COOLING = 0.3
 """Share of the whole training in which the learning rate falls once the validation score stalls."""
-
 
 LONG_TRAINING = 1e14
 """Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
@@ -68,7 +67,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def resolve_max_epochs(
-    max_epochs: Any, n_images: int, batch_size: int, *, is_augmented: bool
+    max_epochs: str | int, n_images: int, batch_size: int, *, is_augmented: bool
 ) -> int:
     """Return the number of epochs; "auto" gives small data more passes and large data fewer.
 
@@ -119,75 +118,83 @@ def warn_if_long(
         )
 
 
-def make_optimizer(
-    optimizer: Any,
-    parameters: Iterable[tuple[str, nn.Parameter]],
-    *,
-    learning_rate: float,
-    weight_decay: float,
-) -> optim.Optimizer:
-    """Make an optimizer that decays weights, and leaves biases and norms alone.
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """What makes an optimizer that decays weights, and leaves biases and norms alone.
 
     Parameters
     ----------
     optimizer : str or callable
         A name, a subclass of :class:`torch.optim.Optimizer` that takes ``lr`` and
         ``weight_decay``, or a partial of one.
-    parameters : iterable of (str, torch.nn.Parameter)
-        Those of the network.
     learning_rate, weight_decay : float
         As for the optimizer.
-
-    Returns
-    -------
-    torch.optim.Optimizer
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the callable makes no optimizer of groups of parameters, or sets what is a parameter.
     """
-    cls, options = _read_optimizer(optimizer)
-    # frozen ones too: they have no gradient, so that nothing changes them until they are unfrozen
-    weights = [p for _, p in parameters if p.is_floating_point() or p.is_complex()]
-    groups = [
-        {"params": [p for p in weights if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if not any(weight.requires_grad for weight in weights):
-        raise ValueError(
-            "The network has nothing to learn: no parameter of the module that layers returned "
-            "requires a gradient. Leave its last layer, at least, unfrozen."
-        )
-    if options.get("fused") and any(weight.is_complex() for weight in weights):
-        options = {**options, "fused": False}
-    try:
-        made: optim.Optimizer = cls(groups, lr=learning_rate, **options)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"optimizer={_name_of(cls)} cannot be made with lr={learning_rate} and two groups of "
-            f"parameters, with and without weight_decay={weight_decay}: {error}"
-        ) from error
-    if not isinstance(made, optim.Optimizer):
-        raise TypeError(
-            f"optimizer={_name_of(cls)} must make a torch.optim.Optimizer. It made {made!r}."
-        )
-    return made
+
+    optimizer: object
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def rule(self) -> object:
+        """All but the learning rate, in a form that can be compared."""
+        return _as_value(self.optimizer), self.weight_decay
+
+    def make(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> optim.Optimizer:
+        """Make the optimizer of a network's named parameters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the callable makes no optimizer of groups of parameters, or sets what is a parameter.
+        """
+        cls, options = _read_optimizer(self.optimizer)
+        # frozen ones too: without a gradient, nothing changes them until they are unfrozen
+        weights = [p for _, p in parameters if p.is_floating_point() or p.is_complex()]
+        groups = [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        if not any(weight.requires_grad for weight in weights):
+            raise ValueError(
+                "The network has nothing to learn: no parameter of the module that layers returned "
+                "requires a gradient. Leave its last layer, at least, unfrozen."
+            )
+        if options.get("fused") and any(weight.is_complex() for weight in weights):
+            options = {**options, "fused": False}
+        try:
+            made = cls(groups, lr=self.learning_rate, **options)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"optimizer={_name_of(cls)} cannot be made with lr={self.learning_rate} and two "
+                f"groups of parameters, with and without weight_decay={self.weight_decay}: {error}"
+            ) from error
+        if not isinstance(made, optim.Optimizer):
+            raise TypeError(
+                f"optimizer={_name_of(cls)} must make a torch.optim.Optimizer. It made {made!r}."
+            )
+        return made
 
 
-def _read_optimizer(optimizer: Any) -> tuple[Any, dict[str, Any]]:
+def _as_value(maker: object) -> object:
+    """Return the parts of a partial, which can be compared; partials themselves cannot."""
+    if not isinstance(maker, partial):
+        return maker
+    return _as_value(maker.func), tuple(map(_as_value, maker.args)), maker.keywords
+
+
+def _read_optimizer(optimizer: object) -> tuple[Callable[..., object], dict[str, Any]]:
     """Return the class, or another callable, and its options."""
     if isinstance(optimizer, str):
         return OPTIMIZERS[optimizer]
-    cls: Any = optimizer
-    options: dict[str, Any] = {}
+    cls, options = optimizer, dict[str, Any]()
     while isinstance(cls, partial):
         if cls.args:
             raise ValueError(
                 f"optimizer must have its options by name. Got optimizer={optimizer!r}."
             )
-        cls, options = cls.func, {**cls.keywords, **options}
+        options, cls = {**cls.keywords, **options}, cls.func
     for name, parameter in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
         if name in options:
             raise ValueError(
@@ -199,13 +206,12 @@ def _read_optimizer(optimizer: Any) -> tuple[Any, dict[str, Any]]:
             "optimizer sets differentiable=True, with which torch takes no step on the weights of "
             "a network. Leave it out."
         )
-    is_class = isinstance(cls, type)
-    if not callable(cls) or (is_class and not issubclass(cls, optim.Optimizer)):
+    if not callable(cls) or (isinstance(cls, type) and not issubclass(cls, optim.Optimizer)):
         raise TypeError(
             f"optimizer must be one of {', '.join(OPTIMIZERS)}, a subclass of "
             f"torch.optim.Optimizer, or a functools.partial of one. Got {optimizer!r}."
         )
-    if is_class and issubclass(cls, optim.LBFGS | optim.SparseAdam):
+    if isinstance(cls, type) and issubclass(cls, optim.LBFGS | optim.SparseAdam):
         raise ValueError(
             f"optimizer={cls.__name__} does not train a network in batches: it takes one group of "
             "parameters, or sparse gradients. Use 'adamw', 'sgd' or another one of torch.optim."
@@ -213,5 +219,5 @@ def _read_optimizer(optimizer: Any) -> tuple[Any, dict[str, Any]]:
     return cls, options
 
 
-def _name_of(maker: Any) -> str:
-    return getattr(maker, "__name__", repr(maker))
+def _name_of(maker: object) -> str:
+    return str(getattr(maker, "__name__", repr(maker)))

@@ -19,9 +19,9 @@ from sklearn_cnn.training.net import ConvNet
 from sklearn_cnn.training.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
+    OptimizerRecipe,
     constant,
     cosine,
-    make_optimizer,
     one_cycle,
     resolve_max_epochs,
 )
@@ -106,7 +106,7 @@ def network():
 
 def groups_of(optimizer="adamw", net=None):
     net = net or network()
-    made = make_optimizer(optimizer, net.named_parameters(), learning_rate=0.5, weight_decay=0.25)
+    made = OptimizerRecipe(optimizer, 0.5, 0.25).make(net.named_parameters())
     return made, made.param_groups
 
 
