@@ -543,7 +543,6 @@ class BaseCNN(
                 validation,
                 n_epochs=n_epochs,
                 schedule=schedule,
-                learning_rate=self.learning_rate,
                 patience=self.n_iter_no_change,
                 tol=self.tol,
                 augment=augment,

@@ -365,9 +365,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         The first call fixes the classes, the shape of the images, the mean and standard deviation
         that pixels are standardised with, and the network; later calls widen the range of pixels
-        that counts as seen. Calls go on with the state of the optimizer, which a pickle has, too;
-        after ``fit`` it begins anew. Callbacks of skorch begin anew with each call; those of
-        scikit-learn are for ``fit`` only.
+        that counts as seen. Calls go on with the state of the optimizer, which is pickled with the
+        estimator; after ``fit`` it begins anew. Callbacks of skorch begin anew with each call;
+        those of scikit-learn are for ``fit`` only.
 
         Parameters
         ----------

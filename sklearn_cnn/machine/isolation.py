@@ -25,7 +25,7 @@ def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
       convolution over the batch, in as many parts; another number of threads gives other roundings,
       then other weights. Pools of threads compute side by side, where the cut is fixed. In a forked
       child torch has one thread on any device: OpenMP's threads do not survive a fork, and GNU's
-      implementation waits for those of the parent for ever.
+      implementation waits for those of the parent forever.
     - TF32: off on CUDA, where convolutions use it unless told otherwise. It rounds the factors of a
       float32 product to 10 bits, so a model would predict something else on a GPU than on a CPU.
     - Modes: autocast and inference mode are off, and gradients are on.
@@ -67,7 +67,7 @@ def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
 
 
 _here = local()
-"""Of a thread that is inside: the ``n_threads`` that it had outside."""
+"""For a thread that is inside: the ``n_threads`` that it had outside."""
 
 _is_forked = False
 """Whether this process is a forked child of one that had imported this module."""
@@ -167,7 +167,7 @@ _fixed_order = shared_settings([(cudnn, "deterministic", True), (cudnn, "benchma
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Have torch compute in one thread: in this one, and in threads to come."""
+    """Limit torch to one thread, in this thread and in those to come."""
     found = torch.get_num_threads()
     if found == 1 and _threads_to_come.is_held_by_others():  # it has begun meanwhile
         found = _threads_to_come.outside
@@ -180,7 +180,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def begin_in_one_thread() -> None:
-    """Have torch compute in one thread in this one, which is new, as initializer of a pool."""
+    """Limit torch to one thread in a new thread; the initializer of a pool."""
     torch.get_num_threads()  # the first call takes the number of the process
     torch.set_num_threads(1)
 

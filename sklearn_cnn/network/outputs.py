@@ -110,7 +110,7 @@ def bfloat16_hazard(network: nn.Module, rows: Sequence[LayerRow] = ()) -> str | 
     """Name a convolution that torch computes wrongly or slowly in bfloat16 on CPUs, if any.
 
     Its stride exceeds its kernel, or it is dilated or grouped, or strides to maps one pixel wide,
-    of which the rows tell.
+    which the rows show.
     """
     one_pixel_wide = {row.name for row in rows if row.output_shape[1:-1] == (1,)}
     modules: dict[str, nn.Module] = dict(network.named_modules())

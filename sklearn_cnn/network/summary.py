@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROUNDS = 5
-"""Passes whose median counts, after one that does not."""
+"""Timed passes, of which the median counts; one pass before them does not."""
 
 STYLE = """<style>
 .sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; color: inherit; }

@@ -30,14 +30,14 @@ Weights = dict[str, torch.Tensor]
 """The state of a network."""
 
 EPOCHS_TO_JUDGE = 5
-"""A training of fewer epochs, or one that was stopped, may end before its loss has come down."""
+"""A training of fewer epochs may end before its loss has come down."""
 
 FEW_STEPS = 50
-"""Steps of a training, fewer than which may be why nothing was learnt."""
+"""Fewer steps than these may be why nothing was learnt."""
 
 
 class StopTraining(Exception):
-    """Raised by a callback at the end of an epoch: training is done, and done well."""
+    """Raised by a callback at the end of an epoch: training has ended as it should."""
 
 
 class LearningRateSchedule(Callback):
@@ -131,7 +131,7 @@ class ValidationScore(Callback):
     tol : float
         By how much a score must beat the best one to count as better for ``patience``.
     schedule : LearningRateSchedule
-        What lets the learning rate fall to zero before training stops.
+        Lets the learning rate fall to zero before training stops.
     """
 
     def __init__(self, patience: int, tol: float, schedule: LearningRateSchedule) -> None:
@@ -192,9 +192,9 @@ class ValidationScore(Callback):
 
 
 def rank_of_epoch(epoch: Mapping[str, float]) -> tuple[float, float]:
-    """Return what is highest for the best of some epochs of a history.
+    """Return the key that ranks epochs of a history: the best one has the highest.
 
-    Few images give few different scores: of equal ones, the lower validation loss is better.
+    With few images, scores are often equal; the lower validation loss is then better.
     """
     return epoch["validation_score"], -epoch["valid_loss"]
 
@@ -296,8 +296,8 @@ class Task(Protocol):
 class EpochTasks(Callback):
     """Tell scikit-learn's callbacks where the fit and each epoch begin and end.
 
-    The callbacks themselves are scikit-learn's; they come with a context, which calls them. One of
-    them may ask for the estimator as if ``fit`` had stopped at an epoch; it is made then only.
+    The callbacks themselves belong to scikit-learn, whose context calls them. A callback may ask
+    for the estimator as if ``fit`` had stopped at an epoch, which is made only on request.
 
     Parameters
     ----------

@@ -22,10 +22,10 @@ Index = int | list[int] | np.ndarray | torch.Tensor
 """The number of an image, or the numbers of a batch."""
 
 HEAVIEST = 1e12
-"""Times the weight of the first call; gradients beyond would break the optimizer's averages."""
+"""Times the weight of the first call, at most: beyond, the optimizer's averages would break."""
 
 ROWS_OF_A_BLOCK = 4096
-"""Images that go to a device at once, where all of them are to lie there."""
+"""Images that are copied to a device at once, where it holds all of them."""
 
 ENOUGH = 30
 """Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
@@ -153,6 +153,7 @@ class ExamplesOnDevice(ImageDataset):
         return {"images": self.pixels[index], "sample_weight": self.weights[index]}, self.y[index]
 
 
+@dataclass(frozen=True, eq=False)
 class IndexedBatches:
     """Iterate examples in batches of nearly equal size, in a new order each time if shuffled.
 
@@ -169,15 +170,9 @@ class IndexedBatches:
         Draws each pass's order; None keeps the order of the examples.
     """
 
-    def __init__(
-        self,
-        examples: ImageDataset,
-        batch_size: int,
-        generator: np.random.Generator | None = None,
-    ) -> None:
-        self.examples = examples
-        self.batch_size = batch_size
-        self.generator = generator
+    examples: ImageDataset
+    batch_size: int
+    generator: np.random.Generator | None = None
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)

@@ -64,10 +64,10 @@ OF_ONE_TRAINING = (
     "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "replicas_", "shuffler_",
     "weights_",
 )  # fmt: skip
-"""What a net has while it is trained, and no copy of it."""
+"""Attributes that a net has while it trains, and that no copy of it has."""
 
 CALLS_NOTED = 32
-"""Entries of the history that ``partial_fit`` keeps: a call takes no longer for those before it."""
+"""Entries of the history that ``partial_fit`` keeps, so that its calls do not slow down."""
 
 
 class ConvNet(ClassifierMixin, NeuralNet):
@@ -99,7 +99,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     """
 
     layers_: tuple[LayerRow, ...] = ()
-    """The layers of the network, whose outputs take the memory and whose parameters multiply."""
+    """The layers of the network: their sizes tell how much memory and work an image takes."""
 
     may_be_cut = False
     """Whether replicas of the network may share a batch."""
@@ -138,7 +138,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
             train_split=None,
             verbose=0,
         )
-        self.__dict__["design"] = design  # skorch takes no module here; building refuses it
+        self.__dict__["design"] = design  # building refuses a module, and says why
         self.precision = precision
         self.classes_ = np.arange(n_classes)
 
@@ -287,7 +287,6 @@ class ConvNet(ClassifierMixin, NeuralNet):
         *,
         n_epochs: int,
         schedule: str,
-        learning_rate: float,
         patience: int,
         tol: float,
         callbacks: Sequence[object],
@@ -312,8 +311,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         KeyboardInterrupt
             On Ctrl-C.
         """
-        n_batches = -(-len(training) // self.batch_size)
-        rates = LearningRateSchedule(schedule, learning_rate, n_epochs * n_batches)
+        n_batches, rate = -(-len(training) // self.batch_size), self.optimizer.learning_rate
+        rates = LearningRateSchedule(schedule, rate, n_epochs * n_batches)
         progress = Progress(n_epochs, n_batches)
         self.callbacks = [FiniteGuard(), rates]
         if validation is not None:
@@ -322,7 +321,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
             self.callbacks.append(progress)
         self.callbacks += callbacks
         self.verbose = verbose
-        self.lr, self.max_epochs = learning_rate, n_epochs  # which loggers of skorch write down
+        self.lr, self.max_epochs = rate, n_epochs  # which loggers of skorch write down
         try:
             with isolated(self.device, seed) as n_threads:
                 try:
@@ -405,7 +404,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     def get_split_datasets(
         self, X: Examples, y: Examples | None = None, **_: object
     ) -> tuple[ImageDataset, ImageDataset | None]:
-        """Hand out the two sets, which were split before, and lie on the device if they may."""
+        """Return the two sets as they were split, in the memory of the device if they fit."""
         held_out = None if y is None else placed(y, self.device)
         return placed(X, self.device), held_out
 
@@ -555,7 +554,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return np.asarray(self.predict_proba(X).argmax(axis=1))
 
     def as_if_stopped(self) -> "ConvNet":
-        """Copy the net in the midst of training, or at its end, without its callbacks.
+        """Copy the net during training, or at its end, without its callbacks.
 
         The copy does not change any more. It has the weights that ``fit`` would keep: with early
         stopping, those of the best epoch.
@@ -609,7 +608,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return {**kept, "callbacks": [], "callbacks_": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Unpickle onto the device of before, or onto the CPU where that is not available."""
+        """Unpickle onto the former device, or onto the CPU if that is not available."""
         try:
             device = resolve_device(state["device"])
         except ValueError:

@@ -27,10 +27,10 @@ OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
 }
 
 FEWEST_EPOCHS = 7
-"""What "auto" gives the largest data."""
+"""Epochs that "auto" gives the largest data."""
 
 WARM_UP = 0.3
-"""Share of the one-cycle schedule that the learning rate climbs."""
+"""Share of the one-cycle schedule in which the learning rate climbs."""
 
 COOLING = 0.3
 """Share of the whole training in which the learning rate falls once the validation score stalls."""
@@ -78,7 +78,7 @@ def resolve_max_epochs(
     n_images, batch_size : int
         Size of the training set, and of a batch.
     is_augmented : bool
-        Whether no image comes twice as it was, so that more passes do not wear the images out.
+        Whether the images change from pass to pass, so that more passes still teach something.
 
     Returns
     -------

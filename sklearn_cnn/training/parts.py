@@ -20,10 +20,10 @@ from sklearn_cnn.machine.isolation import begin_in_one_thread, derive_seed
 from sklearn_cnn.network.modules import keep_frozen_statistics, seed_dropout
 
 PART = 32
-"""Images of a part: many enough for the arithmetic, few enough for the cache."""
+"""Images of a part: enough for efficient arithmetic, few enough for the cache."""
 
 REPLICAS = 8
-"""Replicas of the network, and so threads, at most."""
+"""The most replicas of the network, and so threads."""
 
 
 def images_per_part(images_per_pass: int) -> int:
@@ -41,7 +41,7 @@ class Replicas:
     Parameters
     ----------
     network : torch.nn.Module
-        It is built of layer descriptions, or says that it may be replicated.
+        Built of layer descriptions, or a module that says it may be replicated.
     largest_batch : int
         Images of the largest batch.
     images_per_pass : int
