@@ -31,7 +31,7 @@ from sklearn_cnn._compat import (
 from sklearn_cnn._forks import ProcessLock
 from sklearn_cnn._messages import did_you_mean, warn
 from sklearn_cnn.augment.descriptions import check_augment
-from sklearn_cnn.machine.device import WEIGHTS, name_of_dtype, resolve_device, weights_dtype
+from sklearn_cnn.machine.device import WEIGHT_DTYPES, name_of_dtype, resolve_device, weights_dtype
 from sklearn_cnn.machine.isolation import derive_seed, isolated
 from sklearn_cnn.network.build import Design, build_network, check_same_network
 from sklearn_cnn.network.design import design_network
@@ -96,7 +96,7 @@ class BaseCNN(
         "layers": [list, tuple, callable, None],
         "feature_layer": [str],
         "image_shape": [tuple, list, np.ndarray, None],
-        "augment": "no_validation",  # check_augment says it better
+        "augment": "no_validation",  # check_augment has the better message
         "data_format": [StrOptions(set(DATA_FORMATS))],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -111,7 +111,7 @@ class BaseCNN(
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
         "device": [str, torch.device],
-        "precision": [StrOptions(set(WEIGHTS))],
+        "precision": [StrOptions(set(WEIGHT_DTYPES))],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -435,7 +435,7 @@ class BaseCNN(
         raise NotImplementedError
 
     def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
-        """Warn of a training that ran all of its epochs for nothing."""
+        """Warn if a training that ran all of its epochs learnt nothing."""
         raise NotImplementedError
 
     def _start(self, training: Examples, n_outputs: int, seed: int) -> None:
@@ -559,7 +559,7 @@ class BaseCNN(
             if net.n_epochs - n_before >= n_epochs:
                 self._judge(net.history, n_epochs)
             warn_of_late_errors(late)
-        if given is None:  # no call of partial_fit takes longer than the one before it
+        if given is None:  # a call must not take longer than the one before
             net.forget_calls()
             losses.append(float(net.history[-1]["train_loss"]))
             fitted = {**attributes(net, n_before=net.n_epochs), "loss_curve_": losses}
@@ -636,7 +636,7 @@ class BaseCNN(
 def _fitted_attributes(
     net: ConvNet, n_before: int, losses: list[float], scores: bool
 ) -> dict[str, object]:
-    """Return what an estimator has once its net is trained beyond epochs with those losses."""
+    """Return the attributes of an estimator whose net went on after epochs with those losses."""
     # a callback may load the history of another training, or go back to an earlier epoch
     epochs = [epoch for epoch in net.history if epoch["epoch"] > n_before]
     found = [

@@ -48,7 +48,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     kernel_size : int or (height, width), default=3
         Size of the convolution kernels, in pixels.
     pooling : {"max", "mean"}, default="max"
-        What pooling takes of a window: the maximum of what the convolution gives, or the mean of
+        What pooling takes of a window: the maximum of the convolution's output, or the mean of
         what has been normalised and activated.
     pool_size : int or (height, width), default=2
         Size and step of the pooling window, in pixels. A side shorter than it is not pooled.
@@ -69,9 +69,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         shape (n, channels, height, width) and gives logits of shape (n, n_outputs). A model can
         be pickled if the callable can: a function or class of an importable module, no lambda.
     feature_layer : str, default="dense"
-        What ``transform`` gives. "dense" is the vector that feeds the output layer, "flatten" that
-        of the feature maps, and any name of ``layers_`` what that layer gives, pixel by pixel. It
-        may be set after ``fit``.
+        What ``transform`` gives. "dense" is the vector that feeds the output layer, "flatten" the
+        flattened feature maps, and any name of ``layers_`` the output of that layer, pixel by
+        pixel. It may be set after ``fit``.
     image_shape : (height, width), (height, width, channels) or None, default=None
         Shape of an image whose pixels come as a flattened row; height first, whatever the layout.
         None reads it from the names that ``ImageReader`` gives the columns of a table; without
@@ -89,7 +89,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         that it gets, as transforms of torchvision do, is called on one image at a time. Images held
         out for validation, and images to predict, stay as they are.
     optimizer : str or callable, default="adamw"
-        What updates the weights. "sgd" has a Nesterov momentum of 0.9, and wants a larger
+        What updates the weights. "sgd" has a Nesterov momentum of 0.9, and needs a larger
         ``learning_rate``; "adam", "rmsprop" and other names mean the class of ``torch.optim`` with
         its defaults. A callable is a subclass of :class:`torch.optim.Optimizer`, or a
         ``functools.partial`` of one, such as ``partial(torch.optim.SGD, momentum=0.5)``, without
@@ -105,10 +105,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Learning rate over the training: up and down again, down, or as it is. ``partial_fit``
         always keeps it constant.
     batch_size : int, default=128
-        Images of a training step, at most. An epoch's batches are of nearly equal size.
+        Largest number of images in a training step. Batches of an epoch are nearly equal in size.
     max_epochs : "auto" or int, default="auto"
-        Passes over the training images, at most. "auto" makes it 100 for a single batch, fewer as
-        there are more, and never under 7; twice as many with ``augment``.
+        Largest number of passes over the training images. "auto" means 100 for a single batch,
+        fewer for more batches, and at least 7; twice as many with ``augment``.
     early_stopping : bool, default=False
         Whether to hold out images, score them after each epoch, stop when the score stalls, and
         keep the weights of the best epoch. Before training stops, the learning rate falls to zero.
@@ -136,9 +136,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
         such as ``PrintLog``, does so with ``verbose=1``.
     device : str or torch.device, default="auto"
-        Where to compute. "auto" takes CUDA where there is one, then MPS, then the CPU. Set after
-        ``fit``, it moves the network when that is next used, and so does ``precision``; a model
-        that is loaded where its device is absent computes on the CPU.
+        Where to compute. "auto" takes CUDA if available, then MPS, then the CPU. If it or
+        ``precision`` is set after ``fit``, the network moves when it is next used. A model that is
+        loaded where its device is absent computes on the CPU.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
         Floating-point type of the network. "bfloat16" multiplies in it while training, and keeps
         float32 for weights, norms, loss and prediction; "auto" does so where the device is fast at
@@ -190,8 +190,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     -----
     The first layer of the network standardises the pixels with the training images' mean and
     standard deviation of each channel, so images need no scaling; they must come in the same range
-    at fit and at prediction. An image that was clearly scaled otherwise is refused, whichever
-    images come with it; dark images are not.
+    at fit and at prediction. An image that was clearly scaled differently is refused, whatever
+    other images ``X`` holds; dark images are not.
 
     On a CPU, larger networks train each batch in parts of up to 32 images, in up to 8 parallel
     threads; the result depends neither on their number nor on ``n_jobs``. Batch

@@ -106,7 +106,7 @@ def images_per_chunk(values_of_maps: list[int], dtype: torch.dtype, device: torc
 
 
 def lies_on(device: torch.device, n_bytes: int) -> bool:
-    """Tell whether a data set is to lie in the memory of a device, rather than come in batches."""
+    """Tell whether a device is to hold a whole data set, rather than receive it in batches."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -118,7 +118,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
 
 
-WEIGHTS = {
+WEIGHT_DTYPES = {
     "auto": torch.float32,
     "float32": torch.float32,
     "bfloat16": torch.float32,
@@ -137,12 +137,12 @@ def weights_dtype(precision: str, device: torch.device) -> torch.dtype:
             "precision='float64' was asked for, but MPS devices compute in float32 at most. Use "
             "device='cpu' or precision='float32'."
         )
-    return WEIGHTS[precision]
+    return WEIGHT_DTYPES[precision]
 
 
 def name_of_dtype(precision: str) -> str:
     """Return the name, as NumPy's, of the floating-point type of the weights."""
-    return str(WEIGHTS[precision]).removeprefix("torch.")
+    return str(WEIGHT_DTYPES[precision]).removeprefix("torch.")
 
 
 def trains_in_bfloat16(

@@ -86,8 +86,8 @@ State = TypeVar("State")
 class Shared(Generic[State]):
     """A state of the process that threads share while they are inside.
 
-    The first one in sets it, the last one out restores the one before. Threads that each put back
-    what they found would leave the state of another in place.
+    The first one in sets it, the last one out restores the one before. If each thread restored what
+    it found, one might put back the state that another has set.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Shared(Generic[State]):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Have the state while inside."""
+        """Hold the state while inside."""
         thread = get_ident()
         with forks_wait:
             if not self.threads:
@@ -128,7 +128,7 @@ class Shared(Generic[State]):
         return bool(self.threads) and get_ident() not in self.threads
 
     def _forget_others(self) -> None:
-        """Leave, for the threads that do not exist in a forked child."""
+        """Leave on behalf of the threads that do not exist in a forked child."""
         was_held = bool(self.threads)
         self.threads = [thread for thread in self.threads if thread == get_ident()]
         if was_held and not self.threads:

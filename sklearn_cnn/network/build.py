@@ -129,7 +129,7 @@ def build_network(
 
 
 def check_same_network(requested: Design, fitted: Design) -> None:
-    """Refuse to train a net further when the parameters ask for another network by now.
+    """Refuse to train a net further if the parameters now ask for another network.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def check_same_network(requested: Design, fitted: Design) -> None:
 
 
 def may_train_in_parts(module: nn.Module) -> bool:
-    """Tell whether a user-defined module says that replicas of it may share a batch."""
+    """Tell whether a user-defined module says that its replicas may share a batch."""
     return getattr(module, "trains_in_parts", False) is True
 
 
@@ -268,7 +268,7 @@ def _check_outputs(
     with watch, torch.random.fork_rng(devices=[]):
         copy = modules.copy_network(network).train()
         modules.seed_dropout(copy, 0)
-        watch.draws = ""  # the first weights of lazy layers count for nothing
+        watch.draws = ""  # drawing the first weights of lazy layers is allowed
         outputs = _outputs_of_blank_images(copy, image_shape, 2, n_outputs)
     if not outputs.requires_grad and any(weight.requires_grad for weight in network.parameters()):
         raise ValueError(

@@ -126,7 +126,7 @@ def bfloat16_hazard(network: nn.Module, rows: Sequence[LayerRow] = ()) -> str | 
 
 
 def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
-    """Refuse a name that is no layer's, and name those of the network."""
+    """Refuse a name that no layer has, and list those of the network."""
     names = layer_names(rows)
     choices = (DENSE, FLATTEN, *names)
     if feature_layer not in choices:
@@ -183,8 +183,8 @@ def feature_source(
 def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
     """Find the vector that the feature maps are flattened to.
 
-    It leaves a flattening layer, the first there is; or enters the first layer that gives a vector,
-    where a user-defined module flattens by a function.
+    It is the output of the first flattening layer; or, where a user-defined module flattens by a
+    function, the input of the first layer that gives a vector.
     """
     for row in rows:
         if row.name == FLATTEN or isinstance(network.get_submodule(row.name), nn.Flatten):
@@ -196,7 +196,7 @@ def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
 
 
 def n_values(source: Source, network: nn.Module, rows: Sequence[LayerRow]) -> int:
-    """Count the values of an image that are taken there."""
+    """Count the values of an image that a source gives."""
     if source.is_input:
         layer = network.get_submodule(source.layer)
         assert isinstance(layer, nn.Linear)
@@ -275,8 +275,8 @@ class LayerOutputs(nn.Module):
 def _note(seen: threading.local, source: Source, _: nn.Module, inputs: Any, last: Any) -> None:
     """Keep a copy of what enters or leaves a layer, which the next one may write into.
 
-    ``last`` is what a hook before the layer gets by name, or what one after it gets as output. A
-    hook that knew its LayerOutputs would keep the network until Python looks for cycles.
+    ``last`` is the layer's output for a hook after it, or its keyword arguments for a hook before.
+    A hook with a reference to its LayerOutputs would keep the network until garbage is collected.
     """
     values = (*inputs, *last.values())[0] if source.is_input else last
     seen.values[source] = values.clone()

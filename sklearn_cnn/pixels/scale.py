@@ -106,8 +106,8 @@ def check_scale(
       (fractions from 0 to 1 with many levels or a wide range) or standardised;
     - a model fitted on such pixels refuses unscaled ones, and any model those whose mean magnitude
       is ten times the largest seen;
-    - an image without contrast, or as narrow as one seen at fit, is in any range. So are dark
-      images of fractions, but a call of nothing else gets a warning.
+    - an image without contrast, or with a range as narrow as one seen at fit, passes. So do dark
+      images of fractions, but a call with nothing else warns.
 
     With ``to_train`` the images widen the range: what was seen may be narrow by chance, so larger
     values are refused only where it filled 0 to 1 with fractions. Return the range of the images.

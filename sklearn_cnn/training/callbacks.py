@@ -397,7 +397,7 @@ def check_callbacks(callbacks: Sequence[object] | None, schedule: str) -> list[o
 def copy_callbacks(callbacks: Any) -> Any:
     """Copy the callback objects of a ``callbacks`` parameter; the copies share what they hold.
 
-    What a callback holds may be a file, a lock or a run of an experiment, of which there is one.
+    A callback may hold a file, a lock or the run of an experiment, of which there is only one.
     """
     if isinstance(callbacks, list | tuple):
         return type(callbacks)(copy_callbacks(item) for item in callbacks)

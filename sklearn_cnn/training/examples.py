@@ -157,8 +157,7 @@ class ExamplesOnDevice(ImageDataset):
 class IndexedBatches:
     """Iterate examples in batches of nearly equal size, in a new order each time if shuffled.
 
-    Equal sizes spare the weights a last step on a handful of images, and batch normalisation a
-    batch of one.
+    Equal sizes avoid a last step on a handful of images, and batch normalisation of a single one.
 
     Parameters
     ----------
@@ -203,7 +202,7 @@ def placed(examples: Examples, device: torch.device) -> ImageDataset:
     if lies_on(device, n_bytes):
         try:
             return ExamplesOnDevice(examples, device)
-        except RuntimeError as error:  # memory that was free a moment ago, or is in pieces
+        except RuntimeError as error:  # the memory was taken meanwhile, or is fragmented
             if not is_out_of_memory(error):
                 raise
     return examples
@@ -274,8 +273,8 @@ def split_validation(
 def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Return how many images of each class to hold out, by the method of largest remainders.
 
-    A class with images keeps one in training. It has one held out, too, if there are as many to
-    hold out as classes. The others come as near their share as they can; chance breaks ties.
+    A class with images keeps one in training, and has one held out if as many are to be held out as
+    there are classes. The others come as near their share as possible; chance breaks ties.
     """
     present = counts > 0
     total, n_classes = int(counts.sum()), int(present.sum())

@@ -64,10 +64,10 @@ def check_labels(y: object, name: str) -> np.ndarray:
 
 
 def _as_numpy(y: Any) -> Any:
-    """Return labels as a NumPy array of the same values: scikit-learn makes floats of some types.
+    """Return labels as an array of the same values, where scikit-learn would make floats of them.
 
-    Those are the nullable types of pandas, arrow's, labels on another device, and lists of whole
-    numbers that no type of 64 bits holds.
+    It does so for nullable types of pandas, types of arrow, labels on another device, and lists of
+    whole numbers beyond 64 bits.
     """
     y = to_host(y)
     if isinstance(y, (list, tuple)):
@@ -282,7 +282,7 @@ def encode_examples(
     by_class = class_weights(targets, given, class_weight, classes)[targets]
     counts = by_class > 0
     rows, targets, given, by_class = rows[counts], targets[counts], given[counts], by_class[counts]
-    # none is so small that it is zero: an image may be held out among others of such weights
+    # no weight underflows to zero: all images held out may weigh as little
     smallest = np.finfo(np.float64).tiny
     weights = np.maximum(loss_weights(targets, given, class_weight, classes), smallest)
     heaviest = weights.argmax()
@@ -319,7 +319,7 @@ def loss_weights(
     ValueError
         If a class weight is negative or not finite, or zero for all classes among ``targets``.
     """
-    if class_weight == "balanced":  # of each class, so that the others' scale counts for nothing
+    if class_weight == "balanced":  # class by class, since the scales of two may be far apart
         heaviest = np.zeros(len(classes))
         np.maximum.at(heaviest, targets, sample_weight)
         shares = sample_weight / heaviest[targets]

@@ -150,7 +150,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         ValueError, TypeError
             If the layers do not fit images of that shape.
         """
-        # torch's first optimizer imports its compiler, which adds a filter of warnings for good
+        # the first optimizer imports torch's compiler, which adds a warning filter permanently
         with (
             isolated(self.device, seed),
             torch.device("cpu"),  # built there, then moved, whatever the default device
@@ -185,7 +185,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Number of trainable values, also those that no layer's row has."""
         return sum(w.numel() for w in self.module_.parameters() if w.requires_grad)
 
-    # Nothing about the machine is kept: these follow the layers and the device of the moment.
+    # Nothing about the machine is stored: these follow the layers and the current device.
 
     @property
     def _values_of_maps(self) -> list[int]:
@@ -488,7 +488,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Put the network into training; replicas and optimizer follow what a callback froze."""
         frozen = [not weight.requires_grad for weight in self.weights_]
         if self.module_.training and frozen == self.frozen_:
-            return  # which saves the time of a layer of a small network
+            return  # in a small network, the rest takes as long as a layer
         self._set_training(True)
         keep_frozen_statistics(self.module_)
         if frozen == self.frozen_:
@@ -579,7 +579,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
             weights, state = list(net.module_.parameters()), optimizer.state_dict()
             net.module_.to(device, dtype)
             net.criterion_.to(device)
-            # which are other objects on some devices
+            # on some devices, the parameters are new objects
             moved = dict(zip(weights, net.module_.parameters(), strict=True))
             for group in optimizer.param_groups:
                 group["params"] = [moved[weight] for weight in group["params"]]
@@ -639,7 +639,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
 @contextmanager
 def _missing_figures_explained(validation: Examples | None) -> Iterator[None]:
-    """Say how to get the figures of validation images that a callback asks for in vain."""
+    """Explain how to get the validation figures that a callback asks for in vain."""
     try:
         yield
     except (KeyError, ValueError, SkorchException) as error:

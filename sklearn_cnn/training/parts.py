@@ -140,8 +140,8 @@ class Replicas:
     def merge_statistics(self) -> None:
         """Give the network, and every replica, the mean of the replicas' running statistics.
 
-        They are linear in those of the batches, so the mean over replicas of as many parts is what
-        one network would have that averaged the statistics of a batch's parts.
+        They are linear in those of the batches. The mean over replicas with equal numbers of parts
+        is therefore that of one network which averages the statistics of a batch's parts.
         """
         norms = [_norms(replica) for replica in self.replicas]
         for mine, *replicas in zip(_norms(self.network), *norms, strict=True):

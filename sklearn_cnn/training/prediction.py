@@ -31,7 +31,7 @@ def predict_logits(
         Images of a chunk; it is halved where the memory of a GPU does not hold it.
     n_at_once : int, default=1
         Chunks that may be computed side by side on a CPU, if there are as many threads. Each is
-        computed in one thread, so that it is rounded alike for any number of them.
+        computed in one thread, so that rounding is the same for any number of threads.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def predict_logits(
     torch.OutOfMemoryError
         If a GPU cannot hold a single image.
     """
-    device = next(network.buffers()).device  # where the few logits wait for the last of them
+    device = next(network.buffers()).device  # logits are few, and stay there until all are computed
     (logits,) = _outputs(network, images, chunk, n_at_once, wait_on=device)
     return logits.astype(np.float64)
 
@@ -104,7 +104,7 @@ def _side_by_side(
     cpu = torch.device("cpu")
 
     def compute(start: int) -> list[np.ndarray]:
-        with torch.inference_mode():  # a new thread has no other mode
+        with torch.inference_mode():  # the mode belongs to a thread
             outputs = _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
             return [output.numpy() for output in outputs]
 
