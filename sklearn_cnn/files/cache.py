@@ -83,9 +83,8 @@ class CacheFolder:
 
     def size_of(self, segments: Set[Path]) -> int:
         """Return the size of some segments, in bytes."""
-        sizes = self.sizes()
-        files = [path.with_suffix(suffix) for path in segments for suffix in (".keys", ".pixels")]
-        return sum(sizes.get(path, 0) for path in files)
+        sizes = self.sizes().items()
+        return sum(size for path, size in sizes if path.with_suffix(".keys") in segments)
 
     def make_room(self, needed: int, spare: Set[Path]) -> None:
         """Remove what was not used for longest until ``needed`` bytes fit; ``spare`` goes last.
@@ -208,8 +207,8 @@ class PixelCache:
             return self._collect(keys, places, blank)
 
     def _find(self, keys: np.ndarray) -> Places:
-        paths = sorted(self.folder.glob("*.keys"), key=lambda path: int(path.stem))
-        segments = [Segment(path, self.options) for path in paths]
+        segments = [Segment(path, self.options) for path in self.folder.glob("*.keys")]
+        segments.sort(key=lambda segment: segment.number)
         places = Places(segments, np.full(len(keys), -1), np.full(len(keys), -1))
         for number, segment in enumerate(segments):
             rows = match_keys(segment.keys(), keys)

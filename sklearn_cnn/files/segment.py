@@ -7,11 +7,11 @@ no lock.
 """
 
 import os
+import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from struct import Struct
 from typing import BinaryIO
 
 import numpy as np
@@ -23,11 +23,6 @@ KEY_BYTES = 16
 
 NO_KEY = bytes(KEY_BYTES)
 """The key of what cannot be kept."""
-
-_OF_FILE = blake2b(digest_size=KEY_BYTES, person=b"file")
-_OF_CONTENT = blake2b(digest_size=KEY_BYTES, person=b"content")
-_NUMBERS = Struct("<QQq")
-_ROOT = os.fsencode(os.sep)
 
 
 class Segment:
@@ -107,24 +102,15 @@ def file_keys(files: Iterable[File]) -> np.ndarray:
 
 def _file_key(file: File, folder: bytes) -> bytes:
     if isinstance(file, bytes):
-        return _hash(_OF_CONTENT, file)
+        return blake2b(file, digest_size=KEY_BYTES, person=b"content").digest()
     try:
         status = os.stat(file)
     except (OSError, ValueError):  # missing, or no name of a file at all
         return NO_KEY
-    path = os.fsencode(file)
-    if not path.startswith(_ROOT):
-        path = os.path.join(folder, path)  # which leaves other absolute paths as they are
+    path = os.path.join(folder, os.fsencode(file))
     inode = status.st_ino & 0xFFFF_FFFF_FFFF_FFFF  # some file systems have longer ones
-    numbers = _NUMBERS.pack(inode, status.st_size, status.st_mtime_ns)
-    return _hash(_OF_FILE, numbers + path)
-
-
-def _hash(begun: blake2b, data: bytes) -> bytes:
-    """Go on from a hash begun before; beginning one anew takes longer than a short name."""
-    hashed = begun.copy()
-    hashed.update(data)
-    return hashed.digest()
+    numbers = struct.pack("<QQq", inode, status.st_size, status.st_mtime_ns)
+    return blake2b(numbers + path, digest_size=KEY_BYTES, person=b"file").digest()
 
 
 def as_keys(data: bytes) -> np.ndarray:
@@ -135,22 +121,17 @@ def as_keys(data: bytes) -> np.ndarray:
 
 def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return the row of each wanted key among the stored ones, -1 where it is missing."""
-    rows = np.full(len(wanted), -1)
-    is_key = wanted.any(axis=1)
-    if len(wanted) and is_key.all():
+    if len(wanted) and wanted.any(axis=1).all():
         for start in np.flatnonzero((stored == wanted[0]).all(axis=1)):
             if np.array_equal(stored[start : start + len(wanted)], wanted):
                 return np.arange(start, start + len(wanted))  # in the order of an earlier read
-    likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))
-    likely = likely[np.argsort(stored[likely, 0], kind="stable")]
-    places = np.searchsorted(stored[likely, 0], wanted[:, 0])
-    searching = np.flatnonzero(is_key & (places < len(likely)))
-    places = places[searching]
-    while len(searching):  # once, unless the first halves of different keys are equal
-        candidates = likely[places]
-        alike = stored[candidates, 0] == wanted[searching, 0]
-        same = alike & (stored[candidates, 1] == wanted[searching, 1])
-        rows[searching[same]] = candidates[same]
-        further = alike & ~same & (places + 1 < len(likely))
-        searching, places = searching[further], places[further] + 1
-    return rows
+    likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))  # sooner sorted than all
+    rows = np.append(-1, likely)  # the least key is that of what cannot be kept
+    known, first = np.unique(_as_bytes(np.vstack([as_keys(NO_KEY), stored[likely]])), True)
+    sought = _as_bytes(wanted)
+    places = np.searchsorted(known, sought, "right") - 1
+    return np.where(known[places] == sought, rows[first[places]], -1)
+
+
+def _as_bytes(keys: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(keys).view(f"S{KEY_BYTES}").ravel()
