@@ -227,9 +227,8 @@ class PixelCache:
             needed, in_use, segment = self._bytes_for(missing, keys), set(), None
         if segment is not None and self._can_grow(segment, needed, in_use):
             segment.trim()
-        else:
-            last = places.segments[-1].number if places.segments else 0
-            number = max(last + 1, time.time_ns())  # of no segment before, removed ones included
+        else:  # of a number that no segment had before, removed ones included
+            number = max([time.time_ns(), *(old.number + 1 for old in places.segments)])
             segment = Segment(self.folder / f"{number}.keys", self.options)
         self.whole.make_room(needed, {*in_use, segment.path})
         n_unread = 0
@@ -238,10 +237,8 @@ class PixelCache:
             read, pixels = decode(block)
             kept = read & keys[block].any(axis=1)
             n_unread += len(block) - int(kept.sum())
-            if not kept.all():
-                block, pixels = block[kept], pixels[kept]
-            if len(block):
-                segment.append(keys[block], pixels)
+            if kept.any():  # without a copy of the pixels if all are kept
+                segment.append(keys[block[kept]], pixels if kept.all() else pixels[kept])
         return n_unread
 
     def _bytes_for(self, missing: np.ndarray, keys: np.ndarray) -> int:
@@ -336,11 +333,9 @@ def open_cache(cache: object, limit: float, options: ReadOptions) -> PixelCache 
 
 def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return one row of each key, and all rows without a key."""
-    without = ~keys[rows].any(axis=1)
-    _, first = np.unique(keys[rows], axis=0, return_index=True)
-    without[first] = True
-    chosen: np.ndarray = rows[without]
-    return chosen
+    chosen = ~keys[rows].any(axis=1)
+    chosen[np.unique(keys[rows], axis=0, return_index=True)[1]] = True
+    return rows.compress(chosen)
 
 
 def _mark_as_used(path: Path) -> None:

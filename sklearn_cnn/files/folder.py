@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any
@@ -218,7 +218,8 @@ def load_image_folder(
     _report_unreadable(labelled, on_error)
     if on_error == "skip":
         labelled = _leave_out_damaged(labelled)
-    links = [link for scan in labelled.all_scans() for link in scan.links]
+    scans = [labelled.beside, *labelled.scans.values()]
+    links = [link for scan in scans for link in scan.links]
     if not labelled.files and is_table:
         raise ValueError(
             f"container_path={folder!r}: no row of labels names an image that can be read and has "
@@ -323,9 +324,7 @@ def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions
         name: scan_images(folders[name], options, above=[folder]) if name in folders else Scan()
         for name in (folders if wanted is None else wanted)
     }
-    unreadable = dict(beside.unreadable)
-    for scan in scans.values():
-        unreadable |= scan.unreadable
+    unreadable = dict(ChainMap(*(scan.unreadable for scan in (beside, *scans.values()))))
     if wanted is None and folders and not unreadable:
         notes += _check_that_these_are_classes(folder, scans)
     if beside.files:
@@ -431,7 +430,9 @@ def _leave_out_damaged(labelled: Labelled) -> Labelled:
     if not batch.problems:
         return labelled
     warn(batch.describe_problems(", and are left out"))
-    return labelled.without(batch.problems)
+    kept = [i for i in range(len(labelled.files)) if i not in batch.problems]
+    target = None if labelled.target is None else [labelled.target[i] for i in kept]
+    return replace(labelled, files=[labelled.files[i] for i in kept], target=target)
 
 
 def _bundle(labelled: Labelled, folder: str, *, return_X_y: bool, as_frame: bool) -> Any:

@@ -7,9 +7,9 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -98,25 +98,23 @@ class _Table:
         Of the CSV file; None for a DataFrame.
     header : list
         Names of columns, or the first line of a file, which may be a row.
-    values : callable
-        Returns the column of a position, below the header.
+    column : callable
+        Returns all values in a position; the first line of a file is among them.
     place : callable
-        Names a row below the header; -1 is the header.
+        Names the row of a position in a column.
     """
 
     path: str | None
     header: Sequence[object]
-    values: Callable[[int], list[Any]]
+    column: Callable[[int], list[Any]]
     place: Callable[[int], str]
 
     @property
     def origin(self) -> str:
         return "labels" if self.path is None else f"labels={self.path!r}"
 
-    def start(self, column: int) -> list[object]:
-        """Return the first two values of a column; in a file, the header may be the first."""
-        above = [] if self.path is None else [self.header[column]]
-        return [*above, *self.values(column)][:2]
+    def below_header(self, i: int) -> list[Any]:
+        return self.column(i)[self.path is not None :]
 
 
 @dataclass(frozen=True)
@@ -151,16 +149,6 @@ class Labelled:
     unreadable: dict[str, str] = field(default_factory=dict)
     remedy: str = LEAVE_OUT
     notes: list[str] = field(default_factory=list)
-
-    def all_scans(self) -> list[Scan]:
-        """Return the scans of all classes, and of what lies beside them."""
-        return [self.beside, *self.scans.values()]
-
-    def without(self, positions: Collection[int]) -> "Labelled":
-        """Leave out some files, with their labels."""
-        kept = [i for i in range(len(self.files)) if i not in positions]
-        target = None if self.target is None else [self.target[i] for i in kept]
-        return replace(self, files=[self.files[i] for i in kept], target=target)
 
 
 def label_by_table(
@@ -218,17 +206,15 @@ def label_by_table(
         else:
             unreadable[path] = problem
     remedy = LEAVE_OUT
-    if unreadable:
-        problems = set(unreadable.values())
-        if problems == {NOT_FOLLOWED}:
-            remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
-        elif all(problem.startswith(AMBIGUOUS) for problem in problems):
-            remedy = (
-                "Say which is meant: names in the table may hold folders and endings, and "
-                "extensions= says which endings count. Or pass on_error='skip' to leave them out."
-            )
-        elif not files:
-            remedy = _remedy_for_none(column, rows[0].name, isinstance(table, str))
+    if set(unreadable.values()) == {NOT_FOLLOWED}:
+        remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
+    elif all(problem.startswith(AMBIGUOUS) for problem in unreadable.values()):
+        remedy = (
+            "Say which is meant: names in the table may hold folders and endings, and "
+            "extensions= says which endings count. Or pass on_error='skip' to leave them out."
+        )
+    elif not files:
+        remedy = _remedy_for_none(column, rows[0].name, isinstance(table, str))
     return Labelled(files, target, classes, unreadable=unreadable, remedy=remedy, notes=notes)
 
 
@@ -239,25 +225,21 @@ def _remedy_for_none(column: str, name: str, is_csv: bool) -> str:
         "columns to read; names of files are relative to container_path, and may lack their "
         "endings."
     )
-    if name.isdecimal():
-        remedy += " If these numbers have lost the zeros that they began with, "
-        remedy += (
-            "put those back; spreadsheets drop them."
-            if is_csv
-            else "pandas.read_csv(..., dtype=str) keeps them."
-        )
-    return remedy
+    if not name.isdecimal():
+        return remedy
+    read_text = "pandas.read_csv(..., dtype=str) keeps them."
+    way_out = "put those back; spreadsheets drop them." if is_csv else read_text
+    return f"{remedy} If these numbers have lost the zeros that they began with, {way_out}"
 
 
 def describe_names_alike(classes: Iterable[object]) -> list[str]:
     """Say which names of classes may be one name; nothing if none are."""
     alike = names_alike(name for name in classes if isinstance(name, str))
-    if not alike:
-        return []
-    return [
+    note = (
         f"Classes differ in upper and lower case or in spaces alone: {name_some(alike)}. Give them "
         "one name if they are one class; else say what the classes are: classes=[...]."
-    ]
+    )
+    return [note] if alike else []
 
 
 def names_alike(names: Iterable[str]) -> list[str]:
@@ -301,22 +283,18 @@ def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) ->
     else:
         table = _open_frame(labels, columns, is_file)
     chosen = _choose_columns(table, columns, is_file)
-    names, values = (table.values(i) for i in chosen)
-    first = 0
-    if table.path is not None and not _has_header(table, columns, chosen, is_file):
-        first = -1
-        names, values = ([table.header[i], *table.values(i)] for i in chosen)
-    if not names:
+    first = int(table.path is not None and _has_header(table, columns, chosen, is_file))
+    path_column, label_column = map(table.column, chosen)
+    numbered = list(enumerate(zip(path_column, label_column, strict=True)))[first:]
+    if not numbered:
         raise ValueError(f"{table.origin} has no rows.")
-    without = [i for i, label in enumerate(values) if _is_missing(label)]
+    without = [(i, name) for i, (name, label) in numbered if _is_missing(label)]
     if without:
+        i, name = without[0]
         more = f" In all, {len(without):,} rows have none." if len(without) > 1 else ""
-        raise ValueError(
-            f"{table.origin}, {table.place(first + without[0])} has no label: path "
-            f"{names[without[0]]!r}.{more}"
-        )
+        raise ValueError(f"{table.origin}, {table.place(i)} has no label: path {name!r}.{more}")
     rows = []
-    for i, (name, label) in enumerate(zip(names, values, strict=True), first):
+    for i, (name, label) in numbered:
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)  # a number of a file, without its ending
         if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
@@ -332,43 +310,39 @@ def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) ->
 
 def _open_frame(frame: Any, columns: Columns, is_file: IsFile) -> _Table:
     """Open a DataFrame, with its index as a column if that holds the names of the files."""
-    header = list(frame.columns)
     if columns is None:
-        named = any(map(_path_rank, header))
+        named = any(map(_path_rank, frame.columns))
     else:
-        named = columns[0] in header or isinstance(columns[0], int)
+        named = columns[0] in list(frame.columns) or isinstance(columns[0], int)
     index: Any = getattr(frame, "index", None)
-    if not named and getattr(index, "nlevels", 0) == 1 and hasattr(frame, "reset_index"):
+    if not named and getattr(index, "nlevels", 0) == 1:  # pandas' own
         is_named = _path_rank(index.name) or (columns and index.name == columns[0])
         if is_named or (len(index) and isinstance(index[0], str) and is_file(index[0])):
             frame = frame.reset_index() if is_named else frame.reset_index(names="path")
-            header = list(frame.columns)
+    header = list(frame.columns)
 
-    def values(i: int) -> list[Any]:
-        column = frame.iloc[:, i] if hasattr(frame, "iloc") else frame[frame.columns[i]]
-        listed: list[Any] = np.asarray(column).tolist()
-        return listed
+    def column(i: int) -> Any:
+        values = frame.iloc[:, i] if hasattr(frame, "iloc") else frame[header[i]]
+        return np.asarray(values).tolist()
 
-    return _Table(None, header, values, "row {}".format)
+    return _Table(None, header, column, "row {}".format)
 
 
 def _open_file(path: str, columns: Columns) -> _Table:
     lines = _read_lines(path, columns)
     if not lines:
         raise ValueError(f"labels={path!r} has no rows.")
-    (_, header), *rows = lines
-    for number, line in rows:
+    header = lines[0][1]
+    for number, line in lines:
         if len(line) != len(header):
             raise ValueError(
                 f"labels={path!r}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, and "
                 f"the first has {len(header)}. All lines must have as many: leave out lines of "
                 "comments, and quote fields that hold a separator or a line break."
             )
+    header[:] = map(str.strip, header)
     return _Table(
-        path,
-        [name.strip() for name in header],
-        lambda i: [line[i] for _, line in rows],
-        lambda i: f"line {lines[i + 1][0]}",
+        path, header, lambda i: [line[i] for _, line in lines], lambda i: f"line {lines[i][0]}"
     )
 
 
@@ -379,10 +353,10 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
     origin = f"labels={path!r}"
     for start, function in _OTHER_FORMATS.items():
         if content.lstrip().startswith(start):
-            lines = ", lines=True" if b"\n{" in content and function == "read_json" else ""
+            option = ", lines=True" if b"\n{" in content and function == "read_json" else ""
             raise ValueError(
                 f"{origin} cannot be read: it is no CSV file. Read it with pandas, and pass the "
-                f"DataFrame: labels=pandas.{function}({path!r}{lines})."
+                f"DataFrame: labels=pandas.{function}({path!r}{option})."
             )
     encoding = next((_MARKS[mark] for mark in _MARKS if content.startswith(mark)), "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in content[:2]:
@@ -390,13 +364,12 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
     try:
         text = content.decode(encoding)
         said = re.match(r"sep=(.)\r?\n", text)  # Excel's first line
-        text = text[said.end() :] if said else text
         separator = said[1] if said else _find_separator(text, columns)
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t"
         )
-        offset = 1 if said else 0
-        return [(reader.line_num + offset, line) for line in reader if any(map(str.strip, line))]
+        lines = [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
+        return lines[1:] if said else lines
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
@@ -407,7 +380,7 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise ValueError(
             f"{origin} cannot be read: it must be a CSV file, and a field in line "
-            f"{reader.line_num + offset} has more than {csv.field_size_limit():,} characters. A "
+            f"{reader.line_num} has more than {csv.field_size_limit():,} characters. A "
             "quotation mark before it may lack the one that closes it."
         ) from error
 
@@ -452,7 +425,7 @@ def _choose_columns(table: _Table, columns: Columns, is_file: IsFile) -> tuple[i
         return _position(table, columns[0]), _position(table, columns[1])
 
     def starts_with_a_file(i: int) -> bool:
-        names = [name for name in table.start(i) if isinstance(name, str)]
+        names = [name for name in table.column(i)[:2] if isinstance(name, str)]
         return any(has_extension(name.strip(), EXTENSIONS) or is_file(name) for name in names)
 
     paths = [i for i, name in enumerate(header) if _path_rank(name)]
@@ -470,7 +443,7 @@ def _choose_columns(table: _Table, columns: Columns, is_file: IsFile) -> tuple[i
             if paths or labels:
                 path = paths[0] if paths else 1 - labels[0]
             else:
-                path = 1 if starts_with_a_file(1) and not starts_with_a_file(0) else 0
+                path = int(starts_with_a_file(1) and not starts_with_a_file(0))
             return path, 1 - path
     raise ValueError(_describe_choice(table, paths, labels))
 
@@ -491,7 +464,7 @@ def _describe_choice(table: _Table, paths: list[int], labels: list[int]) -> str:
         problem += "the path of the file."
     if len(header) > 1:
         path = paths[0] if paths else 0
-        label = labels[0] if labels else next(i for i in (1, 0) if i != path)
+        label = labels[0] if labels else int(path != 1)
         is_row = any(isinstance(name, str) and has_extension(name, EXTENSIONS) for name in header)
         example = (path, label) if is_row else (header[path], header[label])
         problem += f" Say which they are: columns={example!r}, for example."
@@ -501,7 +474,7 @@ def _describe_choice(table: _Table, paths: list[int], labels: list[int]) -> str:
 def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> str:
     """Say how a column of 0 and 1 for each class becomes one of labels."""
     names = [table.header[i] for i in zeros_and_ones]
-    ones = np.array([table.values(i) for i in zeros_and_ones], dtype=object)
+    ones = np.array([table.below_header(i) for i in zeros_and_ones], dtype=object)
     counts = np.isin(ones.astype(str), ["1", "1.0", "True"]).sum(axis=0)
     said = f"The columns {name_some(names)} hold 0 and 1."
     name = table.header[path]
@@ -549,7 +522,7 @@ def _is_label_column(name: object) -> bool:
 
 
 def _is_zero_or_one(table: _Table, column: int) -> bool:
-    values = {str(value).strip() for value in table.values(column)}
+    values = {str(value).strip() for value in table.below_header(column)}
     return bool(values) and values <= {"0", "1", "0.0", "1.0", "True", "False"}
 
 

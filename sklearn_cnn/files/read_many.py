@@ -42,6 +42,8 @@ class ImageBatch:
         Keeps what is decoded of files.
     n_jobs : int or None, default=None
         Threads, in joblib's sense.
+    skip : bool, default=False
+        Whether background stands for an image that cannot be read.
     bar : tqdm or None
         Moves on as images are done.
     problems : dict of int to str
@@ -54,17 +56,16 @@ class ImageBatch:
     options: ReadOptions
     cache: PixelCache | None = None
     n_jobs: int | None = None
+    skip: bool = False
     bar: tqdm | None = field(default=None, init=False)
     problems: dict[int, str] = field(default_factory=dict, init=False)
     notes: dict[int, Notes] = field(default_factory=dict, init=False)
 
-    def read(self, *, skip: bool, verbose: int = 0) -> np.ndarray:
+    def read(self, verbose: int = 0) -> np.ndarray:
         """Read all images, into memory or into the cache, and warn of what is notable.
 
         Parameters
         ----------
-        skip : bool
-            Whether background stands for an image that cannot be read.
         verbose : int, default=0
             Whether to show a bar, and what the cache holds.
 
@@ -80,7 +81,7 @@ class ImageBatch:
         bars = tqdm(total=len(self.sources), unit="image") if verbose else nullcontext()
         try:
             with bars as self.bar:
-                pixels = self._read(skip=skip)
+                pixels = self._read()
                 if self.bar is not None:
                     self.bar.update(len(self.sources) - self.bar.n)  # what the cache held
                     if self.cache is not None:
@@ -94,21 +95,20 @@ class ImageBatch:
             warn(self.describe_problems(", and are nothing but background in the result"))
         return pixels
 
-    def _read(self, *, skip: bool) -> np.ndarray:
+    def _read(self) -> np.ndarray:
         """Read files through the cache; images and arrays are not kept, since they are decoded."""
-        stand_in = partial(self._stand_in, skip=skip)
         files = [source for source in self.sources if isinstance(source, (str, bytes, os.PathLike))]
         if self.cache is None or len(files) < len(self.sources):
             pixels = self.decode(np.arange(len(self.sources)))[1]
             if self.problems:
-                stand_in()
+                self._stand_in()
             return pixels
         keys = file_keys(files)
-        return self.cache.fetch(keys, partial(self._decode_unchanged, files, keys), stand_in)
+        return self.cache.fetch(keys, partial(self._decode_unchanged, files, keys), self._stand_in)
 
-    def _stand_in(self, *, skip: bool) -> np.ndarray:
+    def _stand_in(self) -> np.ndarray:
         """Return what stands for an image that cannot be read, or raise an error of all of them."""
-        if skip:
+        if self.skip:
             return blank_image(self.options)
         are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)
         remedy = ""

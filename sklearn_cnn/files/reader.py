@@ -320,14 +320,15 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             from sklearn_cnn.files.read_many import ImageBatch
 
         cache = open_cache(self.cache, self.cache_limit, options)
-        return ImageBatch(list_sources(X, options), options, cache, self.n_jobs)
+        sources, skip = list_sources(X, options), self.on_error == "skip"
+        return ImageBatch(sources, options, cache, self.n_jobs, skip)
 
     def _read(self, batch: "ImageBatch") -> np.ndarray:
         """Read a batch, and name the parameter that an error of the machine is about."""
         from sklearn_cnn.files.decode import OUT_OF_RESOURCES
 
         try:
-            return batch.read(skip=self.on_error == "skip", verbose=self.verbose)
+            return batch.read(self.verbose)
         except OSError as error:  # of the cache, since those of images are told apart
             if error.errno in OUT_OF_RESOURCES:
                 raise

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence, Set
-from typing import Protocol, TypeGuard
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from scipy.sparse import issparse
@@ -11,6 +11,7 @@ from sklearn_cnn._forks import forks_wait
 from sklearn_cnn.files.options import ReadOptions
 
 
+@runtime_checkable
 class PillowImage(Protocol):
     """A PIL.Image.Image, which is recognised without importing Pillow."""
 
@@ -66,7 +67,7 @@ def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
             f"X must be a collection of images. Got the single path {os.fspath(X)!r}: pass it in a "
             "list, or, if it is a folder, load_image_folder(folder).data."
         )
-    if isinstance(X, (bytes, bytearray, memoryview)) or hasattr(X, "getexif"):
+    if isinstance(X, (bytes, bytearray, memoryview, PillowImage)):
         raise TypeError(f"X must be a collection of images. Got a single one: pass [{_short(X)}].")
     if isinstance(X, dict):
         hint = ": pass its .data" if "data" in X else ""
@@ -122,7 +123,7 @@ def _check_batch(X: np.ndarray, options: ReadOptions) -> None:
 
 
 def _check_source(item: object, position: int) -> Source:
-    if isinstance(item, (str, bytes, os.PathLike, np.ndarray)) or _is_pillow_image(item):
+    if isinstance(item, (str, bytes, os.PathLike, np.ndarray, PillowImage)):
         return item
     if isinstance(item, (bytearray, memoryview)):
         return bytes(item)
@@ -137,10 +138,6 @@ def _check_source(item: object, position: int) -> Source:
         if pixels.dtype.kind in "biuf":
             return pixels
     raise TypeError(f"X[{position}] is {_short(item)}. X must hold {_ACCEPTED}.")
-
-
-def _is_pillow_image(item: object) -> TypeGuard[PillowImage]:
-    return hasattr(item, "getexif")
 
 
 def name_source(source: Source, position: int) -> str:
