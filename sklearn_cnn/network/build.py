@@ -29,7 +29,7 @@ from sklearn_cnn.network.outputs import blank_images
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
-Design = tuple[Layer, ...] | ModuleFactory
+Design = Sequence[Layer] | ModuleFactory
 """What a network is built of: descriptions of layers, or a user-defined function."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -54,7 +54,7 @@ NAMES: dict[type, str] = {
 
 
 def build_network(
-    layers: Sequence[Layer] | ModuleFactory,
+    design: Design,
     image_shape: tuple[int, int, int],
     n_outputs: int,
     mean: np.ndarray,
@@ -66,7 +66,7 @@ def build_network(
 
     Parameters
     ----------
-    layers : sequence of layer descriptions, or callable (image_shape, n_outputs) -> Module
+    design : sequence of layer descriptions, or callable (image_shape, n_outputs) -> Module
         Descriptions without the output layer, which is added. The module that a callable returns
         gets standardised images of shape (n, channels, height, width).
     image_shape : tuple of int
@@ -95,12 +95,12 @@ def build_network(
         with another number of outputs.
     """
     normalize = modules.Normalize(mean, std, dtype)
-    if not callable(layers):
-        described = _described_modules(layers, image_shape, n_outputs, dtype)
+    if not callable(design):
+        described = _described_modules(design, image_shape, n_outputs, dtype)
         network = nn.Sequential(OrderedDict(normalize=normalize, **described))
         _lay_out(network, torch.channels_last)
         return network.train()
-    module = _made_module(layers, image_shape, n_outputs)
+    module = _made_module(design, image_shape, n_outputs)
     network = nn.Sequential(OrderedDict(normalize=normalize, network=module))
     # not to(dtype), which makes complex weights real
     network = network.double() if dtype == torch.float64 else network.float()

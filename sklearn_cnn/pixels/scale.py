@@ -55,6 +55,14 @@ class PixelScale(NamedTuple):
         """Whether this looks like ``unscaled`` divided by its maximum, or standardised."""
         return self.high <= 1 if self.low >= 0 else 10 * self.magnitude < unscaled.magnitude
 
+    def is_far_beyond(self, seen: "PixelScale") -> bool:
+        """Whether a value is more than ten times as far from 0 as all seen."""
+        return self.magnitude > 10 * seen.magnitude
+
+    def is_below(self, seen: "PixelScale") -> bool:
+        """Whether a value is far below 0, where none was seen."""
+        return seen.low >= 0 and self.low < -seen.high / 4
+
     def widened(self, more: "PixelScale") -> "PixelScale":
         """Return the range of these images and of others."""
         low, high = min(self.low, more.low), max(self.high, more.high)
@@ -122,7 +130,7 @@ def check_scale(
     if verdict.scale.magnitude > seen.magnitude:
         remedy = "scale X as the training images were scaled"
     if verdict.doubt == PERHAPS:
-        below = _is_below(scale, seen)
+        below = scale.is_below(seen)
         where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
         warn(
             f"All images of X {where}: fit saw {seen.describe()}, and X now holds "
@@ -152,7 +160,7 @@ def _judge(
     """Find the image that most looks as if it were scaled differently from those seen at fit."""
     worst = _Verdict(0, -1, scale, False)
     may_be_small = seen.is_unscaled() and not scale.whole
-    may_be_large = not may_grow and (_is_far(scale, seen) or _is_below(scale, seen))
+    may_be_large = not may_grow and (scale.is_far_beyond(seen) or scale.is_below(seen))
     if seen.low >= seen.high or not (may_be_small or may_be_large):
         return worst
     first = n_plain = 0
@@ -167,7 +175,7 @@ def _judge(
         for row in map(int, np.flatnonzero(~is_plain)):
             low, high = float(lows[row]), float(highs[row])
             own, doubt = PixelScale(low, high, False), 0
-            if may_be_large and (_is_far(own, seen) or _is_below(own, seen)):
+            if may_be_large and (own.is_far_beyond(seen) or own.is_below(seen)):
                 own = own._replace(whole=_are_whole(values[row]))
                 doubt = _doubt_of_large(values[row], own, seen)
             elif may_be_small and low < high and own.is_scaled(seen):
@@ -186,17 +194,9 @@ def _are_whole(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
-def _is_far(scale: PixelScale, seen: PixelScale) -> bool:
-    return scale.magnitude > 10 * seen.magnitude
-
-
-def _is_below(scale: PixelScale, seen: PixelScale) -> bool:
-    return seen.low >= 0 and scale.low < -seen.high / 4
-
-
 def _doubt_of_large(values: np.ndarray, own: PixelScale, seen: PixelScale) -> int:
     """Judge an image with values far beyond those seen, or far below 0 where none were."""
-    if _is_far(own, seen):
+    if own.is_far_beyond(seen):
         unscaled = own.low >= 0 and own.is_unscaled() and seen.is_scaled(own)
         mean = np.abs(values.astype(np.float64)).mean()
         return SURELY if unscaled or mean > 10 * seen.magnitude else 0

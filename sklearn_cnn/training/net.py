@@ -14,7 +14,6 @@ import torch
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
-from skorch.dataset import unpack_data
 from skorch.exceptions import SkorchException
 from skorch.utils import TeeGenerator
 from torch import nn
@@ -454,7 +453,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         X: dict[str, torch.Tensor],
         training: bool = False,
     ) -> torch.Tensor:
-        """Mean of weight * cross-entropy; the weights of a data set have a mean of 1."""
+        """Mean of weight * loss; the weights of a data set have a mean of 1."""
         losses: torch.Tensor = self.criterion_(y_pred, send(y_true, y_pred.device))
         weights = send(X["sample_weight"], losses.device).to(losses.dtype)
         return torch.mean(weights * losses)
@@ -462,7 +461,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     def train_step(self, batch: Batch, **_: object) -> dict[str, torch.Tensor]:
         """Take a step along the gradient of a batch, computed in parts that fit in memory."""
         self._set_parts_to_training()
-        inputs, targets = unpack_data(batch)
+        inputs, targets = batch
         pixels, transforms = send(inputs["images"], self.device), list[Transform]()
         if self.augmentation_ is not None:
             pixels, transforms = self.augmentation_.start(pixels)
