@@ -4,7 +4,7 @@ The folder of a cache has a folder for each set of options. In it lie numbered s
 images are added as they are decoded. Images that lie in one segment in the order asked for come
 back as a memory map of it. Others are gathered: a few in memory, many in a file of their own, a
 *view*, which is mapped too. Reading takes no lock; writing takes one, which the operating system
-releases when a process dies. When the limit is reached, what was not used for longest goes.
+releases when a process dies. When the limit is reached, the least recently used files go.
 """
 
 import os
@@ -29,16 +29,16 @@ BLOCK_BYTES = 1 << 25
 """Pixels that are decoded or copied at once."""
 
 SEGMENTS = 64
-"""Into how many segments small reads are put together until a cache is full.
+"""Small reads are put together in a segment, up to the limit of the cache divided by this.
 
-The fewer, the more goes at once when room is made; the more, the more files are open at once.
+A lower number removes more at once when room is made; a higher one opens more files at once.
 """
 
 IN_MEMORY_BYTES = 1 << 26
-"""Up to which size scattered images are gathered in memory."""
+"""Scattered images of up to this size are gathered in memory."""
 
 SUFFIXES = (".keys", ".pixels", ".view", ".tmp")
-"""Of the files of a cache; ".tmp" is a view that is not finished."""
+"""Suffixes of the files of a cache; ".tmp" is a view that is not finished."""
 
 Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Takes n positions, returns which were read, of shape (n,), and their pixels, (n, H, W, C)."""
@@ -46,7 +46,7 @@ Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass
 class CacheFolder:
-    """All files of a cache: how much they are, and how room is made.
+    """All files of a cache: their number and size, and how room is made.
 
     Attributes
     ----------
@@ -87,9 +87,9 @@ class CacheFolder:
         return sum(size for path, size in sizes if path.with_suffix(".keys") in segments)
 
     def make_room(self, needed: int, spare: Set[Path]) -> None:
-        """Remove what was not used for longest until ``needed`` bytes fit; ``spare`` goes last.
+        """Remove the least recently used files until ``needed`` bytes fit; ``spare`` goes last.
 
-        The lock must be held: whatever others have not finished is then abandoned.
+        The lock must be held: unfinished files of other processes are then abandoned.
         """
         sizes = self.sizes()
         for path in sizes:

@@ -34,21 +34,21 @@ PARTS = LEARNT | {
     "unlabelled", "unsup", "fold", "folds", "cv", "split", "part", "partition", "subset", "shard",
     "batch",
 }  # fmt: skip
-"""Words in names of folders of a part of the data, which are taken for classes by mistake."""
+"""Words in the names of folders that hold a part of a data set, and are mistaken for classes."""
 
 GENERIC = frozenset([
     "set", "sets", "data", "dataset", "image", "images", "img", "imgs", "mask", "masks", "label",
     "labels", "annotation", "annotations", "gt", "x", "y", "public", "private", "final", "full",
     "all", "folder", "samples",
 ])  # fmt: skip
-"""Words beside these that say nothing of a class: "training_set", "test_images"."""
+"""Words that go with these and do not name a class: "training_set", "test_images"."""
 
 KINDS = frozenset([
     "image", "images", "img", "imgs", "jpegimages", "imagesets", "mask", "masks", "annotation",
     "annotations", "label", "labels", "gt", "groundtruth", "segmentation", "segmentations",
     "segmentationclass", "segmentationobject", "bbox", "bboxes", "boundingboxes", "metadata",
 ])  # fmt: skip
-"""Whole names of folders of images, or of what belongs to images."""
+"""Whole names of folders of images, masks or annotations."""
 
 
 @validate_params(
@@ -305,7 +305,7 @@ def _check_extensions(extensions: str | Iterable[str] | None) -> frozenset[str] 
 
 
 def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions) -> Labelled:
-    """Take the folders in a folder for classes: those wanted, or all that hold images, sorted."""
+    """Use the folders in a folder as classes: those wanted, or all that hold images, sorted."""
     beside = scan_images(folder, replace(options, recursive=False))
     folders = {os.path.basename(path): path for path in beside.folders}
     if not folders and not beside.unreadable:
@@ -486,7 +486,7 @@ def _describe(labelled: Labelled, folder: str) -> str:
 def are_parts(names: Iterable[str]) -> bool:
     """Whether all folders are parts of one data set, by their names: "seg_train", "seg_test".
 
-    "test_tube" and "train" are none, since what is left of them differs.
+    "test_tube" and "train" are not, since their other words differ.
     """
     groups = _group_parts(name for name in names if not _is_kind(name))
     if not groups or None in groups:
@@ -500,7 +500,7 @@ def are_kinds(names: Collection[str]) -> bool:
 
 
 def parts_among(names: Iterable[str]) -> list[str]:
-    """Return the names that, beside each other, are unlikely to be of classes.
+    """Return the names that are unlikely to be of classes, given the others.
 
     "train" and "test" are; "train" beside "bus" and "car" is not.
     """

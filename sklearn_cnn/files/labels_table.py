@@ -1,4 +1,4 @@
-"""What tables say: which image file has which label, by a CSV file or a DataFrame."""
+"""Tables of labels: CSV files and DataFrames that name image files and their labels."""
 
 import codecs
 import csv
@@ -42,7 +42,7 @@ LABEL_COLUMNS = frozenset([
 """Names of columns of labels, in the same form."""
 
 LEAVE_OUT = "Pass on_error='skip' to leave them out."
-"""What to do about files that cannot be read, if nothing more is known."""
+"""What to do about files that cannot be read, in general."""
 
 SEPARATORS = ",;\t|"
 
@@ -63,7 +63,7 @@ IsFile = Callable[[str], bool]
 
 
 class Row(NamedTuple):
-    """The name of a file and its label, and where they stand, to be named in an error."""
+    """The name of a file and its label, and the place in the table, for errors."""
 
     place: str
     name: str
@@ -80,7 +80,7 @@ class LabelsTable(NamedTuple):
     column : str
         What to call its column of names of files.
     rows : list of Row
-        All of them with a name and a label.
+        All rows; each has a name and a label.
     """
 
     origin: str
@@ -119,7 +119,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Image files and their classes, as folders or a table say.
+    """Image files and their classes, taken from folders or a table.
 
     Attributes
     ----------
@@ -233,7 +233,7 @@ def _remedy_for_none(column: str, name: str, is_csv: bool) -> str:
 
 
 def describe_names_alike(classes: Iterable[object]) -> list[str]:
-    """Say which names of classes may be one name; nothing if none are."""
+    """Return a note of names that may mean one class, or no note."""
     alike = names_alike(name for name in classes if isinstance(name, str))
     note = (
         f"Classes differ in upper and lower case or in spaces alone: {name_some(alike)}. Give them "
@@ -256,27 +256,27 @@ def find_table(table: object, folder: str) -> Frame | str:
     """Return a DataFrame as it is, or the path of a CSV file, looked for here and in the folder."""
     if is_frame(table):
         return table
+    accepted = (
+        "labels must be 'inferred', the path of a CSV file, a DataFrame with the columns 'path' "
+        "and 'label', or None."
+    )
     if not isinstance(table, (str, os.PathLike)):
         raise TypeError(
-            "labels must be 'inferred', the path of a CSV file, a DataFrame with the columns "
-            f"'path' and 'label', or None. Got {type(table).__name__}. Of lists, make a DataFrame: "
+            f"{accepted} Got {type(table).__name__}. Of lists, make a DataFrame: "
             "pandas.DataFrame({'path': paths, 'label': labels})."
         )
     path = os.path.expanduser(os.fspath(table))
     for place in (path, os.path.join(folder, path)):
         if os.path.isfile(place):
             return place
-    raise FileNotFoundError(
-        f"labels={path!r} is no file. labels must be 'inferred', the path of a CSV file, a "
-        "DataFrame with the columns 'path' and 'label', or None."
-    )
+    raise FileNotFoundError(f"labels={path!r} is no file. {accepted}")
 
 
 def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) -> LabelsTable:
     """Read names of files and their labels: strings from a CSV file, or what the DataFrame holds.
 
-    Columns are told by known names, or are the only two. A CSV file may lack the line of names. The
-    names of files may be the index of a DataFrame.
+    Columns are recognised by their names, or are the only two. A CSV file may lack the line of
+    names. The names of files may be the index of a DataFrame.
     """
     if isinstance(labels, str):
         table = _open_file(labels, columns)
@@ -388,27 +388,25 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
 def _find_separator(text: str, columns: Columns) -> str:
     """Return the separator that tells the columns apart best."""
 
-    def quality(separator: str) -> tuple[bool, int, bool, bool]:
+    def quality(separator: str) -> tuple[int, ...]:  # () if there is one column alone
         reader = csv.reader(io.StringIO(text[: 1 << 18], newline=""), delimiter=separator)
         lines = []
         with suppress(csv.Error):  # a field as long as that is cut by another separator
             lines = list(islice((line for line in reader if any(map(str.strip, line))), 20))
         if not lines or len(lines[0]) < 2:
-            return False, 0, False, False
+            return ()
         names = [name.strip() for name in lines[0]]
         known = sum(_path_rank(name) > 0 or _is_label_column(name) for name in names)
         known += sum(name in names for name in columns or ())
         is_row = any(has_extension(name, EXTENSIONS) for name in names)
-        return True, min(known, 2), is_row, len(set(map(len, lines))) == 1
+        return min(known, 2), is_row, len(set(map(len, lines))) == 1
 
     best = max(SEPARATORS, key=quality)  # of equal ones the first
-    if not quality(best)[0] and quality(" ")[3]:
-        return " "
-    return best
+    return " " if not quality(best) and quality(" ")[-1:] == (True,) else best
 
 
 def _has_header(table: _Table, columns: Columns, chosen: tuple[int, int], is_file: IsFile) -> bool:
-    """Whether the first line of a CSV file holds names of columns, and no file and its label."""
+    """Whether the first line of a CSV file holds names of columns, not a file and its label."""
     names = list(map(str, table.header))
     if {"path", "label"} <= set(names) or any(isinstance(name, str) for name in columns or ()):
         return True

@@ -1,4 +1,4 @@
-"""What is asked of each image: size, mode, fitting, background, type, range, as one value."""
+"""How images are read: size, mode, fitting, background, type and range, as one value."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +67,7 @@ class ReadOptions:
         return isinstance(self.mode, str) and self.value_range in (None, (0, 255))
 
     def key(self) -> str:
-        """Tell these options, decoder included, from others; caches on disks are named by it."""
+        """Return a text that identifies these options and the decoder; it names caches on disks."""
         decoder = "" if self.decoder is None else _decoder_key(self.decoder)
         return f"{decoder} Reading{repr(self).removeprefix(type(self).__name__)}"
 

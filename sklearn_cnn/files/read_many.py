@@ -22,10 +22,10 @@ from sklearn_cnn.files.sources import File, Source, name_source
 NOTHING = Notes()
 
 FEW_LEVELS = 1 / 8
-"""Below which share of the range of their type 16-bit images are too poor as eight bits."""
+"""Images of 16 bits that use less than this share of their range lose too much as eight bits."""
 
 IMAGES_A_TASK = 32
-"""Images that a thread decodes before it looks for more work, at most."""
+"""The most images that a thread decodes before it takes further ones."""
 
 
 @dataclass(eq=False)

@@ -1,7 +1,7 @@
-"""The image files of a folder: all, in an order that no machine changes, or the one that is named.
+"""The image files of a folder: all, in an order that is equal on all machines, or one by its name.
 
-Neither hidden files and folders nor FIFOs, sockets and devices count, nor folders that systems make
-for themselves. No symbolic link is followed unless the options say so.
+Hidden files and folders, FIFOs, sockets, devices and folders that systems make for themselves are
+left out. Symbolic links are followed only if the options say so.
 """
 
 import os
@@ -9,6 +9,7 @@ import re
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
@@ -67,7 +68,7 @@ class ScanOptions:
     recursive : bool
         Whether to go into the folders below, too.
     follow_links : bool
-        Whether symbolic links are what they lead to.
+        Whether to follow symbolic links.
     """
 
     extensions: Collection[str] | None = EXTENSIONS
@@ -171,7 +172,7 @@ def _list_folder(
 
 
 def _is_link(status: os.stat_result) -> bool:
-    """Whether what ``os.lstat`` says is of a symbolic link, or of Windows' junction."""
+    """Whether the result of ``os.lstat`` is of a symbolic link or a Windows junction."""
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
 
 
@@ -181,12 +182,12 @@ def has_extension(name: str, extensions: Collection[str] | None) -> bool:
 
 
 def _takes(ending: str, options: ScanOptions) -> bool:
-    """Whether a link of this ending that leads nowhere may have been one to an image or folder."""
+    """Whether a broken link of this ending may have led to an image or folder."""
     return not ending or options.extensions is None or ending in options.extensions
 
 
 def _kind_of_name(name: str) -> str:
-    """Return the ending of a name, or the whole of one that is known to be of no image."""
+    """Return the ending of a name, or the whole name if no image is called so."""
     lower = name.lower()
     return lower if lower in NO_IMAGES else os.path.splitext(lower)[1]
 
@@ -203,7 +204,7 @@ def files_in_two(scans: Mapping[str, Scan]) -> list[str]:
 
 
 def describe_links(links: Collection[str]) -> str:
-    """Say that there are symbolic links, where they may be what is missing."""
+    """Say how many symbolic links were left out; "" if none were."""
     if not links:
         return ""
     plural = "links were" if len(links) > 1 else "link was"
@@ -251,7 +252,7 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
 
 
 def describe_nothing(scans: Iterable[Scan], where: str, extensions: Collection[str] | None) -> str:
-    """Say that no image is found, what else is, and what to do."""
+    """Say that no image is found, which other files are, and what to do."""
     others: Counter[str] = sum((scan.others for scan in scans), Counter())
     what = f"no files ending in {', '.join(sorted(extensions))}" if extensions else "no files"
     problem = f"there are {what} in {where} that can be read."
@@ -278,7 +279,7 @@ def _count_endings(endings: Mapping[str, int]) -> str:
 
 
 class Locator:
-    """Find files in one folder, and none outside of it, by names such as tables hold.
+    """Find files in one folder, and none outside of it, by the names in a table.
 
     A name is relative to the folder; if there is no such file, to that of the table, then to the
     working folder, then to the folder around it: it then begins with the folder's name. It may lack
@@ -301,7 +302,7 @@ class Locator:
         self._roots = list(dict.fromkeys([here, os.path.realpath(folder)]))
         bases = [here, beside or here, "", os.path.dirname(here)]
         self._bases = list(dict.fromkeys(map(os.path.abspath, bases)))
-        self._listed: dict[str, dict[tuple[str, str], list[str]]] = {}
+        self._listed: dict[tuple[str, bool], dict[tuple[str, str], list[str]]] = {}
         self._without_links: set[str] = set()
 
     def find(self, name: str) -> tuple[str, str | None]:
@@ -333,10 +334,9 @@ class Locator:
 
     def has(self, name: str) -> bool:
         """Whether such a file exists."""
-        try:
+        with suppress(ValueError):
             return self.find(name)[1] is None
-        except ValueError:
-            return False
+        return False
 
     def _places(self, name: str) -> Iterator[str]:
         """Find where in the folder a file of this name may lie, the likeliest first."""
@@ -375,11 +375,8 @@ class Locator:
     def _similar(self, path: str) -> list[str]:
         """Return the images whose names differ by the ending that is left out, or by its case."""
         folder, name = os.path.split(path)
-        key = (
-            ("name", name.lower())
-            if has_extension(name, self.options.extensions)
-            else ("stem", name)
-        )
+        is_whole = has_extension(name, self.options.extensions)
+        key = ("name", name.lower()) if is_whole else ("stem", name)
         names = self._list(folder, recursive=False)
         if not names and folder in (self.folder, self.folder.rstrip(os.sep)):
             names = self._list(folder, recursive=self.options.recursive)
@@ -387,7 +384,7 @@ class Locator:
 
     def _list(self, folder: str, *, recursive: bool) -> dict[tuple[str, str], list[str]]:
         """List images by name in lower case and by name without ending, of one or all folders."""
-        key = os.path.join(folder, "*") if recursive else folder
+        key = folder, recursive
         if key not in self._listed:
             scan = scan_images(folder, replace(self.options, recursive=recursive))
             links = (path for path in scan.links if has_extension(path, self.options.extensions))

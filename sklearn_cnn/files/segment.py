@@ -1,9 +1,8 @@
-"""A segment of the cache: pixels in one file and their keys in another, growing at the end alone.
+"""A segment of the cache: pixels in one file and their keys in another, which grow at the end.
 
 A key tells an image file from all others, and from what it was before it changed. Pixels are
-written and synced before their keys are, and pixels without a key are never read: a write that
-breaks off leaves nothing that counts. What was written once is not changed, so that reading needs
-no lock.
+written and synced before their keys, and pixels without a key are never read: an interrupted write
+leaves nothing that counts. Written data does not change, so reading needs no lock.
 """
 
 import os

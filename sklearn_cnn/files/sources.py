@@ -1,4 +1,4 @@
-"""What a user gives to be read - paths, contents of files, images, arrays - as one list."""
+"""The images that a user passes - paths, contents of files, images, arrays - as one list."""
 
 import os
 from collections.abc import Iterable, Sequence, Set
@@ -47,7 +47,7 @@ def is_frame(X: object) -> TypeGuard[Frame]:
 
 
 def list_sources(X: object, options: ReadOptions) -> list[Source]:
-    """Check what is to be read, without opening anything.
+    """Check the images to read, without opening any.
 
     ``X`` may be a list, tuple, array, Series or one-column DataFrame; an array of three or four
     dimensions is a batch of images. In the list, contents are bytes, and torch tensors and nested
@@ -106,7 +106,7 @@ def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
 
 
 def _check_batch(X: np.ndarray, options: ReadOptions) -> None:
-    """Refuse one image in the place of several, and pixels that none of the images could have."""
+    """Refuse a single image, and values that no pixels can have."""
     if X.ndim == 3 and X.shape[2] in (3, 4) and X.shape[1] > 4:
         raise ValueError(
             f"X.shape={X.shape} is the shape of one colour image, and several were expected: pass "
