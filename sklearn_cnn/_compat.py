@@ -45,6 +45,7 @@ __all__ = [
     "_get_feature_names",
     "_get_output_config",
     "check_matplotlib_support",
+    "check_parameters",
     "validate_params",
     "with_callbacks",
 ]

@@ -26,6 +26,7 @@ from sklearn_cnn._compat import (
     Interval,
     ProgressBar,
     StrOptions,
+    check_parameters,
     with_callbacks,
 )
 from sklearn_cnn._forks import ProcessLock
@@ -400,7 +401,7 @@ class BaseCNN(
             self._check_images(X, reset=False),
             image_shape=self.image_shape,
             data_format=self.data_format,
-            dtype=name_of_dtype(self.precision),
+            dtype=str(self.net_.dtype).removeprefix("torch."),
         )
 
     def _logits(self, X: object) -> np.ndarray:
@@ -430,8 +431,8 @@ class BaseCNN(
     def _optimizer(self) -> OptimizerRecipe:
         return OptimizerRecipe(self.optimizer, self.learning_rate, self.weight_decay)
 
-    def _criterion(self) -> torch.nn.Module:
-        """Return the loss of each image: outputs (n, n_outputs), targets (n,) -> (n,)."""
+    def _criterion(self) -> partial[torch.nn.Module]:
+        """Return what makes the loss: outputs (n, n_outputs), targets (n,) -> losses (n,)."""
         raise NotImplementedError
 
     def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
@@ -470,16 +471,17 @@ class BaseCNN(
         """
         if self.data_format not in DATA_FORMATS:
             self._validate_params()
-        asked = (self.device, self.precision)
-        if asked == self._placed_by:
+        if (self.device, self.precision) == self._placed_by:
             return
         with _turn_to_move.held, isolated(self.net_.device):
+            values = self.get_params(deep=False)  # other threads may set them meanwhile
+            asked = values["device"], values["precision"]
             if asked == self._placed_by:
                 return
-            self._validate_params()
+            check_parameters(self._parameter_constraints, values, type(self).__name__)
             at = self.net_.device
-            device = at if self.device == self._placed_by[0] else resolve_device(self.device)
-            dtype = weights_dtype(self.precision, device)
+            device = at if asked[0] == self._placed_by[0] else resolve_device(asked[0])
+            dtype = weights_dtype(asked[1], device)
             if (device, dtype) != (at, self.net_.dtype):
                 self.net_ = self.net_.copy_to(device, dtype)
             self._placed_by = asked

@@ -1,6 +1,7 @@
 """CNNClassifier: its parameters, and the story of fit and predict."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -425,8 +426,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             self.classes_ = find_classes(labels[rows] if classes is None else classes)
         return encode_examples(images, rows, labels, weights, self.class_weight, self.classes_)
 
-    def _criterion(self) -> nn.Module:
-        return nn.CrossEntropyLoss(reduction="none", label_smoothing=self.label_smoothing)
+    def _criterion(self) -> partial[nn.Module]:
+        loss: type[nn.Module] = nn.CrossEntropyLoss
+        return partial(loss, reduction="none", label_smoothing=self.label_smoothing)
 
     def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
         warn_if_nothing_was_learnt(history, n_epochs, self.learning_rate, len(self.classes_))

@@ -95,13 +95,21 @@ class Shared(Generic[State]):
         Sets the state to have inside, and returns the one before.
     restore : callable (state)
         Sets the one before.
+    renew : callable () -> object
+        Sets the state to have inside again, for others, in a thread that leaves.
     """
 
     outside: State
 
-    def __init__(self, enter: Callable[[], State], restore: Callable[[State], None]) -> None:
+    def __init__(
+        self,
+        enter: Callable[[], State],
+        restore: Callable[[State], None],
+        renew: Callable[[], object],
+    ) -> None:
         self.enter = enter
         self.restore = restore
+        self.renew = renew
         self.threads: list[int] = []  # those inside, as often as each has entered
         call_in_forks(self._forget_others)
 
@@ -121,7 +129,7 @@ class Shared(Generic[State]):
                 if not self.threads:
                     self.restore(self.outside)
                 elif thread not in self.threads:
-                    self.enter()  # it may have put back a state of its own
+                    self.renew()  # it may have put back a state of its own
 
     def is_held_by_others(self) -> bool:
         """Whether threads are inside, and this one is not."""
@@ -151,7 +159,7 @@ def shared_settings(wanted: list[Setting]) -> Shared[list[Setting]]:
         for holder, name, value in settings:
             setattr(holder, name, value)
 
-    return Shared(enter, restore)
+    return Shared(enter, restore, renew=enter)
 
 
 def _settings_of_float32() -> list[Setting]:
@@ -185,28 +193,31 @@ def begin_in_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _swap_threads_to_come(number: int = 1) -> int:
-    """Set torch's number for threads to come, and return the one before, which a new one finds."""
-    found: list[int] = []
-
-    def swap() -> None:
-        found.append(torch.get_num_threads())
-        torch.set_num_threads(number)
-
-    thread = Thread(target=swap)
+def _in_new_thread(call: Callable[[], None]) -> None:
+    """Call in a thread without a number of its own, where torch's is that of threads to come."""
+    thread = Thread(target=call)
     thread.start()
     thread.join()
-    return found[0]
 
 
-def _restore_threads_to_come(number: int) -> None:
+def _set_threads_to_come(number: int = 1) -> None:
     if torch.get_num_threads() == number:
         torch.set_num_threads(number)  # a thread that sets its own sets both
     else:
-        _swap_threads_to_come(number)
+        _in_new_thread(lambda: torch.set_num_threads(number))
 
 
-_threads_to_come = Shared(_swap_threads_to_come, _restore_threads_to_come)
+def _have_threads_compute_alone() -> int:
+    """Have this thread, and those to come, compute in one; return the number of those to come."""
+    found: list[int] = []
+    _in_new_thread(lambda: found.append(torch.get_num_threads()))  # Ctrl-C here changes nothing
+    torch.set_num_threads(1)
+    return found[0]
+
+
+_threads_to_come = Shared(
+    _have_threads_compute_alone, _set_threads_to_come, renew=_set_threads_to_come
+)
 
 _turn = ProcessLock()
 

@@ -298,7 +298,7 @@ def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np
 def hold_out(
     examples: Examples, fraction: float, seed: int, classes: np.ndarray
 ) -> tuple[Examples, Examples]:
-    """Divide examples into those to learn from and those to validate on."""
+    """Divide examples into those to learn from and those to validate on, whose mean weight is 1."""
     kept, held_out = split_validation(examples.targets, fraction, seed, classes)
     if len(held_out) < ENOUGH:
         images = "image chooses" if len(held_out) == 1 else "images choose"
@@ -307,4 +307,4 @@ def hold_out(
             f"it: below {ENOUGH}, an image is more than 3 % of the accuracy. Give more images or "
             "a larger validation_fraction, or use early_stopping=False."
         )
-    return examples.take(kept), examples.take(held_out)
+    return examples.take(kept), examples.take(held_out).scaled()

@@ -85,8 +85,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         What it is built of.
     optimizer : OptimizerRecipe
         Makes the optimizer.
-    criterion : torch.nn.Module
-        Gives the loss of each image.
+    criterion : partial of a class of torch.nn.Module
+        Makes what gives the loss of each image.
     n_classes : int
         Number of classes.
     batch_size : int
@@ -122,7 +122,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         *,
         design: Design,
         optimizer: OptimizerRecipe,
-        criterion: nn.Module,
+        criterion: partial[nn.Module],
         n_classes: int,
         batch_size: int,
         device: torch.device,
@@ -130,12 +130,13 @@ class ConvNet(ClassifierMixin, NeuralNet):
     ) -> None:
         super().__init__(
             module,
-            criterion=criterion,
+            criterion=criterion.func,
             optimizer=optimizer,
             batch_size=batch_size,
             device=device,
             train_split=None,
             verbose=0,
+            **{f"criterion__{name}": value for name, value in criterion.keywords.items()},
         )
         self.__dict__["design"] = design  # building refuses a module, and says why
         self.precision = precision
@@ -250,7 +251,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self,
         *,
         optimizer: OptimizerRecipe,
-        criterion: nn.Module,
+        criterion: partial[nn.Module],
         batch_size: int,
         precision: str,
         new_optimizer: bool,
@@ -263,7 +264,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         scheduler has set, as they are, under the same condition.
         """
         self.batch_size, self.precision = batch_size, precision
-        self.criterion_ = criterion.to(self.device)
+        self.criterion_ = criterion().to(self.device)
         former, self.optimizer = self.optimizer, optimizer
         has_same_rule, rate = former.rule == optimizer.rule, optimizer.learning_rate
         keep_rates = keep_rates and has_same_rule and former.learning_rate == rate
@@ -333,6 +334,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
                     self._initialize_callbacks()
                     self.notify("on_train_begin", X=training, y=None)
                     if self.is_cut and images_per_part(self.images_per_pass):
+                        # a callback may have set the batch size
+                        n_batches = -(-len(training) // self.batch_size)
                         largest = -(-len(training) // n_batches)
                         self.replicas_ = Replicas(
                             self.module_, largest, self.images_per_pass, n_threads, seed
@@ -459,13 +462,28 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return torch.mean(weights * losses)
 
     def train_step(self, batch: Batch, **_: object) -> dict[str, torch.Tensor]:
-        """Take a step along the gradient of a batch, computed in parts that fit in memory."""
+        """Take a step along the gradient of a batch.
+
+        Only user-defined optimizers get a closure: none of torch's that is accepted needs one.
+        """
+        if not type(self.optimizer_).__module__.startswith("torch.optim."):
+            step: dict[str, torch.Tensor] = super().train_step(batch)
+            return step
+        self.optimizer_.zero_grad()
+        with torch.enable_grad():
+            step = self.train_step_single(batch)
+        named = TeeGenerator(self.get_all_learnable_params())
+        self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
+        self.optimizer_.step()
+        return step
+
+    def train_step_single(self, batch: Batch, **_: object) -> dict[str, torch.Tensor]:
+        """Compute loss and gradients of a batch, in parts that fit in memory."""
         self._set_parts_to_training()
         inputs, targets = batch
         pixels, transforms = send(inputs["images"], self.device), list[Transform]()
         if self.augmentation_ is not None:
             pixels, transforms = self.augmentation_.start(pixels)
-        self.optimizer_.zero_grad()
         compute = partial(self._loss_of_part, {**inputs, "images": pixels}, targets, transforms)
         if self.replicas_ is None:
             results = self._in_turn(compute, len(targets))
@@ -477,9 +495,6 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 if gradient.stride() != weight.stride():  # torch's fused optimizers do not look
                     gradient = torch.empty_like(weight).copy_(gradient)
                 weight.grad = gradient
-        named = TeeGenerator(self.get_all_learnable_params())
-        self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
-        self.optimizer_.step()
         losses, logits = zip(*results, strict=True)
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(logits)}
 

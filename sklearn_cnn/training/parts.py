@@ -7,8 +7,9 @@ Batch normalisation takes the statistics of each part, as in "ghost batch normal
 Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import TypeVar
 
@@ -113,7 +114,8 @@ class Replicas:
                     del gradients  # not held while the next part is computed
                     self.has_seen[number] = True
 
-        self._in_threads(run_thread)
+        with self._others_at_work(run_thread):
+            run_thread(0)
         total, *more = filter(None, sums) if any(sums) else [()]
 
         def add_share(thread: int) -> None:
@@ -124,14 +126,16 @@ class Replicas:
                     mine[first:last].add_(other[first:last])
 
         if more:
-            self._in_threads(add_share)
+            with self._others_at_work(add_share):
+                add_share(0)
         return [results[part] for part in range(n_parts)], total
 
-    def _in_threads(self, work: Callable[[int], None]) -> None:
-        """Call ``work`` with the number of each thread, in that thread, this one included."""
+    @contextmanager
+    def _others_at_work(self, work: Callable[[int], None]) -> Iterator[None]:
+        """Have all threads but this one, whose number is 0, call ``work`` with their numbers."""
         others = [self.pool.submit(work, thread) for thread in range(1, self.n_threads)]
         try:
-            work(0)
+            yield
         finally:
             wait(others)  # nothing goes on computing after an error
         for other in others:

@@ -1,6 +1,7 @@
 """Parameters of the machine that are set after fit count at the next use, or are refused."""
 
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_cnn import FilterDisplay, MistakesDisplay, SaliencyDisplay
+from sklearn_cnn import FilterDisplay, MistakesDisplay, SaliencyDisplay, base
 
 USES = {
     "predict": lambda model, X, y: model.predict(X),
@@ -163,3 +164,16 @@ def test_a_model_whose_device_is_absent_computes_on_the_cpu(fitted, bars, monkey
         loaded.set_params(device="cpu").predict(images),
         loaded.set_params(device="auto").predict(images),
     )
+
+
+def test_a_precision_set_while_another_thread_moves_the_net(fitted, bars):
+    """It is read when the turn comes. Catches a note of a precision that the net does not have."""
+    images, _ = bars
+    model = deepcopy(fitted).set_params(precision="float64")
+    with ThreadPoolExecutor(1) as pool:
+        with base._turn_to_move.held:
+            waiting = pool.submit(model.transform, images)
+            time.sleep(0.3)  # it waits for its turn by now
+            model.set_params(precision="float32")
+        waiting.result()
+    assert model.set_params(precision="float64").transform(images).dtype == np.float64

@@ -285,3 +285,55 @@ def test_what_is_no_callback_is_refused(small, bars, wrong):
         TypeError, match=r"callbacks\[1\] must be a skorch callback, such as .* Got"
     ):
         small(callbacks=[EarlyStopping("train_loss"), wrong]).fit(*bars)
+
+
+class On(Callback):
+    """Call a function of the net at one of skorch's notices."""
+
+    def __init__(self, notice, call):
+        setattr(self, notice, lambda net, **_: call(net))
+
+
+def test_a_callback_may_set_the_label_smoothing(small, bars):
+    """As skorch sets the parameters of a criterion. Catches a loss that forgets the weights."""
+    weights = np.where(bars[1] == 0, 1.0, 1e-6)
+
+    def soften(net):
+        net.set_params(criterion__label_smoothing=0.5)
+
+    model = small(label_smoothing=0, callbacks=[On("on_train_begin", soften)])
+    model.fit(*bars, sample_weight=weights)
+    assert model.net_.criterion_.reduction == "none"
+    assert model.net_.criterion_.label_smoothing == 0.5
+    smooth = small(label_smoothing=0.5).fit(*bars, sample_weight=weights)
+    assert model.loss_curve_ == smooth.loss_curve_
+    model.set_params(callbacks=None, label_smoothing=0.25).partial_fit(*bars)
+    assert model.net_.criterion_.label_smoothing == 0.25
+
+
+def test_a_callback_that_leaves_gradients_off(small, bars):
+    """Training turns them on. Catches torch's "element 0 of tensors does not require grad"."""
+    off = On("on_epoch_begin", lambda net: torch.set_grad_enabled(False))
+    assert small(callbacks=[off]).fit(*bars).loss_curve_ == small().fit(*bars).loss_curve_
+    assert torch.is_grad_enabled()
+
+
+class AsksTwice(torch.optim.SGD):
+    """A user-defined optimizer that looks at a second gradient, as sharpness-aware ones do."""
+
+    def step(self, closure):
+        closure()
+        super().step()
+        with torch.enable_grad():
+            loss = closure()
+        super().step()
+        return loss
+
+
+def test_a_user_defined_optimizer_gets_its_closure(small, bars):
+    """Two steps a batch. Catches an optimizer that is called without it."""
+    options = {"optimizer": AsksTwice, "schedule": "constant", "max_epochs": 1, "batch_size": 200}
+    twice = small(**options).fit(*bars)
+    once = small(**{**options, "optimizer": torch.optim.SGD, "max_epochs": 2}).fit(*bars)
+    weights = [model.net_.module_.output.weight.detach() for model in (twice, once)]
+    assert_allclose(*weights, atol=1e-6)

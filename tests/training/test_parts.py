@@ -740,3 +740,23 @@ def test_a_cut_network_learns():
     model = large(max_epochs=6, batch_size=40).fit(images[:80], target[:80])
     assert model.net_.is_cut
     assert model.score(images[80:], target[80:]) > 0.9
+
+
+@pytest.mark.parametrize(("batch_size", "n_parts"), [(30, [1]), (150, [5])])
+def test_parts_follow_a_batch_size_that_a_callback_sets(monkeypatch, batch_size, n_parts):
+    """Catches parts of more images than memory is counted for, and more parts than it takes."""
+    found = set()
+
+    class Watched(Replicas):
+        def run(self, compute, n_images):
+            results, gradients = super().run(compute, n_images)
+            found.add(len(results))
+            return results, gradients
+
+    class SetBatchSize(Callback):
+        def on_train_begin(self, net, **_):
+            net.batch_size = batch_size
+
+    monkeypatch.setattr("sklearn_cnn.training.net.Replicas", Watched)
+    large(callbacks=[SetBatchSize()]).fit(IMAGES, TARGET)
+    assert sorted(found) == n_parts

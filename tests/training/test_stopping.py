@@ -341,3 +341,17 @@ def test_a_finite_loss_with_broken_statistics_is_a_divergence():
     module.running_var.fill_(float("inf"))
     with pytest.raises(ValueError, match="some weights became infinite or NaN in epoch 2"):
         FiniteGuard().on_epoch_end(net)
+
+
+@pytest.mark.parametrize("heaviest", [1, 60, 1e50])
+def test_the_validation_loss_is_the_weighted_mean_over_the_images_held_out(small, bars, heaviest):
+    """Whatever the weights of the others. Catches weights of a mean other than 1 in the loss."""
+    images, target = bars
+    training, rows = split_validation(target, 0.15, draw_seed(0), np.arange(2))
+    weights = np.linspace(1, 9, 200)
+    weights[training[0]] = heaviest
+    model = small(early_stopping=True, label_smoothing=0, max_epochs=1)
+    model.fit(images, target, sample_weight=weights)
+    losses = -model.predict_log_proba(images[rows])[np.arange(len(rows)), target[rows]]
+    expected = np.average(losses, weights=weights[rows])
+    assert_allclose(model.history_[:, "valid_loss"], [expected], rtol=1e-5)
