@@ -1,6 +1,7 @@
-"""Decoded pixels on the disk, shared by folds, candidates and processes.
+"""What was made of images, on the disk, shared by folds, candidates and processes.
 
-The folder of a cache has a folder for each set of options. In it lie numbered segments, to which
+Pixels are kept of image files, and features of pixels: an array of one shape for each image. The
+folder of a cache has a folder for each way of making them. In it lie numbered segments, to which
 images are added as they are decoded. Images that lie in one segment in the order asked for come
 back as a memory map of it. Others are gathered: a few in memory, many in a file of their own, a
 *view*, which is mapped too. Reading takes no lock; writing takes one, which the operating system
@@ -21,12 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from sklearn_cnn.files.opening import decoder_version
-from sklearn_cnn.files.options import ReadOptions
-from sklearn_cnn.files.segment import KEY_BYTES, Segment, map_images, match_keys, sync
+from sklearn_cnn.files.segment import KEY_BYTES, Entry, Segment, map_images, match_keys, sync
 
 BLOCK_BYTES = 1 << 25
-"""Pixels that are decoded or copied at once."""
+"""What is made or copied at once, in bytes, unless the maker asks for less."""
 
 SEGMENTS = 64
 """Small reads are put together in a segment, up to the limit of the cache divided by this.
@@ -41,7 +40,7 @@ SUFFIXES = (".keys", ".pixels", ".view", ".tmp")
 """Suffixes of the files of a cache; ".tmp" is a view that is not finished."""
 
 Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Takes n positions, returns which were read, of shape (n,), and their pixels, (n, H, W, C)."""
+"""Takes n positions, returns which could be read, of shape (n,), and their arrays, (n, *shape)."""
 
 
 @dataclass
@@ -67,7 +66,7 @@ class CacheFolder:
         )
 
     def count(self) -> tuple[int, int]:
-        """Count the decoded images, of all options together, and the bytes that all files take."""
+        """Count the images, of all entries together, and the bytes that all files take."""
         sizes = self.sizes()
         keys = sum(size for path, size in sizes.items() if path.suffix == ".keys")
         return keys // KEY_BYTES, sum(sizes.values())
@@ -120,7 +119,7 @@ class Places(NamedTuple):
     Attributes
     ----------
     segments : list of Segment
-        Those of the options.
+        Those of the entry.
     numbers : ndarray of shape (n_images,), int
         Which of them holds each image; -1 for none.
     rows : ndarray of shape (n_images,), int
@@ -140,8 +139,8 @@ class Places(NamedTuple):
         return {self.segments[number].path for number in self.used()}
 
 
-class PixelCache:
-    """The images that are decoded with one set of options.
+class ArrayCache:
+    """What is made of images in one way.
 
     Parameters
     ----------
@@ -149,24 +148,33 @@ class PixelCache:
         Made if it is missing.
     limit : int
         Bytes that it may take.
-    options : ReadOptions
-        How the images are read.
+    entry : Entry
+        What is kept of each image, and how it is made.
     version : str
-        Of the decoder: pixels of another version are not used.
+        Of what makes it: arrays of another version are not used.
+    rows_at_once : int or None, default=None
+        Images that are made before they are written; None for as many as ``BLOCK_BYTES`` hold.
     """
 
-    def __init__(self, folder: str | Path, limit: int, options: ReadOptions, version: str) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        limit: int,
+        entry: Entry,
+        version: str,
+        rows_at_once: int | None = None,
+    ) -> None:
         self.whole = CacheFolder(Path(folder), limit)
-        self.options = options
-        name = blake2b(f"{version}{options.key()}".encode(), digest_size=KEY_BYTES).hexdigest()
+        self.entry = entry
+        name = blake2b(f"{version}{entry.key()}".encode(), digest_size=KEY_BYTES).hexdigest()
         self.folder = self.whole.path / name
-        self.rows_at_once = max(1, BLOCK_BYTES // options.n_bytes)
+        self.rows_at_once = rows_at_once or max(1, BLOCK_BYTES // entry.n_bytes)
         self.lock = FileLock(self.whole.path / "sklearn_cnn.lock")  # lets its holder in again
 
     def fetch(
         self, keys: np.ndarray, decode: Decoder, stand_in: Callable[[], np.ndarray]
     ) -> np.ndarray:
-        """Return the pixels of images, decoding those that are missing.
+        """Return what is kept of images, making what is missing.
 
         Parameters
         ----------
@@ -180,7 +188,7 @@ class PixelCache:
 
         Returns
         -------
-        ndarray of shape (n_images, height, width, channels), of the type of the options
+        ndarray of shape (n_images, *shape), of the type of the entry
             A read-only memory map where they lie in one piece or are large.
 
         Raises
@@ -207,7 +215,7 @@ class PixelCache:
             return self._collect(keys, places, blank)
 
     def _find(self, keys: np.ndarray) -> Places:
-        segments = [Segment(path, self.options) for path in self.folder.glob("*.keys")]
+        segments = [Segment(path, self.entry) for path in self.folder.glob("*.keys")]
         segments.sort(key=lambda segment: segment.number)
         places = Places(segments, np.full(len(keys), -1), np.full(len(keys), -1))
         for number, segment in enumerate(segments):
@@ -229,7 +237,7 @@ class PixelCache:
             segment.trim()
         else:  # of a number that no segment had before, removed ones included
             number = max([time.time_ns(), *(old.number + 1 for old in places.segments)])
-            segment = Segment(self.folder / f"{number}.keys", self.options)
+            segment = Segment(self.folder / f"{number}.keys", self.entry)
         self.whole.make_room(needed, {*in_use, segment.path})
         n_unread = 0
         for start in range(0, len(missing), self.rows_at_once):
@@ -243,9 +251,9 @@ class PixelCache:
 
     def _bytes_for(self, missing: np.ndarray, keys: np.ndarray) -> int:
         """Count what is to be written, with a view if the images will not lie in one piece."""
-        n_bytes = len(missing) * (self.options.n_bytes + KEY_BYTES)
+        n_bytes = len(missing) * (self.entry.n_bytes + KEY_BYTES)
         if len(missing) < len(keys) and self._are_large(len(keys)):
-            n_bytes += len(keys) * self.options.n_bytes
+            n_bytes += len(keys) * self.entry.n_bytes
         return n_bytes
 
     def _can_grow(self, segment: Segment, needed: int, in_use: Set[Path]) -> bool:
@@ -255,7 +263,7 @@ class PixelCache:
         return small and self.whole.size_of({segment.path, *in_use}) + needed <= limit
 
     def _are_large(self, n_images: int) -> bool:
-        return n_images * self.options.n_bytes > IN_MEMORY_BYTES
+        return n_images * self.entry.n_bytes > IN_MEMORY_BYTES
 
     def _collect(self, keys: np.ndarray, places: Places, blank: np.ndarray | None) -> np.ndarray:
         """Map or gather images that have been found, and mark what holds them as used."""
@@ -280,7 +288,7 @@ class PixelCache:
         for start in range(0, len(places.rows), step):
             block = slice(start, start + step)
             numbers, rows = places.numbers[block], places.rows[block]
-            pixels = np.empty((len(rows), *self.options.shape), dtype=self.options.dtype)
+            pixels = np.empty((len(rows), *self.entry.shape), dtype=self.entry.dtype)
             if blank is not None:
                 pixels[numbers < 0] = blank
             for number, stored in maps.items():
@@ -300,7 +308,7 @@ class PixelCache:
                 return self._map_view(view)
             unfinished = view.with_suffix(".tmp")
             # What it is copied from is mapped, and stays readable if there is no room for both.
-            self.whole.make_room(len(keys) * self.options.n_bytes, places.in_use())
+            self.whole.make_room(len(keys) * self.entry.n_bytes, places.in_use())
             try:
                 with open(unfinished, "wb") as file:
                     for block in blocks:
@@ -312,13 +320,15 @@ class PixelCache:
             return self._map_view(view)
 
     def _map_view(self, view: Path) -> np.ndarray:
-        pixels = map_images(view, self.options)
+        pixels = map_images(view, self.entry)
         _mark_as_used(view)
         return pixels
 
 
-def open_cache(cache: object, limit: float, options: ReadOptions) -> PixelCache | None:
-    """Return the cache that the parameters of ImageReader name, or None."""
+def open_cache(
+    cache: object, limit: float, entry: Entry, version: str, rows_at_once: int | None = None
+) -> ArrayCache | None:
+    """Return the cache that the parameters of an estimator name, or None."""
     if isinstance(cache, (str, os.PathLike)):
         if not os.fspath(cache):
             raise ValueError("cache='' is no folder: pass its path, or None for no cache.")
@@ -328,7 +338,7 @@ def open_cache(cache: object, limit: float, options: ReadOptions) -> PixelCache 
         if store is None:
             return None
         folder = os.path.join(store.location, "sklearn_cnn")
-    return PixelCache(folder, int(min(limit, sys.maxsize)), options, decoder_version())
+    return ArrayCache(folder, int(min(limit, sys.maxsize)), entry, version, rows_at_once)
 
 
 def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from sklearn_cnn._forks import tqdm
 from sklearn_cnn._messages import join_some, name_lines, warn
-from sklearn_cnn.files.cache import PixelCache
+from sklearn_cnn.files.cache import ArrayCache
 from sklearn_cnn.files.decode import decode
 from sklearn_cnn.files.formats import UnreadableImage
 from sklearn_cnn.files.framing import Notes, blank_image
@@ -38,7 +38,7 @@ class ImageBatch:
         Paths, contents, images or arrays.
     options : ReadOptions
         What is asked of each.
-    cache : PixelCache or None, default=None
+    cache : ArrayCache or None, default=None
         Keeps what is decoded of files.
     n_jobs : int or None, default=None
         Threads, in joblib's sense.
@@ -54,7 +54,7 @@ class ImageBatch:
 
     sources: Sequence[Source]
     options: ReadOptions
-    cache: PixelCache | None = None
+    cache: ArrayCache | None = None
     n_jobs: int | None = None
     skip: bool = False
     bar: tqdm | None = field(default=None, init=False)

@@ -317,9 +317,10 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         options = self._options()
         with forks_wait:
             from sklearn_cnn.files.cache import open_cache
+            from sklearn_cnn.files.opening import decoder_version
             from sklearn_cnn.files.read_many import ImageBatch
 
-        cache = open_cache(self.cache, self.cache_limit, options)
+        cache = open_cache(self.cache, self.cache_limit, options, decoder_version())
         sources, skip = list_sources(X, options), self.on_error == "skip"
         return ImageBatch(sources, options, cache, self.n_jobs, skip)
 

@@ -1,8 +1,9 @@
-"""A segment of the cache: pixels in one file and their keys in another, which grow at the end.
+"""A segment of the cache: arrays in one file and their keys in another, which grow at the end.
 
-A key tells an image file from all others, and from what it was before it changed. Pixels are
-written and synced before their keys, and pixels without a key are never read: an interrupted write
-leaves nothing that counts. Written data does not change, so reading needs no lock.
+An array is what is kept of one image: its pixels, or its features. A key tells an image file from
+all others, and from what it was before it changed. Arrays are written and synced before their keys,
+and those without a key are never read: an interrupted write leaves nothing that counts. Written
+data does not change, so reading needs no lock.
 """
 
 import os
@@ -11,17 +12,35 @@ from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.sources import File
 
 KEY_BYTES = 16
 
 NO_KEY = bytes(KEY_BYTES)
 """The key of what cannot be kept."""
+
+
+class Entry(Protocol):
+    """What is kept of each image, such as :class:`sklearn_cnn.files.options.ReadOptions`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array of one image."""
+
+    @property
+    def dtype(self) -> str:
+        """Type of its values."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that it takes."""
+
+    def key(self) -> str:
+        """Return a text that identifies how arrays are made of images."""
 
 
 class Segment:
@@ -31,14 +50,14 @@ class Segment:
     ----------
     path : Path
         Of the file of keys.
-    options : ReadOptions
-        Shape and type of each image.
+    entry : Entry
+        Shape and type of what is kept of each image.
     """
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
+    def __init__(self, path: Path, entry: Entry) -> None:
         self.path = path
         self.pixel_path = path.with_suffix(".pixels")
-        self.options = options
+        self.entry = entry
 
     @property
     def number(self) -> int:
@@ -52,17 +71,17 @@ class Segment:
         """
         with suppress(FileNotFoundError):
             n_bytes = self.pixel_path.stat().st_size  # before another process adds some
-            return as_keys(self.path.read_bytes())[: n_bytes // self.options.n_bytes]
+            return as_keys(self.path.read_bytes())[: n_bytes // self.entry.n_bytes]
         return as_keys(b"")
 
     def pixels(self) -> np.ndarray:
-        """Map the pixels, read-only: (n_images, height, width, channels)."""
-        return map_images(self.pixel_path, self.options)
+        """Map the arrays, read-only: (n_images, *shape)."""
+        return map_images(self.pixel_path, self.entry)
 
     def trim(self) -> None:
         """Cut off what an earlier write left unfinished; makes the files if they are missing."""
         n_images = len(self.keys())
-        for path, n_bytes in ((self.pixel_path, self.options.n_bytes), (self.path, KEY_BYTES)):
+        for path, n_bytes in ((self.pixel_path, self.entry.n_bytes), (self.path, KEY_BYTES)):
             with open(path, "ab") as file:
                 file.truncate(n_images * n_bytes)
 
@@ -74,10 +93,10 @@ class Segment:
                 sync(file)
 
 
-def map_images(path: Path, options: ReadOptions) -> np.ndarray:
-    """Map a file of pixels, read-only: (n_images, height, width, channels)."""
-    n_images = path.stat().st_size // options.n_bytes
-    return np.memmap(path, options.dtype, "r", shape=(n_images, *options.shape))
+def map_images(path: Path, entry: Entry) -> np.ndarray:
+    """Map a file of arrays, read-only: (n_images, *shape)."""
+    n_images = path.stat().st_size // entry.n_bytes
+    return np.memmap(path, entry.dtype, "r", shape=(n_images, *entry.shape))
 
 
 def sync(file: BinaryIO) -> None:

@@ -79,7 +79,7 @@ def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
 def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
     """Tell the range of pixel values, block by block."""
     lows, highs, whole = [], [], True
-    for values in _blocks(images, rows):
+    for values in blocks_of(images, rows):
         lows.append(float(values.min()))
         highs.append(float(values.max()))
         whole = whole and _are_whole(values)
@@ -92,7 +92,8 @@ def read_training_scale(images: np.ndarray, rows: np.ndarray | None = None) -> P
     return scale._replace(doubt=_judge(images, rows, scale, scale, may_grow=False).doubt)
 
 
-def _blocks(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+def blocks_of(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Cut images, or some rows of them, into blocks of about ``VALUES_AT_ONCE`` values."""
     n_rows = len(images) if rows is None else len(rows)
     for block in row_blocks(n_rows, prod(images.shape[1:])):
         yield images[block] if rows is None else images[rows[block]]
@@ -164,7 +165,7 @@ def _judge(
     if seen.low >= seen.high or not (may_be_small or may_be_large):
         return worst
     first = n_plain = 0
-    for block in _blocks(images, rows):
+    for block in blocks_of(images, rows):
         values = block.reshape(len(block), -1)
         lows = values.min(axis=1).astype(np.float64)
         highs = values.max(axis=1).astype(np.float64)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_cnn.files import cache as cache_module
-from sklearn_cnn.files.cache import CacheFolder, PixelCache
+from sklearn_cnn.files.cache import ArrayCache, CacheFolder
 from sklearn_cnn.files.opening import decoder_version
 from sklearn_cnn.files.options import ReadOptions
 
@@ -40,7 +40,7 @@ class Images:
     """Numbered images, some of them damaged, read through a cache; counts what is decoded."""
 
     def __init__(self, folder, limit=PLENTY, options=OPTIONS, version="1", damaged=()):
-        self.cache = PixelCache(folder, limit, options, version)
+        self.cache = ArrayCache(folder, limit, options, version)
         self.damaged = set(damaged)
         self.decoded = Counter()
         self.blocks = []
@@ -87,14 +87,14 @@ def few(monkeypatch):
 def copied(monkeypatch):
     """A list that gets the number of images in each block that is copied."""
     blocks = []
-    gather = PixelCache._gather
+    gather = ArrayCache._gather
 
     def counting(self, *arguments):
         for block in gather(self, *arguments):
             blocks.append(len(block))
             yield block
 
-    monkeypatch.setattr(PixelCache, "_gather", counting)
+    monkeypatch.setattr(ArrayCache, "_gather", counting)
     return blocks
 
 
@@ -542,7 +542,7 @@ def test_other_options_find_nothing(images, tmp_path, other):
     """Would catch pixels of another size, fitting, background, mode or decoder, all of 18 bytes."""
     images.check([0, 1, 2])
     options, version = (OPTIONS, other) if isinstance(other, str) else (other, "1")
-    cache = PixelCache(tmp_path, PLENTY, options, version)
+    cache = ArrayCache(tmp_path, PLENTY, options, version)
     seen = []
 
     def decode(positions):
@@ -560,14 +560,14 @@ def test_other_options_find_nothing(images, tmp_path, other):
 
 def between(monkeypatch, name, act):
     """Have something happen once, before the next call of a method of the cache."""
-    method = getattr(PixelCache, name)
+    method = getattr(ArrayCache, name)
 
     def first_act(self, *arguments):
-        monkeypatch.setattr(PixelCache, name, method)
+        monkeypatch.setattr(ArrayCache, name, method)
         act()
         return method(self, *arguments)
 
-    monkeypatch.setattr(PixelCache, name, first_act)
+    monkeypatch.setattr(ArrayCache, name, first_act)
 
 
 def test_images_removed_between_looking_and_reading_are_read_again(images, tmp_path, monkeypatch):
@@ -604,16 +604,16 @@ def test_a_segment_put_in_the_place_of_a_removed_one_is_not_taken_for_it(
 def test_a_view_written_by_another_is_taken(few, images, tmp_path, copied, monkeypatch):
     """Would catch processes that wait for each other, and then each write the same view."""
     images.check(range(8))
-    map_view = PixelCache._map_view
+    map_view = ArrayCache._map_view
 
     def map_or_lose_time(self, view):
-        monkeypatch.setattr(PixelCache, "_map_view", map_view)
+        monkeypatch.setattr(ArrayCache, "_map_view", map_view)
         with suppress(FileNotFoundError):
             pytest.fail(f"{map_view(self, view)} was there before")
         Images(tmp_path).check([0, 2, 4, 6])
         raise FileNotFoundError
 
-    monkeypatch.setattr(PixelCache, "_map_view", map_or_lose_time)
+    monkeypatch.setattr(ArrayCache, "_map_view", map_or_lose_time)
     images.check([0, 2, 4, 6])
     assert sum(copied) == 4
 
@@ -621,7 +621,7 @@ def test_a_view_written_by_another_is_taken(few, images, tmp_path, copied, monke
 def test_a_cache_emptied_under_way_is_an_error(images, monkeypatch):
     """Would catch background in place of images, when someone removes the folder's files between
     writing and reading: a model would be trained on it without a word."""
-    store = PixelCache._store
+    store = ArrayCache._store
 
     def store_and_lose(self, *arguments):
         n_unread = store(self, *arguments)
@@ -629,7 +629,7 @@ def test_a_cache_emptied_under_way_is_an_error(images, monkeypatch):
             path.unlink()
         return n_unread
 
-    monkeypatch.setattr(PixelCache, "_store", store_and_lose)
+    monkeypatch.setattr(ArrayCache, "_store", store_and_lose)
     with pytest.raises(FileNotFoundError, match="images that were just kept are gone"):
         images.check([0, 1])
 
