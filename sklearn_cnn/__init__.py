@@ -25,6 +25,7 @@ from sklearn_cnn.network.layers import (
     Flatten,
     Pool,
 )
+from sklearn_cnn.pretrained.features import PretrainedFeatures
 
 __all__ = [
     "Activation",
@@ -39,6 +40,7 @@ __all__ = [
     "ImageReader",
     "MistakesDisplay",
     "Pool",
+    "PretrainedFeatures",
     "RandomErasing",
     "RandomFlip",
     "RandomRotation",

@@ -39,7 +39,17 @@ MAY_IMPORT = {
         "training",
         "classifier",
     },
-    "__init__": {"pixels", "files", "network", "augment", "classifier", "inspection"},
+    "pretrained": {
+        "_messages",
+        "_forks",
+        "_compat",
+        "machine",
+        "pixels",
+        "files",
+        "network",
+        "training",
+    },
+    "__init__": {"pretrained", "files", "network", "augment", "classifier", "inspection"},
 }
 """What each part may import, beside itself: it stands below those that it imports."""
 

@@ -17,6 +17,7 @@ def test_public_names():
         "ImageReader",
         "MistakesDisplay",
         "Pool",
+        "PretrainedFeatures",
         "RandomErasing",
         "RandomFlip",
         "RandomRotation",

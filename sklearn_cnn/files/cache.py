@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Set
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOENT
 from hashlib import blake2b
@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 
 from sklearn_cnn.files.segment import KEY_BYTES, Entry, Segment, map_images, match_keys, sync
+from sklearn_cnn.files.sources import OUT_OF_RESOURCES
 
 BLOCK_BYTES = 1 << 25
 """What is made or copied at once, in bytes, unless the maker asks for less."""
@@ -39,7 +40,7 @@ IN_MEMORY_BYTES = 1 << 26
 SUFFIXES = (".keys", ".pixels", ".view", ".tmp")
 """Suffixes of the files of a cache; ".tmp" is a view that is not finished."""
 
-Decoder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Maker = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Takes n positions, returns which could be read, of shape (n,), and their arrays, (n, *shape)."""
 
 
@@ -172,7 +173,7 @@ class ArrayCache:
         self.lock = FileLock(self.whole.path / "sklearn_cnn.lock")  # lets its holder in again
 
     def fetch(
-        self, keys: np.ndarray, decode: Decoder, stand_in: Callable[[], np.ndarray]
+        self, keys: np.ndarray, make: Maker, stand_in: Callable[[], np.ndarray] | None = None
     ) -> np.ndarray:
         """Return what is kept of images, making what is missing.
 
@@ -180,11 +181,11 @@ class ArrayCache:
         ----------
         keys : ndarray of shape (n_images, 2), uint64
             The key of each image; zeros for one that cannot be kept.
-        decode : callable
+        make : callable
             Called with positions in ``keys``, block by block.
-        stand_in : callable
+        stand_in : callable or None, default=None
             Called if images could not be read, when all others are kept; returns what stands for
-            them, an ndarray of shape (height, width, channels), or raises an error.
+            them, an ndarray of the entry's shape, or raises an error. None if none can fail.
 
         Returns
         -------
@@ -207,8 +208,8 @@ class ArrayCache:
             places = self._find(keys)
             if (places.rows >= 0).all():
                 return self._collect(keys, places, None)
-            n_unread = self._store(keys, places, decode)
-            blank = stand_in() if n_unread else None
+            n_unread = self._store(keys, places, make)
+            blank = stand_in() if n_unread and stand_in is not None else None
             places = self._find(keys)
             if len(_first_of_each(keys, np.flatnonzero(places.rows < 0))) != n_unread:
                 raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.folder)
@@ -225,8 +226,8 @@ class ArrayCache:
             places.rows[found] = rows[found]
         return places
 
-    def _store(self, keys: np.ndarray, places: Places, decode: Decoder) -> int:
-        """Decode what is missing; return how many images could not be read."""
+    def _store(self, keys: np.ndarray, places: Places, make: Maker) -> int:
+        """Make what is missing; return how many images could not be read."""
         missing = _first_of_each(keys, np.flatnonzero(places.rows < 0))
         needed, in_use = self._bytes_for(missing, keys), places.in_use()
         segment = places.segments[-1] if places.segments else None
@@ -242,7 +243,7 @@ class ArrayCache:
         n_unread = 0
         for start in range(0, len(missing), self.rows_at_once):
             block = missing[start : start + self.rows_at_once]
-            read, pixels = decode(block)
+            read, pixels = make(block)
             kept = read & keys[block].any(axis=1)
             n_unread += len(block) - int(kept.sum())
             if kept.any():  # without a copy of the pixels if all are kept
@@ -323,6 +324,23 @@ class ArrayCache:
         pixels = map_images(view, self.entry)
         _mark_as_used(view)
         return pixels
+
+
+@contextmanager
+def cache_named_in_errors(cache: object, kept: str) -> Iterator[None]:
+    """Name the parameter in errors of its folder, but not in those of a machine short of files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OUT_OF_RESOURCES:
+            raise
+        reason = error.strerror or str(error)
+        raise OSError(
+            error.errno,
+            f"{reason} - in the folder of cache={cache!r}, which must be a folder to write to, "
+            f"with room for the {kept}",
+            error.filename,
+        ) from error
 
 
 def open_cache(

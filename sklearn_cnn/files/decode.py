@@ -5,7 +5,6 @@ sooner. Both decode with libjpeg-turbo, but for small images Pillow spends most 
 inspecting the file in Python. Everything else goes to Pillow, whose result is authoritative.
 """
 
-import errno
 import os
 import stat
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from sklearn_cnn.files import framing, opening
 from sklearn_cnn.files.formats import UnreadableImage
 from sklearn_cnn.files.framing import Notes
 from sklearn_cnn.files.options import ReadOptions
-from sklearn_cnn.files.sources import File, Source
+from sklearn_cnn.files.sources import OUT_OF_RESOURCES, File, Source
 from sklearn_cnn.files.structure import SHRINKABLE, read_jpeg_frame
 
 try:
@@ -29,8 +28,6 @@ except ImportError:  # an extra
     simplejpeg = None
 
 MAX_FILE_BYTES = 1 << 30
-# Errors of the machine, and not of an image.
-OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
 # A file that holds these bytes may have an orientation.
 _EXIF, _XMP = b"Exif\x00", b"tiff:Orientation"

@@ -326,20 +326,11 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
     def _read(self, batch: "ImageBatch") -> np.ndarray:
         """Read a batch, and name the parameter that an error of the machine is about."""
-        from sklearn_cnn.files.decode import OUT_OF_RESOURCES
+        from sklearn_cnn.files.cache import cache_named_in_errors
 
         try:
-            return batch.read(self.verbose)
-        except OSError as error:  # of the cache, since those of images are told apart
-            if error.errno in OUT_OF_RESOURCES:
-                raise
-            reason = error.strerror or str(error)
-            raise OSError(
-                error.errno,
-                f"{reason} - in the folder of cache={self.cache!r}, which must be a folder to "
-                "write to, with room for the pixels",
-                error.filename,
-            ) from error
+            with cache_named_in_errors(self.cache, "pixels"):  # errors of images are told apart
+                return batch.read(self.verbose)
         except MemoryError as error:
             if batch.cache is not None:
                 raise

@@ -1,5 +1,6 @@
 """The images that a user passes - paths, contents of files, images, arrays - as one list."""
 
+import errno
 import os
 from collections.abc import Iterable, Sequence, Set
 from typing import Protocol, TypeGuard, runtime_checkable
@@ -34,6 +35,9 @@ File = str | os.PathLike[str] | bytes
 """A path, or the content of a file."""
 
 Source = File | PillowImage | np.ndarray
+
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+"""Errors of the machine, and not of an image."""
 
 _ACCEPTED = (
     "paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays of shape "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch._ops import OpOverload
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import UninitializedBuffer
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_cnn._messages import warn
@@ -310,6 +312,21 @@ def keep_frozen_statistics(module: nn.Module, is_frozen: bool = False) -> None:
         module.eval()
     for child in module.children():
         keep_frozen_statistics(child, is_frozen)
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Fold each norm into the convolution before it, for prediction, in sequences of layers.
+
+    The maps stay the same but for rounding: a norm in eval mode multiplies and adds.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            layers = list(module.named_children())
+            for (name, layer), (norm_name, norm) in pairwise(layers):
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    folded = fuse_conv_bn_eval(layer.double(), norm.double())
+                    setattr(module, name, folded.float())
+                    delattr(module, norm_name)
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:

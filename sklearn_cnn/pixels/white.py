@@ -49,7 +49,7 @@ def find_white(images: np.ndarray, rows: np.ndarray | None = None) -> float:
     dtype = images.dtype
     if dtype == np.uint8:
         return LEVELS
-    if dtype == bool:
+    if dtype.kind == "b":
         return FRACTIONS
     low, high, whole = np.inf, -np.inf, True
     first, darkest = 0, -1  # the first image that alone would be read as fractions

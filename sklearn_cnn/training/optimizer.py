@@ -138,7 +138,7 @@ class OptimizerRecipe:
     @property
     def rule(self) -> object:
         """All but the learning rate, in a form that can be compared."""
-        return _as_value(self.optimizer), self.weight_decay
+        return as_value(self.optimizer), self.weight_decay
 
     def make(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> optim.Optimizer:
         """Make the optimizer of a network's named parameters.
@@ -177,11 +177,11 @@ class OptimizerRecipe:
         return made
 
 
-def _as_value(maker: object) -> object:
+def as_value(maker: object) -> object:
     """Return the parts of a partial, which can be compared; partials themselves cannot."""
     if not isinstance(maker, partial):
         return maker
-    return _as_value(maker.func), tuple(map(_as_value, maker.args)), maker.keywords
+    return as_value(maker.func), tuple(map(as_value, maker.args)), maker.keywords
 
 
 def _read_optimizer(optimizer: object) -> tuple[Callable[..., object], dict[str, Any]]:

@@ -4,6 +4,7 @@ The arithmetic of a matrix product may round differently for another number of r
 therefore has the same number of them: the last is filled up with zeros, which are then dropped.
 """
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -78,17 +79,9 @@ def predict_outputs(
 def _outputs(
     network: nn.Module, images: np.ndarray, chunk: int, n_at_once: int, wait_on: torch.device
 ) -> list[np.ndarray]:
-    device = next(network.buffers()).device
-    if network.training:
-        network.eval()
-    with isolated(device) as n_threads, torch.inference_mode():
-        n_threads = min(n_at_once, n_threads, -(-len(images) // chunk))
-        if device.type == "cpu" and n_threads > 1:
-            results = _side_by_side(network, images, chunk, n_threads)
-        else:
-            results = _in_turn(network, images, chunk, device, wait_on)
+    results = compute_in_chunks(network, images, chunk, n_at_once, wait_on)
     for result in results:
-        broken = np.flatnonzero(~np.isfinite(result.reshape(len(images), -1)).all(axis=1))
+        broken = broken_rows(result)
         if len(broken):
             raise ValueError(
                 f"The network gives values that are not finite for {len(broken)} of {len(images)} "
@@ -98,22 +91,70 @@ def _outputs(
     return results
 
 
+def broken_rows(values: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that hold a value that is not finite."""
+    return np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+
+
+def compute_in_chunks(
+    network: nn.Module,
+    images: np.ndarray,
+    chunk: int,
+    n_at_once: int,
+    wait_on: torch.device,
+    *,
+    n_threads: int | None = None,
+    on_chunk: Callable[[int], object] | None = None,
+) -> list[np.ndarray]:
+    """Compute what a network gives for images: a tensor, or several in a tuple.
+
+    Parameters
+    ----------
+    network, images, chunk, n_at_once
+        As for ``predict_logits``.
+    wait_on : torch.device
+        Where the outputs of a chunk lie until all are computed.
+    n_threads : int or None, default=None
+        Threads that are available; None for torch's number.
+    on_chunk : callable (n_images) or None, default=None
+        Called in this thread after each chunk.
+
+    Returns
+    -------
+    list of ndarray of shape (n, ...)
+    """
+    device = next(network.buffers()).device
+    if network.training:
+        network.eval()
+    with isolated(device) as n_available, torch.inference_mode():
+        n_threads = min(n_at_once, n_threads or n_available, -(-len(images) // chunk))
+        if device.type == "cpu" and n_threads > 1:
+            chunks = _side_by_side(network, images, chunk, n_threads)
+        else:
+            chunks = _in_turn(network, images, chunk, device, wait_on)
+        computed = []
+        for outputs in chunks:
+            computed.append(outputs)
+            if on_chunk is not None:
+                on_chunk(len(outputs[0]))
+        parts = zip(*computed, strict=True)
+        return [torch.cat(each).to("cpu").numpy() for each in parts]
+
+
 def _side_by_side(
     network: nn.Module, images: np.ndarray, chunk: int, n_threads: int
-) -> list[np.ndarray]:
+) -> Iterator[list[torch.Tensor]]:
     cpu = torch.device("cpu")
 
-    def compute(start: int) -> list[np.ndarray]:
+    def compute(start: int) -> list[torch.Tensor]:
         with torch.inference_mode():  # the mode belongs to a thread
-            outputs = _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
-            return [output.numpy() for output in outputs]
+            return _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
 
     pool = ThreadPoolExecutor(n_threads, initializer=begin_in_one_thread)
     try:
-        chunks = list(pool.map(compute, range(0, len(images), chunk)))
+        yield from pool.map(compute, range(0, len(images), chunk))
     finally:
         pool.shutdown(cancel_futures=True)
-    return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
 
 def _in_turn(
@@ -122,19 +163,19 @@ def _in_turn(
     chunk: int,
     device: torch.device,
     wait_on: torch.device,
-) -> list[np.ndarray]:
-    start, chunks = 0, []
+) -> Iterator[list[torch.Tensor]]:
+    start = 0
     while start < len(images):
         try:
             outputs = _chunk_outputs(network, images[start : start + chunk], chunk, device)
-            chunks.append([output.to(wait_on) for output in outputs])
+            kept = [output.to(wait_on) for output in outputs]
         except RuntimeError as error:
             if chunk == 1 or not is_out_of_memory(error):
                 raise
             chunk = -(-chunk // 2)
             continue
+        yield kept
         start += chunk
-    return [torch.cat(parts).to("cpu").numpy() for parts in zip(*chunks, strict=True)]
 
 
 def _chunk_outputs(

@@ -1,0 +1,1 @@
+"""Features of images, by a network that was trained on other images."""

