@@ -18,6 +18,7 @@ from sklearn_cnn.inspection.saliency import SaliencyDisplay
 from sklearn_cnn.inspection.training_curve import TrainingCurveDisplay
 from sklearn_cnn.network.layers import (
     Activation,
+    Backbone,
     BatchNorm,
     Conv,
     Dense,
@@ -29,6 +30,7 @@ from sklearn_cnn.pretrained.features import PretrainedFeatures
 
 __all__ = [
     "Activation",
+    "Backbone",
     "BatchNorm",
     "CNNClassifier",
     "Conv",

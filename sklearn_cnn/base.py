@@ -36,7 +36,14 @@ from sklearn_cnn.machine.device import WEIGHT_DTYPES, name_of_dtype, resolve_dev
 from sklearn_cnn.machine.isolation import derive_seed, isolated
 from sklearn_cnn.network.build import Design, build_network, check_same_network
 from sklearn_cnn.network.design import design_network
-from sklearn_cnn.network.layers import ACTIVATION_NAMES, POOL_KINDS, ActivationName, Layer, PoolKind
+from sklearn_cnn.network.layers import (
+    ACTIVATION_NAMES,
+    POOL_KINDS,
+    ActivationName,
+    Backbone,
+    Layer,
+    PoolKind,
+)
 from sklearn_cnn.network.outputs import (
     LayerRow,
     Source,
@@ -45,10 +52,13 @@ from sklearn_cnn.network.outputs import (
     layer_names,
     n_values,
 )
+from sklearn_cnn.network.pretrained import published
+from sklearn_cnn.network.stages import count_fixed
 from sklearn_cnn.network.summary import NetworkSummary, layer_times, layers_html
 from sklearn_cnn.pixels.arrays import PixelArray, check_images
 from sklearn_cnn.pixels.scale import channel_statistics
 from sklearn_cnn.pixels.spec import DATA_FORMATS, ImageSpec
+from sklearn_cnn.pixels.white import find_white
 from sklearn_cnn.training.callbacks import (
     EpochTasks,
     check_callbacks,
@@ -355,7 +365,8 @@ class BaseCNN(
         self._follow_parameters()
         n_images = min(self.net_.chunk, IMAGES_OF_A_SUMMARY)
         seconds = layer_times(self.net_.module_, self.image_shape_, n_images)
-        return NetworkSummary(self.layers_, seconds, self.net_.n_parameters)
+        n_parameters, n_trainable = self.net_.n_parameters, self.net_.n_trainable
+        return NetworkSummary(self.layers_, seconds, n_parameters, n_trainable)
 
     def _read(
         self, X: object, labels: np.ndarray, sample_weight: object, *, continuing: bool
@@ -443,7 +454,7 @@ class BaseCNN(
         """Make a new net, whose first layer standardises as the training images need it."""
         design, device, shape = self._design(), resolve_device(self.device), self.image_shape_
         dtype = weights_dtype(self.precision, device)
-        mean, std = channel_statistics(training.images, training.rows, training.weights)
+        mean, std = self._pixel_statistics(design, training)
         self.net_ = ConvNet(
             partial(build_network, design, shape, n_outputs, mean, std, dtype, device),
             design=design,
@@ -457,6 +468,16 @@ class BaseCNN(
         self.net_.start(shape, seed)
         self.layers_ = self.net_.layers_
         self._placed_by = (self.device, self.precision)
+
+    @staticmethod
+    def _pixel_statistics(design: Design, training: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """Return what each channel is standardised with; a backbone brings its own."""
+        images, rows = training.images, training.rows
+        backbone = None if callable(design) else design[0]
+        if not isinstance(backbone, Backbone):
+            return channel_statistics(images, rows, training.weights)
+        known, white = published(backbone.network), find_white(images, rows)
+        return np.full(3, known.mean * white), np.full(3, known.std * white)
 
     def _follow_parameters(self) -> None:
         """Move the net to the device and the precision that were set after the fit.
@@ -522,7 +543,8 @@ class BaseCNN(
         check_feature_layer(self.feature_layer, self.layers_)
         callbacks = check_callbacks(self.callbacks, schedule)
         shape, n_images = self.image_shape_, len(training)
-        warn_if_long(self.layers_, shape, n_images, n_epochs, net.dtype, net.device)
+        each_epoch = net.layers_ if augment else net.rows_from(count_fixed(net.module_))
+        warn_if_long(each_epoch, shape, n_images, n_epochs, net.dtype, net.device)
         n_before = net.n_epochs
         losses = self.loss_curve_ if n_before else []
         attributes = partial(
@@ -632,7 +654,7 @@ class BaseCNN(
 
         It measures no times: a notebook draws it whenever it shows the estimator.
         """
-        return layers_html(self.layers_, self.net_.n_parameters)
+        return layers_html(self.layers_, self.net_.n_parameters, self.net_.n_trainable)
 
 
 def _fitted_attributes(

@@ -6,6 +6,7 @@ import sklearn_cnn
 def test_public_names():
     assert sorted(sklearn_cnn.__all__) == [
         "Activation",
+        "Backbone",
         "BatchNorm",
         "CNNClassifier",
         "Conv",

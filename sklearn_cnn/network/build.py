@@ -14,6 +14,7 @@ from sklearn_cnn._messages import warn
 from sklearn_cnn.network import modules
 from sklearn_cnn.network.layers import (
     Activation,
+    Backbone,
     BatchNorm,
     Conv,
     Dense,
@@ -26,6 +27,7 @@ from sklearn_cnn.network.layers import (
     window_and_stride,
 )
 from sklearn_cnn.network.outputs import blank_images
+from sklearn_cnn.network.stages import backbone_modules
 
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -74,7 +76,8 @@ def build_network(
     n_outputs : int
         Number of classes.
     mean, std : ndarray of shape (channels,), float64
-        What the first layer, ``normalize``, subtracts and divides by.
+        What the first layer, ``normalize``, subtracts and divides by. Three of each for gray images
+        make colour images of them, as a backbone takes.
     dtype : torch.dtype
         Floating-point type of the weights.
     device : torch.device or None, default=None
@@ -176,6 +179,9 @@ def _described_modules(
     counts: Counter[str] = Counter()
     described: dict[str, nn.Module] = {}
     for layer, shape in zip(layers, shapes, strict=False):
+        if isinstance(layer, Backbone):
+            described |= backbone_modules(layer, dtype)
+            continue
         kind = NAMES[type(layer)]
         counts[kind] += 1
         name = kind if isinstance(layer, Flatten) else f"{kind}{counts[kind]}"
@@ -184,7 +190,11 @@ def _described_modules(
     return described
 
 
-def _described_module(layer: Layer, shape: Shape, dtype: torch.dtype) -> nn.Module:
+def _described_module(
+    layer: Conv | Pool | Flatten | Dense | Dropout | BatchNorm | Activation,
+    shape: Shape,
+    dtype: torch.dtype,
+) -> nn.Module:
     """Build one layer for inputs of ``shape``, (channels, height, width) or (values,)."""
     match layer:
         case Conv():

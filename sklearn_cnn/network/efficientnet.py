@@ -24,6 +24,8 @@ BLOCKS = (
 )
 """The stages of EfficientNet-Lite0, which the larger ones make wider and deeper."""
 
+STAGES = ("stem", *(f"stage{number}" for number in range(1, len(BLOCKS) + 1)), "head")
+
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 
 EPS = 1e-3

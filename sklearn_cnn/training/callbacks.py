@@ -20,8 +20,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from sklearn_cnn._forks import tqdm
 from sklearn_cnn._messages import did_you_mean, warn
+from sklearn_cnn.network.stages import learning_stages
 from sklearn_cnn.training.examples import Batch
-from sklearn_cnn.training.optimizer import COOLING, SCHEDULES, WARM_UP, cosine
+from sklearn_cnn.training.optimizer import COOLING, SCHEDULES, WARM_UP, cosine, set_rate
 
 if TYPE_CHECKING:
     from sklearn_cnn.training.net import ConvNet
@@ -51,6 +52,8 @@ class LearningRateSchedule(Callback):
         Its highest value.
     n_steps : int
         Number of batches of the whole training.
+    n_first_steps : int, default=0
+        Those of a first phase; the shape is run through in each phase.
 
     References
     ----------
@@ -59,10 +62,13 @@ class LearningRateSchedule(Callback):
     stochastic gradient descent with warm restarts", ICLR 2017, for the cosine.
     """
 
-    def __init__(self, schedule: str, learning_rate: float, n_steps: int) -> None:
+    def __init__(
+        self, schedule: str, learning_rate: float, n_steps: int, n_first_steps: int = 0
+    ) -> None:
         self.schedule = schedule
         self.learning_rate = learning_rate
         self.n_steps = n_steps
+        self.n_first_steps = n_first_steps
 
     def initialize(self) -> "LearningRateSchedule":
         """Begin at the first step."""
@@ -73,7 +79,10 @@ class LearningRateSchedule(Callback):
     @property
     def is_climbing(self) -> bool:
         """Whether the learning rate has not reached its highest value."""
-        return self.schedule == "one_cycle" and self.step_ < WARM_UP * self.n_steps
+        first, n_steps = self.n_first_steps, self.n_steps - self.n_first_steps
+        if first and self.step_ < first:
+            return True  # what learns in the second phase has not begun
+        return self.schedule == "one_cycle" and self.step_ < first + WARM_UP * n_steps
 
     def cool_down(self, steps_of_an_epoch: int) -> int:
         """Let the learning rate fall to zero from what it is, as a cosine.
@@ -99,7 +108,11 @@ class LearningRateSchedule(Callback):
             first, n_steps, factor = self.cooling_
             self._set(net, factor * cosine((self.step_ - first + 0.5) / n_steps))
         elif training and self.schedule != "constant":
-            self._set(net, SCHEDULES[self.schedule]((self.step_ + 0.5) / self.n_steps))
+            first, last = 0, self.n_first_steps
+            if self.step_ >= last:
+                first, last = last, self.n_steps
+            progress = (self.step_ + 0.5 - first) / (last - first)
+            self._set(net, SCHEDULES[self.schedule](progress))
         self.step_ += bool(training)
 
     def on_batch_end(self, net: NeuralNet, training: bool = False, **_: object) -> None:
@@ -117,8 +130,48 @@ class LearningRateSchedule(Callback):
             self._set(net, 1.0)
 
     def _set(self, net: NeuralNet, factor: float) -> None:
-        for group in net.optimizer_.param_groups:
-            group["lr"] = self.learning_rate * factor
+        set_rate(net.optimizer_, self.learning_rate * factor)
+
+
+class HeadFirst(Callback):
+    """Freeze the stages of a pretrained network for some epochs, in which new layers learn alone.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs of the first phase.
+    """
+
+    def __init__(self, n_epochs: int) -> None:
+        self.n_epochs = n_epochs
+
+    def on_train_begin(self, net: NeuralNet, **_: object) -> None:
+        """Count from here."""
+        self.epoch_ = 0
+        self.weights_: list[torch.nn.Parameter] = []
+
+    def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
+        """Freeze what learns of the stages at first, and let it learn in the second phase.
+
+        What another callback has frozen in the first epoch stays frozen: it came before.
+        """
+        self.epoch_ += 1
+        if self.epoch_ == 1:
+            stages = learning_stages(net.module_)
+            self.weights_ = [w for stage in stages for w in stage.parameters() if w.requires_grad]
+            self._set(False)
+        elif self.epoch_ == self.n_epochs + 1:
+            self._set(True)
+
+    def on_train_end(self, net: NeuralNet, **_: object) -> None:
+        """Leave the stages unfrozen, though training stopped in the first phase."""
+        if self.epoch_ <= self.n_epochs:
+            self._set(True)
+        self.weights_ = []
+
+    def _set(self, learns: bool) -> None:
+        for weight in self.weights_:
+            weight.requires_grad_(learns)
 
 
 class ValidationScore(Callback):

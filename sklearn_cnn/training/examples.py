@@ -16,7 +16,10 @@ from sklearn_cnn.machine.device import is_out_of_memory, lies_on, send
 from sklearn_cnn.pixels.arrays import to_host
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
-"""({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n,))."""
+"""({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n,)).
+
+Where the first layers of a network are fixed, "maps" that they give may stand for "images".
+"""
 
 Index = int | list[int] | np.ndarray | torch.Tensor
 """The number of an image, or the numbers of a batch."""
@@ -25,7 +28,7 @@ HEAVIEST = 1e12
 """Times the weight of the first call, at most: beyond, the optimizer's averages would break."""
 
 ROWS_OF_A_BLOCK = 4096
-"""Images that are copied to a device at once, where it holds all of them."""
+"""Images that are copied at once, to a device that holds all of them or for fixed layers."""
 
 ENOUGH = 30
 """Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
@@ -35,6 +38,8 @@ class ImageDataset(Dataset):
     """Images that a net trains on, which gather their batches themselves."""
 
     mean_weight: float
+    holds: str
+    """What the batches hold: "images", or "maps" that fixed layers of a network give of them."""
 
     @property
     def X(self) -> Self:
@@ -60,6 +65,8 @@ class Examples(ImageDataset):
         Logarithm of the mean weight as the user gave it.
     mean_weight : float, default=1
         Mean of the weights, by which the loss of an epoch is divided in the history.
+    holds : {"images", "maps"}, default="images"
+        Whether ``images`` are images, or maps that fixed layers give of them.
     """
 
     images: np.ndarray
@@ -68,12 +75,17 @@ class Examples(ImageDataset):
     weights: np.ndarray
     log_unit: float = 0.0
     mean_weight: float = 1.0
+    holds: str = "images"
 
     @classmethod
-    def unlabelled(cls, images: np.ndarray) -> Self:
+    def unlabelled(cls, images: np.ndarray, holds: str = "images") -> Self:
         """Wrap images alone, as ``net_.predict_proba(images)`` gets them; skorch wants targets."""
         n = len(images)
-        return cls(images, np.arange(n), np.zeros(n, np.int64), np.ones(n))
+        return cls(images, np.arange(n), np.zeros(n, np.int64), np.ones(n), holds=holds)
+
+    def with_maps(self, maps: np.ndarray) -> Self:
+        """Return the examples with maps (n, height, width, channels) in place of their images."""
+        return replace(self, images=maps, rows=np.arange(len(maps)), holds="maps")
 
     @property
     def y(self) -> torch.Tensor:
@@ -87,7 +99,7 @@ class Examples(ImageDataset):
         """Gather one image by its number, or a batch by an array of numbers, into fresh memory."""
         index = np.atleast_1d(index)
         inputs = {
-            "images": as_pixels(self.images[self.rows[index]]),
+            self.holds: as_pixels(self.images[self.rows[index]]),
             "sample_weight": torch.from_numpy(self.weights[index]),
         }
         return inputs, torch.from_numpy(self.targets[index])
@@ -140,7 +152,7 @@ class ExamplesOnDevice(ImageDataset):
             self.pixels[start : start + len(block)] = send(block, device)
         self.y = send(examples.y, device)
         self.weights = send(torch.from_numpy(examples.weights), device)
-        self.mean_weight = examples.mean_weight
+        self.mean_weight, self.holds = examples.mean_weight, examples.holds
 
     def __len__(self) -> int:
         return len(self.y)
@@ -150,7 +162,7 @@ class ExamplesOnDevice(ImageDataset):
         if not isinstance(index, torch.Tensor):
             index = torch.from_numpy(np.atleast_1d(index))
         index = send(index, self.y.device)
-        return {"images": self.pixels[index], "sample_weight": self.weights[index]}, self.y[index]
+        return {self.holds: self.pixels[index], "sample_weight": self.weights[index]}, self.y[index]
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,8 +41,10 @@ from sklearn_cnn.network.outputs import (
     layer_table,
     n_multiplications,
 )
+from sklearn_cnn.network.stages import count_fixed, learning_stages, rate_shares
 from sklearn_cnn.training.callbacks import (
     FiniteGuard,
+    HeadFirst,
     LearningRateSchedule,
     Progress,
     StopTraining,
@@ -50,9 +52,9 @@ from sklearn_cnn.training.callbacks import (
     is_user_defined,
 )
 from sklearn_cnn.training.examples import Batch, Examples, ImageDataset, IndexedBatches, placed
-from sklearn_cnn.training.optimizer import OptimizerRecipe
+from sklearn_cnn.training.optimizer import FIRST_PHASE, SHARE, OptimizerRecipe, set_rate
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
-from sklearn_cnn.training.prediction import predict_logits, predict_outputs
+from sklearn_cnn.training.prediction import predict_logits, predict_maps, predict_outputs
 
 LossAndLogits = tuple[torch.Tensor, torch.Tensor]
 
@@ -60,10 +62,13 @@ LossOfPart = Callable[[nn.Module, slice], LossAndLogits]
 """(network, rows) -> the share of some rows of a batch in its loss, and their logits."""
 
 OF_ONE_TRAINING = (
-    "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "replicas_", "shuffler_",
-    "weights_",
+    "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "n_fixed_", "replicas_",
+    "shuffler_", "weights_",
 )  # fmt: skip
 """Attributes that a net has while it trains, and that no copy of it has."""
+
+BYTES_OF_MAPS = 1 << 30
+"""What the maps of fixed layers may take in memory; where it is more, each step computes them."""
 
 CALLS_NOTED = 32
 """Entries of the history that ``partial_fit`` keeps, so that its calls do not slow down."""
@@ -112,6 +117,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     frozen_: list[bool] | None = None
     images_per_pass_: int | None = None
     in_bfloat16_ = False
+    n_fixed_ = 0
     replicas_: Replicas | None = None
     shuffler_: np.random.Generator | None = None
     weights_: tuple[nn.Parameter, ...] = ()
@@ -166,8 +172,11 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: object = None) -> "ConvNet":
         """Make the optimizer of the network's parameters."""
-        self.optimizer_ = self.optimizer.make(self.get_all_learnable_params())
+        self.optimizer_ = self._new_optimizer()
         return self
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return self.optimizer.make(self.get_all_learnable_params(), rate_shares(self.module_))
 
     @property
     def n_epochs(self) -> int:
@@ -182,14 +191,29 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     @property
     def n_parameters(self) -> int:
-        """Number of trainable values, also those that no layer's row has."""
+        """Number of values in the weights, also those that no layer's row has."""
+        return sum(weight.numel() for weight in self.module_.parameters())
+
+    @property
+    def n_trainable(self) -> int:
+        """Number of those that learn."""
         return sum(w.numel() for w in self.module_.parameters() if w.requires_grad)
+
+    def rows_from(self, n_fixed: int) -> tuple[LayerRow, ...]:
+        """Return the rows of the layers after the first ones of the network."""
+        fixed = {name for name, _ in list(self.module_.named_children())[:n_fixed]}
+        return tuple(row for row in self.layers_ if row.name.partition(".")[0] not in fixed)
 
     # Nothing about the machine is stored: these follow the layers and the current device.
 
     @property
+    def _rows_that_run(self) -> tuple[LayerRow, ...]:
+        """The rows of all layers; while the maps of fixed ones are known, of the others."""
+        return self.rows_from(self.n_fixed_) if self.n_fixed_ else self.layers_
+
+    @property
     def _values_of_maps(self) -> list[int]:
-        return [prod(layer.output_shape) for layer in self.layers_]
+        return [prod(layer.output_shape) for layer in self._rows_that_run]
 
     @property
     def images_per_pass(self) -> int:
@@ -206,13 +230,14 @@ class ConvNet(ClassifierMixin, NeuralNet):
     @property
     def is_cut(self) -> bool:
         """Whether a batch is cut into parts that threads compute side by side."""
-        is_large = n_multiplications(self.layers_) >= WORTH_IT
+        is_large = n_multiplications(self._rows_that_run) >= WORTH_IT
         return self.may_be_cut and is_large and self.device.type == "cpu"
 
     @property
     def in_bfloat16(self) -> bool:
         """Whether convolutions and dense layers multiply bfloat16 in training."""
-        hazard, work = bfloat16_hazard(self.module_, self.layers_), n_multiplications(self.layers_)
+        hazard = bfloat16_hazard(self.module_, self.layers_)
+        work = n_multiplications(self._rows_that_run)
         return trains_in_bfloat16(self.precision, self.device, work, hazard)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -239,7 +264,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
     def end_fit(self) -> None:
         """Keep the history for good, and the optimizer as a new one: its state may be large."""
         self.n_epochs_of_fits = len(self.history)
-        fresh = self.optimizer.make(self.get_all_learnable_params())
+        fresh = self._new_optimizer()
         self.optimizer_.state.clear()
         self.optimizer_.state.update(fresh.state)
 
@@ -275,10 +300,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 for group, before in zip(self.optimizer_.param_groups, groups, strict=True):
                     group.update({name: before[name] for name in before if name != "params"})
         elif not keep_rates:
-            for group in groups:
-                group["lr"] = group["initial_lr"] = rate
+            set_rate(self.optimizer_, rate, "lr", "initial_lr")
         for group in self.optimizer_.param_groups:  # a scheduler that goes on asks for it
-            group.setdefault("initial_lr", rate)
+            group.setdefault("initial_lr", rate * group.get(SHARE, 1.0))
 
     def train(
         self,
@@ -312,7 +336,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
             On Ctrl-C.
         """
         n_batches, rate = -(-len(training) // self.batch_size), self.optimizer.learning_rate
-        rates = LearningRateSchedule(schedule, rate, n_epochs * n_batches)
+        is_tuned = not self.history and bool(learning_stages(self.module_))
+        n_first = int(FIRST_PHASE * n_epochs) if is_tuned else 0
+        rates = LearningRateSchedule(schedule, rate, n_epochs * n_batches, n_first * n_batches)
         progress = Progress(n_epochs, n_batches)
         self.callbacks = [FiniteGuard(), rates]
         if validation is not None:
@@ -320,13 +346,18 @@ class ConvNet(ClassifierMixin, NeuralNet):
         if verbose:
             self.callbacks.append(progress)
         self.callbacks += callbacks
+        if n_first:
+            self.callbacks.append(HeadFirst(n_first))
         self.verbose = verbose
         self.lr, self.max_epochs = rate, n_epochs  # which loggers of skorch write down
         try:
             with isolated(self.device, seed) as n_threads:
                 try:
+                    examples, held_out = training, validation
                     if augment:
                         self.augmentation_ = BatchAugmentation(augment, seed, self.device)
+                    else:
+                        examples, held_out = self._with_maps(training, validation)
                     self.images_per_pass_ = self.images_per_pass
                     self.in_bfloat16_ = self.in_bfloat16
                     self.shuffler_ = np.random.default_rng(seed)
@@ -341,7 +372,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
                             self.module_, largest, self.images_per_pass, n_threads, seed
                         )
                     with suppress(StopTraining), _missing_figures_explained(validation):
-                        self.fit_loop(training, validation, epochs=n_epochs)
+                        self.fit_loop(examples, held_out, epochs=n_epochs)
                 finally:
                     if self.replicas_ is not None:
                         self.replicas_.close()
@@ -351,6 +382,25 @@ class ConvNet(ClassifierMixin, NeuralNet):
         finally:
             progress.close()
             self.module_.eval()
+
+    def _with_maps(
+        self, training: Examples, validation: Examples | None
+    ) -> tuple[Examples, Examples | None]:
+        """Give examples the maps of the fixed layers, which are computed once, if they fit."""
+        n_fixed = count_fixed(self.module_)
+        if not n_fixed:
+            return training, validation
+        layers = self.module_[:n_fixed]
+        names = [name for name, _ in layers.named_children()]
+        last = [row for row in self.layers_ if row.name.partition(".")[0] == names[-1]][-1]
+        n_bytes = prod(last.output_shape) * self.dtype.itemsize
+        if n_bytes * (len(training) + len(validation or ())) > BYTES_OF_MAPS:
+            return training, validation
+        compute = partial(predict_maps, layers, chunk=self.chunk, n_at_once=self._chunks_at_once)
+        train = training.with_maps(compute(training.images, training.rows))
+        valid = validation and validation.with_maps(compute(validation.images, validation.rows))
+        self.n_fixed_ = n_fixed
+        return train, valid
 
     def notify(self, method_name: str, **arguments: object) -> None:
         """Call every callback, then stop if one of them asked for it.
@@ -400,7 +450,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         A batch as :class:`skorch.callbacks.BatchScoring` hands it out is wrapped, too.
         """
         if isinstance(X, dict):
-            X = X["images"].permute(0, 2, 3, 1).cpu().numpy()
+            holds = "maps" if "maps" in X else "images"
+            return Examples.unlabelled(X[holds].permute(0, 2, 3, 1).cpu().numpy(), holds)
         return Examples.unlabelled(X) if isinstance(X, np.ndarray) else X
 
     def get_split_datasets(
@@ -446,8 +497,17 @@ class ConvNet(ClassifierMixin, NeuralNet):
 
     def infer(self, x: dict[str, torch.Tensor], **_: object) -> torch.Tensor:
         """Compute logits of shape (n, n_classes)."""
-        logits: torch.Tensor = self.module_(send(x["images"], self.device))
+        network, values = self._entered(self.module_, x)
+        logits: torch.Tensor = network(send(values, self.device))
         return logits
+
+    def _entered(
+        self, network: nn.Module, inputs: dict[str, torch.Tensor]
+    ) -> tuple[nn.Module, torch.Tensor]:
+        """Return the layers that a batch enters, and what enters them."""
+        if "maps" in inputs:
+            return nn.Sequential(*list(network.children())[self.n_fixed_ :]), inputs["maps"]
+        return network, inputs["images"]
 
     def get_loss(
         self,
@@ -481,10 +541,11 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Compute loss and gradients of a batch, in parts that fit in memory."""
         self._set_parts_to_training()
         inputs, targets = batch
-        pixels, transforms = send(inputs["images"], self.device), list[Transform]()
+        name = "maps" if "maps" in inputs else "images"
+        values, transforms = send(inputs[name], self.device), list[Transform]()
         if self.augmentation_ is not None:
-            pixels, transforms = self.augmentation_.start(pixels)
-        compute = partial(self._loss_of_part, {**inputs, "images": pixels}, targets, transforms)
+            values, transforms = self.augmentation_.start(values)
+        compute = partial(self._loss_of_part, {**inputs, name: values}, targets, transforms)
         if self.replicas_ is None:
             results = self._in_turn(compute, len(targets))
         else:
@@ -512,6 +573,11 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 "The network has nothing left to learn: a callback, such as skorch's Freezer, has "
                 "frozen all of its parameters. Leave its last layer, at least, unfrozen."
             )
+        if count_fixed(self.module_) < self.n_fixed_:
+            raise ValueError(
+                "A callback has unfrozen stages of the Backbone whose outputs were computed once, "
+                "before training. Have them learn from the beginning, by Backbone(trainable=...)."
+            )
         self.frozen_ = frozen
         if self.replicas_ is not None:
             self.replicas_.set_training()
@@ -532,12 +598,13 @@ class ConvNet(ClassifierMixin, NeuralNet):
     ) -> LossAndLogits:
         """Compute the share of some rows of a batch in its loss, and their logits."""
         part = {name: values[rows] for name, values in inputs.items()}
-        images = BatchAugmentation.finish(part["images"], transforms, rows)
+        layers, values = self._entered(network, part)
+        values = BatchAugmentation.finish(values, transforms, rows)
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.in_bfloat16_, cache_enabled=False
         ):
             try:
-                y_pred = network(images)
+                y_pred = layers(values)
             except ValueError as error:
                 if "more than 1 value per channel" not in str(error):
                     raise

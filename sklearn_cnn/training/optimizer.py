@@ -1,6 +1,6 @@
 """How the weights are learnt: optimizer, learning rate over time, number of epochs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi, prod, sqrt
@@ -35,6 +35,12 @@ WARM_UP = 0.3
 COOLING = 0.3
 """Share of the whole training in which the learning rate falls once the validation score stalls."""
 
+FIRST_PHASE = 0.3
+"""Share of the epochs in which the new layers after a pretrained network learn alone."""
+
+SHARE = "rate_share"
+"""What a group of parameters has of the learning rate, under this name; without it, all."""
+
 LONG_TRAINING = 1e14
 """Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
 
@@ -64,6 +70,13 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": cosine,
     "constant": constant,
 }
+
+
+def set_rate(optimizer: optim.Optimizer, rate: float, *names: str) -> None:
+    """Set the learning rate of each group to its share of a rate, under one name or several."""
+    for group in optimizer.param_groups:
+        for name in names or ("lr",):
+            group[name] = rate * group.get(SHARE, 1.0)
 
 
 def resolve_max_epochs(
@@ -140,8 +153,15 @@ class OptimizerRecipe:
         """All but the learning rate, in a form that can be compared."""
         return as_value(self.optimizer), self.weight_decay
 
-    def make(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> optim.Optimizer:
+    def make(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        rate_shares: Mapping[str, float] | None = None,
+    ) -> optim.Optimizer:
         """Make the optimizer of a network's named parameters.
+
+        Those with a share learn at that share of the learning rate, in groups of their own, which
+        note it as ``rate_share``.
 
         Raises
         ------
@@ -150,11 +170,20 @@ class OptimizerRecipe:
         """
         cls, options = _read_optimizer(self.optimizer)
         # frozen ones too: without a gradient, nothing changes them until they are unfrozen
-        weights = [p for _, p in parameters if p.is_floating_point() or p.is_complex()]
-        groups = [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        named = [(n, p) for n, p in parameters if p.is_floating_point() or p.is_complex()]
+        weights, shares = [p for _, p in named], rate_shares or {}
+        groups: list[dict[str, Any]] = []
+        for share in sorted({1.0, *shares.values()}, reverse=True):
+            here = [p for n, p in named if shares.get(n, 1.0) == share]
+            own = {} if share == 1 else {"lr": self.learning_rate * share, SHARE: share}
+            groups += [
+                {
+                    "params": [p for p in here if p.ndim > 1],
+                    "weight_decay": self.weight_decay,
+                    **own,
+                },
+                {"params": [p for p in here if p.ndim <= 1], "weight_decay": 0.0, **own},
+            ]
         groups = [group for group in groups if group["params"]]
         if not any(weight.requires_grad for weight in weights):
             raise ValueError(

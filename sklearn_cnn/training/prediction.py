@@ -14,7 +14,7 @@ from torch import nn
 from sklearn_cnn.machine.device import is_out_of_memory, send
 from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated
 from sklearn_cnn.network.outputs import LayerOutputs
-from sklearn_cnn.training.examples import as_pixels
+from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, as_pixels
 
 
 def predict_logits(
@@ -74,6 +74,35 @@ def predict_outputs(
     """
     results = _outputs(network, images, chunk, n_at_once, wait_on=torch.device("cpu"))
     return [np.ascontiguousarray(result) for result in results]
+
+
+def predict_maps(
+    layers: nn.Module, images: np.ndarray, rows: np.ndarray, chunk: int, n_at_once: int
+) -> np.ndarray:
+    """Compute the maps that some layers give of some rows of images.
+
+    Parameters
+    ----------
+    layers : torch.nn.Module
+        The first layers of a network.
+    images : ndarray of shape (n_images, height, width, channels), any real dtype
+        Never copied whole.
+    rows : ndarray of shape (n,), int
+        Which images.
+    chunk, n_at_once
+        As for ``predict_logits``.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width, channels)
+        In the floating-point type of the layers.
+    """
+    cpu, blocks = torch.device("cpu"), []
+    for start in range(0, len(rows), ROWS_OF_A_BLOCK):
+        block = images[rows[start : start + ROWS_OF_A_BLOCK]]
+        (maps,) = compute_in_chunks(layers, block, chunk, n_at_once, cpu)
+        blocks.append(np.ascontiguousarray(maps.transpose(0, 2, 3, 1)))
+    return np.concatenate(blocks)
 
 
 def _outputs(

@@ -12,6 +12,7 @@ from sklearn_cnn.network.layers import (
     ACTIVATION_NAMES,
     LAYER_KINDS,
     Activation,
+    Backbone,
     BatchNorm,
     Conv,
     Dense,
@@ -35,6 +36,7 @@ ALL = [
     (Dropout(0.5), "Dropout(rate=0.5)"),
     (BatchNorm(), "BatchNorm()"),
     (Activation(), "Activation(name='relu')"),
+    (Backbone(), "Backbone(network='efficientnet_lite0', weights=None, trainable=0)"),
 ]
 LAYERS = [layer for layer, _ in ALL]
 

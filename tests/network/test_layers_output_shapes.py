@@ -136,7 +136,7 @@ def test_a_network_that_ends_in_maps(layers, shape):
 @pytest.mark.parametrize("element", [Conv, "conv", 8, None, [Flatten()], torch.nn.ReLU()], ids=repr)
 def test_an_element_that_is_no_layer(element):
     """Would catch an AttributeError, and torch modules in the list without a word on callables."""
-    kinds = "Conv, Pool, Flatten, Dense, Dropout, BatchNorm, Activation"
+    kinds = "Conv, Pool, Flatten, Dense, Dropout, BatchNorm, Activation, Backbone"
     text = f"layers[1] must be one of {kinds}. Got {element!r}. To use PyTorch modules, pass a "
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         check_layers([Flatten(), element])

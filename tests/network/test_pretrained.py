@@ -37,7 +37,9 @@ def tiny(tmp_path, monkeypatch):
     module = Names()
     torch.save(module.state_dict(), folder / "tiny.pth")
     digest = hashlib.sha256((folder / "tiny.pth").read_bytes()).hexdigest()
-    known = Published(make_tiny, 4, 0.5, 0.5, 2, "tiny-model", "models/tiny.pth", digest)
+    known = Published(
+        make_tiny, ("0", "1"), 4, 0.5, 0.5, 2, "tiny-model", "models/tiny.pth", digest
+    )
     monkeypatch.setitem(pretrained.NETWORKS, "tiny", known)
     monkeypatch.syspath_prepend(tmp_path)
     return module, folder / "tiny.pth"

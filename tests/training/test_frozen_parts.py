@@ -160,11 +160,15 @@ def test_a_failure_thaws_what_it_froze(small, bars):
     assert all(weight.requires_grad for weight in model.net_.module_.parameters())
 
 
-def test_a_count_leaves_frozen_parameters_out(small, bars):
+def test_frozen_parameters_are_counted_apart(small, bars):
     """1 x 3 x 3 x 4 + 4 of the convolution and 8 of its norm are frozen."""
     model = small(layers=HalfFrozen(), max_epochs=1).fit(*bars)
-    assert model.summary().n_parameters == (4 * 6 * 4 + 1) * 2
-    assert {row.name: row.n_parameters for row in model.layers_}["network.0.0"] == 0
+    summary = model.summary()
+    assert summary.n_trainable == (4 * 6 * 4 + 1) * 2
+    assert summary.n_parameters == summary.n_trainable + 40 + 8
+    assert {row.name: row.n_parameters for row in model.layers_}["network.0.0"] == 40
+    assert "194 trainable" in repr(summary)
+    assert "194 trainable" in summary._repr_html_()
 
 
 def test_described_layers_freeze_by_pattern(small, bars):
