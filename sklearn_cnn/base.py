@@ -53,7 +53,6 @@ from sklearn_cnn.network.outputs import (
     n_values,
 )
 from sklearn_cnn.network.pretrained import published
-from sklearn_cnn.network.stages import count_fixed
 from sklearn_cnn.network.summary import NetworkSummary, layer_times, layers_html
 from sklearn_cnn.pixels.arrays import PixelArray, check_images
 from sklearn_cnn.pixels.scale import channel_statistics
@@ -473,7 +472,7 @@ class BaseCNN(
     def _pixel_statistics(design: Design, training: Examples) -> tuple[np.ndarray, np.ndarray]:
         """Return what each channel is standardised with; a backbone brings its own."""
         images, rows = training.images, training.rows
-        backbone = None if callable(design) else design[0]
+        backbone = None if callable(design) else next(iter(design), None)
         if not isinstance(backbone, Backbone):
             return channel_statistics(images, rows, training.weights)
         known, white = published(backbone.network), find_white(images, rows)
@@ -543,7 +542,7 @@ class BaseCNN(
         check_feature_layer(self.feature_layer, self.layers_)
         callbacks = check_callbacks(self.callbacks, schedule)
         shape, n_images = self.image_shape_, len(training)
-        each_epoch = net.layers_ if augment else net.rows_from(count_fixed(net.module_))
+        each_epoch = net.layers_ if augment else net.rows_from(net.n_fixed)
         warn_if_long(each_epoch, shape, n_images, n_epochs, net.dtype, net.device)
         n_before = net.n_epochs
         losses = self.loss_curve_ if n_before else []

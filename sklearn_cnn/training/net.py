@@ -32,6 +32,7 @@ from sklearn_cnn.machine.device import (
 )
 from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.build import Design, may_train_in_parts
+from sklearn_cnn.network.layers import Backbone
 from sklearn_cnn.network.modules import copy_together, keep_frozen_statistics
 from sklearn_cnn.network.outputs import (
     LayerOutputs,
@@ -176,7 +177,18 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return self
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return self.optimizer.make(self.get_all_learnable_params(), rate_shares(self.module_))
+        shares = rate_shares(self.module_) if self.is_pretrained else {}
+        return self.optimizer.make(self.get_all_learnable_params(), shares)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the network begins with the stages of a pretrained one."""
+        return not callable(self.design) and isinstance(self.design[0], Backbone)
+
+    @property
+    def n_fixed(self) -> int:
+        """How many of the first layers give the same for an image while none is unfrozen."""
+        return count_fixed(self.module_) if self.is_pretrained else 0
 
     @property
     def n_epochs(self) -> int:
@@ -336,7 +348,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
             On Ctrl-C.
         """
         n_batches, rate = -(-len(training) // self.batch_size), self.optimizer.learning_rate
-        is_tuned = not self.history and bool(learning_stages(self.module_))
+        is_tuned = not self.history and self.is_pretrained and bool(learning_stages(self.module_))
         n_first = int(FIRST_PHASE * n_epochs) if is_tuned else 0
         rates = LearningRateSchedule(schedule, rate, n_epochs * n_batches, n_first * n_batches)
         progress = Progress(n_epochs, n_batches)
@@ -387,7 +399,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self, training: Examples, validation: Examples | None
     ) -> tuple[Examples, Examples | None]:
         """Give examples the maps of the fixed layers, which are computed once, if they fit."""
-        n_fixed = count_fixed(self.module_)
+        n_fixed = self.n_fixed
         if not n_fixed:
             return training, validation
         layers = self.module_[:n_fixed]
@@ -573,7 +585,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
                 "The network has nothing left to learn: a callback, such as skorch's Freezer, has "
                 "frozen all of its parameters. Leave its last layer, at least, unfrozen."
             )
-        if count_fixed(self.module_) < self.n_fixed_:
+        if self.n_fixed < self.n_fixed_:
             raise ValueError(
                 "A callback has unfrozen stages of the Backbone whose outputs were computed once, "
                 "before training. Have them learn from the beginning, by Backbone(trainable=...)."
