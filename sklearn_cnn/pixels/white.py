@@ -5,16 +5,22 @@ in have to be told apart. What a type or an image by itself tells is taken; noth
 other images of an array.
 """
 
+from math import isfinite
+from typing import NoReturn
+
 import numpy as np
 
 from sklearn_cnn._messages import warn
-from sklearn_cnn.pixels.scale import blocks_of
+from sklearn_cnn.pixels.scale import PixelScale, are_whole, blocks_of, read_scale
 
 LEVELS, FRACTIONS = 255.0, 1.0
 """White, in pixels of 8 bits and in fractions."""
 
 ROUNDING = 1e-5
 """How far beyond 0 and 1 interpolation in float32 may leave fractions."""
+
+OVERSHOT = 2
+"""Fractions up to here may be those that cubic interpolation left beyond 1."""
 
 
 def find_white(images: np.ndarray, rows: np.ndarray | None = None) -> float:
@@ -51,49 +57,77 @@ def find_white(images: np.ndarray, rows: np.ndarray | None = None) -> float:
         return LEVELS
     if dtype.kind == "b":
         return FRACTIONS
-    low, high, whole = np.inf, -np.inf, True
-    first, darkest = 0, -1  # the first image that alone would be read as fractions
+    return _white_of_floats(images, rows) if dtype.kind == "f" else _check_levels(images, rows)
+
+
+def _check_levels(images: np.ndarray, rows: np.ndarray | None) -> float:
+    """Check integers other than uint8, which are levels by their type."""
+    scale = read_scale(images, rows)
+    if scale.low < 0 or scale.high > LEVELS:
+        _refuse(f"whole numbers from {scale.low:.0f} to {scale.high:.0f}", images.dtype, scale)
+    if scale.high == 1:
+        warn(
+            f"X holds zeros and ones in {images.dtype}, and 255 is white for whole numbers, so "
+            "that all images are nearly black. If 1 is white, pass X.astype(bool)."
+        )
+    return LEVELS
+
+
+def _white_of_floats(images: np.ndarray, rows: np.ndarray | None) -> float:
+    """Judge each image by its largest value, and refuse a mix of both ranges."""
+    first, n_seen = {LEVELS: -1, FRACTIONS: -1}, 0
     for block in blocks_of(images, rows):
         values = block.reshape(len(block), -1)
-        highs = values.max(axis=1)
-        low, high = min(low, float(values.min())), max(high, float(highs.max()))
-        whole = whole and (dtype.kind != "f" or bool((values == np.rint(values)).all()))
-        dark = np.flatnonzero((highs > 0) & (highs <= 1 + ROUNDING))
-        if darkest < 0 and len(dark):
-            darkest = first + int(dark[0])
-        first += len(block)
-    if low >= 0 and whole and high <= LEVELS and (dtype.kind != "f" or high > 1):
-        if dtype.kind == "f" and darkest >= 0:
-            row = darkest if rows is None else int(rows[darkest])
-            raise ValueError(
-                f"X holds whole numbers from 0 to {high:g} in {dtype}, and X[{row}] no value above "
-                "1, so that it would be read as fractions by itself. Pass X.astype('uint8')."
-            )
-        if dtype.kind != "f" and 0 < high <= 1:
-            warn(
-                f"X holds zeros and ones in {dtype}, and 255 is white for whole numbers, so that "
-                "all images are nearly black. If 1 is white, pass X.astype(bool)."
-            )
-        return LEVELS
-    if low >= -ROUNDING and high <= 1 + ROUNDING:
-        return FRACTIONS
-    raise ValueError(_describe(dtype, low, high, whole))
+        lows, highs = values.min(axis=1), values.max(axis=1)
+        is_fraction = highs <= 1 + ROUNDING
+        is_whole = np.array([are_whole(image) for image in values])
+        fits = is_fraction & (lows >= -ROUNDING) | is_whole & (lows >= 0) & (highs <= LEVELS)
+        for i in np.flatnonzero(~fits)[:1].tolist():  # NaN fits nothing
+            kind = "whole numbers" if is_whole[i] else "fractions"
+            scale = PixelScale(float(lows[i]), float(highs[i]), bool(is_whole[i]))
+            found = f"{kind} from {scale.low:.6g} to {scale.high:.6g}"
+            _refuse(f"{found} in X[{_row(n_seen + i, rows)}]", images.dtype, scale)
+        for white, where in ((LEVELS, ~is_fraction), (FRACTIONS, is_fraction & (highs > 0))):
+            if first[white] < 0 and where.any():
+                first[white] = _row(n_seen + int(np.argmax(where)), rows)
+        n_seen += len(block)
+    if min(first.values()) >= 0:
+        raise ValueError(
+            f"X[{first[LEVELS]}] holds whole numbers of up to 255 in {images.dtype}, and "
+            f"X[{first[FRACTIONS]}] no value above 1, so that it would be read as fractions by "
+            "itself. Pass X.astype('uint8') if all hold whole numbers, or divide those that do by "
+            "255."
+        )
+    return LEVELS if first[LEVELS] >= 0 else FRACTIONS
 
 
-def _describe(dtype: np.dtype, low: float, high: float, whole: bool) -> str:
-    """Say what the values are, and how to bring them into a range that is known."""
-    kind = "whole numbers" if whole else "fractions"
-    if low < 0:
-        remedy = "Pass the images before they were standardised or shifted"
+def _row(position: int, rows: np.ndarray | None) -> int:
+    return position if rows is None else int(rows[position])
+
+
+def _refuse(found: str, dtype: np.dtype, scale: PixelScale) -> NoReturn:
+    """Refuse values, and say how to bring them into a range that is known."""
+    low, high = scale.low, scale.high
+    if not (isfinite(low) and isfinite(high)):
+        remedy = "Leave out images that hold values that are not finite"
+    elif low < 0:
+        is_fraction = dtype.kind == "f" and high <= OVERSHOT
+        levels = "np.rint(np.clip(X, 0, 255)).astype('uint8')"
+        remedy = (
+            "Pass the images before they were standardised or shifted; if interpolation went below "
+            f"0, pass {'np.clip(X, 0, 1)' if is_fraction else levels}"
+        )
     elif high > LEVELS:
         remedy = (
             "Of images of 16 bits, pass X / 65535, or read them by ImageReader(dtype='uint8')"
-            if whole
+            if scale.whole and high <= 65535
             else "Divide X by the value of white"
         )
     else:
         remedy = "If 255 is white, as after interpolation, pass np.rint(X).astype('uint8')"
-    return (
+        if high <= OVERSHOT:
+            remedy = f"If interpolation went above 1, pass np.clip(X, 0, 1). {remedy}"
+    raise ValueError(
         f"X must hold whole numbers from 0 to 255 or fractions from 0 to 1, as photographs have "
-        f"them. Got {kind} from {low:.6g} to {high:.6g} in {dtype}. {remedy}."
+        f"them. Got {found}, in {dtype}. {remedy}."
     )

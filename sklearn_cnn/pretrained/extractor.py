@@ -6,23 +6,32 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sklearn_cnn._forks import ProcessLock
+from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.modules import fold_norms
 from sklearn_cnn.network.pretrained import digest_of, load_pretrained, published, read_tensors
 from sklearn_cnn.training.optimizer import as_value
-from sklearn_cnn.training.prediction import compute_in_chunks
 
 COLOUR = 3
 """Channels that a network takes, unless ``mean`` or ``std`` has another number of values."""
 
+CONFIGS = ("pretrained_cfg", "preprocess_cfg")
+"""Attributes in which timm's and open_clip's modules hold what images are standardised with."""
+
 LARGEST_FRACTION = 2
 """A larger mean or standard deviation is one of 0 to 255."""
+
+EQUAL = 1e-3
+"""How far features of one image may be from each other, as a GPU rounds; chance moves them more."""
 
 NETWORKS_KEPT = 2
 """Networks that a process keeps for the next call: those that were used last."""
@@ -32,6 +41,14 @@ NetworkMaker = str | Callable[[], nn.Module]
 
 Values = float | Sequence[float] | np.ndarray
 """One number, or one for each channel."""
+
+
+class Probe(NamedTuple):
+    """What a network made of an image of noise."""
+
+    n_features: int
+    answer: str
+    """A hash of its features, which tells networks apart whose layers and weights are equal."""
 
 
 class FeatureNetwork:
@@ -60,11 +77,13 @@ class FeatureNetwork:
         self, network: NetworkMaker, weights: str | os.PathLike[str] | None, device: torch.device
     ) -> None:
         self.smallest_side = 1
-        self.n_features: dict[tuple[int, ...], int] = {}  # by the shape of an image
+        self.memory_format = torch.channels_last
+        self.probes: dict[tuple[int, ...], Probe] = {}  # by the shape of an image
+        self.n_features: int | None = None  # before a probe
         config: Mapping[str, Values] = {}
         if isinstance(network, str):
             known = published(network)
-            self.smallest_side = known.shrinks
+            self.smallest_side, self.n_features = known.shrinks, known.n_features
             config = {"mean": known.mean, "std": known.std}
             module: nn.Module = load_pretrained(network, weights)
             fold_norms(module)
@@ -72,15 +91,79 @@ class FeatureNetwork:
             module = _made_module(network)
             if weights is not None:
                 _load_by_name(module, Path(weights).expanduser())
-            found = getattr(module, "pretrained_cfg", None)  # timm's
-            if isinstance(found, Mapping):
-                config = found
+            for name in CONFIGS:
+                found = getattr(module, name, None)
+                config = found if isinstance(found, Mapping) else config
         self.mean, self.std = config.get("mean"), config.get("std")
         # not to(float32), which makes complex weights real
         self.module = module.float().eval().requires_grad_(False).to(device)
+        self._lay_out(torch.channels_last)
+        try:
+            self.replicate()
+            self.has_replicas = True
+        except Exception:  # of any type: it holds a lock, a file, tensors with a gradient
+            self.has_replicas = False
+
+    def replicate(self) -> nn.Module:
+        """Copy the module for another thread; the weights are shared."""
+        return deepcopy(self.module, {id(tensor): tensor for tensor in _tensors_of(self.module)})
+
+    def probe(self, channels: int, height: int, width: int, device: torch.device) -> "Probe":
+        """Compute an image of noise, and check what the network promises: features of it alone.
+
+        Convolutions are fastest in channels_last memory, which a module that views its maps as
+        vectors does not take; it then computes in contiguous memory.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the network cannot take such images, or its outputs are no features, or depend on
+            chance or on other images.
+        """
+        shape = channels, height, width
+        with _lock.held:
+            if shape not in self.probes:
+                noise = np.random.RandomState(0).standard_normal((3, *shape)).astype(np.float32)
+                images = torch.from_numpy(noise).to(device)
+                with isolated(device), torch.inference_mode():
+                    first = self._compute_in_either_memory(images[[0, 1]])
+                    again = self.compute(self.module, images[[0, 2]])
+                self.probes[shape] = _compare(first[0].cpu().numpy(), again[0].cpu().numpy())
+            return self.probes[shape]
+
+    def _compute_in_either_memory(self, images: torch.Tensor) -> torch.Tensor:
+        try:
+            return self.compute(self.module, images)
+        except ValueError:
+            self._lay_out(torch.contiguous_format)
+            try:
+                return self.compute(self.module, images)
+            except ValueError:  # for another reason
+                self._lay_out(torch.channels_last)
+                raise
+
+    def compute(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Compute the features (n, k) of standardised images, by the module or its replica."""
+        images = images.contiguous(memory_format=self.memory_format)
+        try:
+            outputs: object = module(images)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            _, channels, height, width = images.shape
+            raise ValueError(
+                f"The network cannot take images of {height} x {width} pixels with {channels} "
+                f"channels: {str(error).rstrip('.')}. Read them in the size that it was trained "
+                "for, by ImageReader(size=224) for example. If it takes another number of "
+                "channels, pass mean= and std= with a value for each."
+            ) from error
+        return _as_features(outputs, images.shape)
+
+    def _lay_out(self, memory_format: torch.memory_format) -> None:
+        self.memory_format = memory_format
         for tensor in self.module.parameters():
             if tensor.ndim == 4:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+                tensor.data = tensor.data.contiguous(memory_format=memory_format)
 
     @cached_property
     def digest(self) -> str:
@@ -102,8 +185,8 @@ class FeatureExtractor(nn.Module):
         As fractions of white.
     white : float
         Which value of a pixel is white.
-    image : ndarray of shape (1, height, width, channels)
-        One of those to come.
+    image_shape : tuple of int
+        Height, width, channels of the images to come.
     device : torch.device
         That of the network.
 
@@ -111,8 +194,11 @@ class FeatureExtractor(nn.Module):
     ----------
     n_features : int
         How many features it gives.
+    has_replicas : bool
+        Whether threads may compute side by side: a module that cannot be copied is not shared.
     """
 
+    n_features: int
     mean: torch.Tensor
     scale: torch.Tensor
 
@@ -122,7 +208,7 @@ class FeatureExtractor(nn.Module):
         mean: np.ndarray,
         std: np.ndarray,
         white: float,
-        image: np.ndarray,
+        image_shape: tuple[int, ...],
         device: torch.device,
     ) -> None:
         super().__init__()
@@ -131,42 +217,33 @@ class FeatureExtractor(nn.Module):
             self.register_buffer(name, tensor.reshape(1, -1, 1, 1))
         self.network = network.module
         self.white = white
+        self.has_replicas = network.has_replicas
         self._replicas = threading.local()
         self._fractions = mean.tolist(), std.tolist()
         self._source = network
-        shape = image.shape[1:]
-        if shape not in network.n_features:
-            blank = np.zeros_like(image)
-            (features,) = compute_in_chunks(self, blank, 1, 1, device)
-            network.n_features[shape] = features.shape[1]
-        self.n_features: int = network.n_features[shape]
+        self._answer = ""
+        if network.n_features is None:
+            height, width, _ = image_shape
+            self.n_features, self._answer = network.probe(len(mean), height, width, device)
+        else:
+            self.n_features = network.n_features
 
     def key(self) -> str:
         """Tell what it computes of an image from what others do."""
-        return f"{self._source.digest} {self._fractions}"
+        return f"{self._source.digest} {self._answer} {self._fractions}"
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute the features (n, k) of pixels (n, channels, height, width), any real dtype.
 
         Images of one channel become those of as many as there are means.
         """
-        if not hasattr(self._replicas, "network"):
-            weights = {id(tensor): tensor for tensor in _tensors_of(self.network)}
-            self._replicas.network = deepcopy(self.network, weights)
-        images = (pixels.to(self.mean.dtype) - self.mean) * self.scale
-        images = images.contiguous(memory_format=torch.channels_last)
-        try:
-            outputs: object = self._replicas.network(images)
-        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            _, channels, height, width = images.shape
-            raise ValueError(
-                f"The network cannot take images of {height} x {width} pixels with {channels} "
-                f"channels: {error}. Read them in the size that it was trained for, by "
-                "ImageReader(size=224) for example."
-            ) from error
-        return _as_features(outputs, len(pixels))
+        if not self.has_replicas:
+            replica = self.network
+        elif hasattr(self._replicas, "network"):
+            replica = self._replicas.network
+        else:
+            replica = self._replicas.network = self._source.replicate()
+        return self._source.compute(replica, (pixels.to(self.mean.dtype) - self.mean) * self.scale)
 
 
 def find_network(
@@ -267,6 +344,11 @@ def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
         raise TypeError(
             f"network must return a torch.nn.Module. {network!r} returned {type(module).__name__}."
         )
+    if any(is_lazy(tensor) for tensor in _tensors_of(module)):
+        raise ValueError(
+            "The module that network returned has lazy layers, whose weights do not exist before "
+            "they have seen an image. Call it once, or give the layers their numbers of inputs."
+        )
     if any(tensor.is_meta for tensor in _tensors_of(module)):
         raise ValueError(
             "The module that network returned has weights on the 'meta' device, which holds no "
@@ -293,17 +375,35 @@ def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
-def _as_features(outputs: object, n_images: int) -> torch.Tensor:
-    """Average maps, leave vectors, and refuse what is neither."""
+def _compare(features: np.ndarray, again: np.ndarray) -> Probe:
+    """Refuse a network that gives an image other features beside another image, or each time."""
+    is_finite = np.isfinite(features) & np.isfinite(again)  # others are refused for all images
+    first, second = features[is_finite], again[is_finite]
+    if np.abs(first - second).max(initial=0) > EQUAL * np.abs(first).max(initial=0):
+        raise ValueError(
+            "The module that network returned gives the same image other features beside another "
+            "image, or each time, even in eval mode. Pass training=self.training to "
+            "functional.dropout, and leave track_running_stats=False out of its norms."
+        )
+    digest = blake2b(np.ascontiguousarray(features).data, digest_size=16)
+    return Probe(len(features), digest.hexdigest())
+
+
+def _as_features(outputs: object, shape: torch.Size) -> torch.Tensor:
+    """Average maps, leave vectors, and refuse what is neither, for images of a shape."""
+    n_images, _, height, width = shape
+    hint = "the first of several outputs, or the class token of (n, tokens, k)"
     if isinstance(outputs, torch.Tensor) and outputs.shape[:1] == (n_images,):
         if outputs.ndim == 4:
-            return outputs.mean((2, 3)).float()
-        if outputs.ndim == 2:
+            _, first, second, last = outputs.shape
+            if not (height == width and first == second != last):
+                return outputs.mean((2, 3)).float()
+            hint = "the maps with their channels first, maps.permute(0, 3, 1, 2)"  # as Swin's
+        elif outputs.ndim == 2:
             return outputs.float()
-    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     raise TypeError(
         "The module that network returned must give features of shape (n, k), or maps of shape "
-        f"(n, channels, height, width), which are averaged. For {n_images} images it gave {shape}. "
-        "Return a module whose forward picks one value: the first of several outputs, or the class "
-        "token of (n, tokens, k)."
+        f"(n, channels, height, width), which are averaged. For {n_images} images it gave {found}. "
+        f"Return a module whose forward gives {hint}."
     )

@@ -111,7 +111,7 @@ class PretrainedFeatures(
     mean, std : float, sequence of float or None, default=None
         What the network's images were standardised with: numbers for all channels or for each, as
         fractions of white. None takes those of the network: of a module, its ``pretrained_cfg``, as
-        timm's have it.
+        timm's have it, or the ``preprocess_cfg`` of an open_clip model's ``visual``.
     image_shape : (height, width), (height, width, channels) or None, default=None
         Shape of an image, where images come as flattened rows.
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
@@ -119,7 +119,8 @@ class PretrainedFeatures(
     cache : path, joblib.Memory or None, default=None
         Folder in which features are kept, so that folds, candidates, processes and later runs
         compute each image once. An image is identified by its pixels, and the network by its
-        layers and weights. It may be the folder of an :class:`ImageReader`. The features that come
+        layers and weights, a user-defined one by what it makes of an image of noise, too. It may be
+        the folder of an :class:`ImageReader`. The features that come
         out are read-only.
     cache_limit : float, default=10e9
         Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
@@ -158,9 +159,17 @@ class PretrainedFeatures(
     sklearn_cnn[pretrained]``) holds the weights; its file must be the one that was published.
 
     An image has the same features whatever other images ``X`` holds. On a CPU, images are computed
-    in chunks, each in one thread, with the norms folded into the convolutions.
+    in chunks of one size, each in one thread, with the norms folded into the convolutions: the
+    features are the same, bit for bit, for any number of threads.
 
     A process keeps the last two networks; the estimator itself holds none, and its pickle is small.
+    A callable that equals one of the last two, or is a partial of the same parts, is not called
+    again.
+
+    A user-defined module computes in eval mode, in float32. Each thread has a replica that shares
+    the weights; a module that :func:`copy.deepcopy` cannot copy computes in one thread. Modules
+    whose features depend on chance or on the other images of a batch are refused. The norms of
+    user-defined modules are not folded.
 
     References
     ----------
@@ -341,7 +350,7 @@ class PretrainedFeatures(
         network = find_network(self.network, self.weights, device)
         mean, std = statistics_of_images(network, self.mean, self.std)
         check_size(images.shape, network, len(mean))
-        return FeatureExtractor(network, mean, std, white, images[:1], device)
+        return FeatureExtractor(network, mean, std, white, images.shape[1:], device)
 
     def _extract(self, images: np.ndarray, bar: tqdm) -> np.ndarray:
         """Compute the features of images (n, H, W, C), or find them in the cache."""
@@ -389,8 +398,9 @@ def compute_features(
     chunk = max(1, min(IMAGES_OF_A_CHUNK, chunk))
     if device.type != "cpu":
         chunk *= CHUNKS_ON_A_GPU
+    n_at_once = len(images) if extractor.has_replicas else 1
     (features,) = compute_in_chunks(
-        extractor, images, chunk, len(images), device, n_threads=n_threads, on_chunk=on_chunk
+        extractor, images, chunk, n_at_once, device, n_threads=n_threads, on_chunk=on_chunk
     )
     broken = broken_rows(features)
     if len(broken):

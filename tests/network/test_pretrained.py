@@ -169,6 +169,19 @@ def test_the_digest_is_that_of_layers_and_weights():
     assert digest_of(nn.Sequential(nn.ReLU())) != digest_of(nn.Sequential(nn.ReLU6()))
 
 
+class WithAddress(nn.Module):
+    def extra_repr(self):
+        return f"activation={object()}, of {object.__repr__(self)}"
+
+
+def test_a_digest_does_not_hold_addresses():
+    """Catches digests that no two processes share."""
+    one, other = WithAddress(), WithAddress()
+
+    assert repr(one) != repr(other)
+    assert digest_of(one) == digest_of(other)
+
+
 def test_the_published_weights_give_the_features_of_their_network():
     """The figures are those of a network of other code, whose maps equalled ours bit for bit."""
     network = load_pretrained("efficientnet_lite0")

@@ -35,14 +35,26 @@ def test_the_white_of_a_type_and_its_values(images, white):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (images_of((0, 256), dtype="int64"), r"whole numbers from 0 to 256 in int64.*X / 65535"),
+        (images_of((0, 256), dtype="int64"), r"whole numbers from 0 to 256, in int64.*X / 65535"),
+        (images_of((0, 65536), dtype="int64"), "Divide X by the value of white"),
         (images_of((0, 65535), dtype="uint16"), r"ImageReader\(dtype='uint8'\)"),
         (images_of((-1, 255), dtype="int64"), "before they were standardised"),
-        (images_of((-1, 1), dtype="float32"), "before they were standardised"),
+        (images_of((-1, 1), dtype="float32"), r"were standardised.*pass np\.clip\(X, 0, 1\)"),
+        (
+            images_of((-3, 250), dtype="float32"),
+            r"np\.rint\(np\.clip\(X, 0, 255\)\)\.astype\('uint8'",
+        ),
+        (images_of((0, 1.001), dtype="float32"), r"above 1, pass np\.clip\(X, 0, 1\)"),
+        (images_of((0, 1), (0, np.inf), dtype="float32"), r"to inf in X\[1\].*not finite"),
+        (images_of((0, np.nan), dtype="float32"), r"nan in X\[0\].*not finite"),
         (images_of((0, 127.4), dtype="float32"), r"np\.rint\(X\)\.astype\('uint8'\)"),
         (images_of((0, 1.5), dtype="float32"), r"fractions from 0 to 1\.5"),
         (images_of((0, 300.5), dtype="float32"), "Divide X by the value of white"),
-        (images_of((0, 0.5), (0, 255), dtype="float64"), r"fractions from 0 to 255"),
+        (
+            images_of((0, 0.5), (0, 255), dtype="float64"),
+            r"X\[1\] holds whole.* and X\[0\] no value",
+        ),
+        (images_of((0, 3), (0, 2.5), dtype="float64"), r"fractions from 0 to 2\.5 in X\[1\]"),
     ],
 )
 def test_other_values_are_refused_with_the_remedy(images, message):
@@ -53,7 +65,9 @@ def test_other_values_are_refused_with_the_remedy(images, message):
 def test_an_image_that_would_be_fractions_alone_is_refused_among_whole_numbers():
     images = images_of((0, 255), (0, 0), (0, 1), dtype="float32")
 
-    with pytest.raises(ValueError, match=r"X\[2\] no value above 1.*X\.astype\('uint8'\)"):
+    with pytest.raises(
+        ValueError, match=r"X\[0\] holds.*X\[2\] no value above 1.*X\.astype\('uint8'\)"
+    ):
         find_white(images)
     with pytest.raises(ValueError, match=r"X\[2\]"):
         find_white(images, np.array([1, 0, 2]))
@@ -71,5 +85,7 @@ def test_images_are_read_in_blocks(monkeypatch):
     images = np.full((9, 1, 2, 1), 7.0)
     images[8] = 1
 
-    with pytest.raises(ValueError, match=r"X\[8\]"):
+    with pytest.raises(ValueError, match=r"X\[0\] holds.*X\[8\] no value"):
         find_white(images)
+    with pytest.raises(ValueError, match=r"fractions from 7 to 7\.5 in X\[7\]"):
+        find_white(np.where(np.arange(18).reshape(9, 1, 2, 1) == 15, 7.5, 7.0))

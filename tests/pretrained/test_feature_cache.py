@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from joblib import Memory
+from joblib import Memory, parallel_config
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -21,7 +21,7 @@ computed: list[bytes] = []
 
 
 class Counting(nn.Module):
-    """Notes each image that it computes, but for the blank ones that fill up chunks."""
+    """Notes each image that it computes, but for blank ones that fill up chunks, and noise."""
 
     def __init__(self, seed=0):
         super().__init__()
@@ -29,7 +29,9 @@ class Counting(nn.Module):
         self.conv = nn.Conv2d(3, 4, 3)
 
     def forward(self, images):
-        computed.extend(image.numpy().tobytes() for image in images if image.abs().max() > 0)
+        computed.extend(
+            image.numpy().tobytes() for image in images if image.min() >= 0 < image.max()
+        )
         return self.conv(images)
 
 
@@ -89,6 +91,37 @@ def test_what_makes_other_features_is_computed_anew(cached):
     cached.transform(IMAGES[:1].reshape(1, 5, 6, 3))
 
     assert len(computed) == before + 2
+
+
+class First(Counting):
+    def forward(self, images):
+        return super().forward(images)[:, :, :2, :2]
+
+
+class Last(Counting):
+    def forward(self, images):
+        return super().forward(images)[:, :, -2:, -2:]
+
+
+Last.__name__ = "First"  # as in a notebook, whose cell was edited and has run again
+
+
+def test_networks_that_differ_in_code_alone_do_not_share_features(cached):
+    """Catches features of a forward that was edited since; its layers and weights are the same."""
+    cached.set_params(network=First).transform(IMAGES)
+    found = clone(cached).set_params(network=Last).transform(IMAGES)
+
+    assert_array_equal(found, PretrainedFeatures(Last, mean=0, std=1).transform(IMAGES))
+
+
+def test_folds_that_are_computed_side_by_side_wait_for_each_other(cached):
+    """Catches images that two workers compute at once."""
+    model = make_pipeline(cached, LogisticRegression())
+
+    with parallel_config("threading", n_jobs=2):
+        GridSearchCV(model, {"logisticregression__C": [0.1, 1]}, cv=3).fit(IMAGES, LABELS)
+
+    assert len(computed) == len(set(computed)) == 24
 
 
 def test_an_interrupted_run_keeps_what_was_computed(cached, monkeypatch):

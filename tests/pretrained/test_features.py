@@ -186,11 +186,85 @@ class LikeTimm(nn.Module):
         return self.layers(images)
 
 
+class LikeOpenClip(LikeTimm):
+    pretrained_cfg = None
+    preprocess_cfg = LikeTimm.pretrained_cfg
+
+
 def test_a_module_may_say_how_its_images_are_standardised(expected):
     found = PretrainedFeatures(LikeTimm).transform(IMAGES)
 
     assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert_array_equal(PretrainedFeatures(LikeOpenClip).transform(IMAGES), found)
     assert not np.allclose(PretrainedFeatures(LikeTimm, mean=0.4).transform(IMAGES), expected)
+
+
+class LikeSwin(nn.Module):
+    """Gives maps with the channels last."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = make_tiny()
+
+    def forward(self, images):
+        return self.layers(images).permute(0, 2, 3, 1)
+
+
+class Chance(nn.Module):
+    def forward(self, images):
+        return nn.functional.dropout(images)
+
+
+class Views(nn.Module):
+    """Views its maps as vectors, which those in channels_last memory cannot be."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = make_tiny()
+
+    def forward(self, images):
+        return self.layers(images).view(len(images), -1)
+
+
+class Locked(Notes):
+    """Cannot be copied, and must not be shared by threads."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_a_module_that_needs_contiguous_memory_has_it():
+    found = clone(TINY).set_params(network=Views).transform(IMAGES)
+
+    assert_allclose(found.reshape(10, 4, 30).mean(2), TINY.transform(IMAGES), atol=1e-5)
+
+
+def test_images_of_a_wrong_size_do_not_change_those_to_come():
+    """Catches a network that is left in contiguous memory, where sums round otherwise."""
+    tiny = clone(TINY).set_params(network=make_wide, data_format="channels_last")
+    expected = clone(tiny).transform(IMAGES)
+    extractor._kept.clear()
+
+    with pytest.raises(ValueError, match="cannot take images of 4 x 5"):
+        tiny.transform(IMAGES[:, :4])
+
+    assert_array_equal(tiny.transform(IMAGES), expected)
+    assert extractor._kept[0][1].memory_format is torch.channels_last
+
+
+def make_wide():
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 64, 5)
+
+
+def test_a_module_that_cannot_be_copied_computes_in_one_thread(monkeypatch):
+    monkeypatch.setattr(features, "PIXELS_OF_A_CHUNK", 30)
+    many = np.concatenate([IMAGES] * 8)
+
+    found = clone(TINY).set_params(network=Locked, n_jobs=3).transform(many)
+
+    assert_array_equal(found, clone(TINY).set_params(network=Notes, n_jobs=1).transform(many))
 
 
 @pytest.mark.parametrize(
@@ -211,6 +285,17 @@ def test_a_module_may_say_how_its_images_are_standardised(expected):
         ({"network": lambda: 3}, "returned int"),
         ({"network": lambda size: make_tiny()}, r"callable as network\(\)"),
         ({"network": partial(nn.Conv2d, 3, 2, 1, device="meta")}, "'meta' device"),
+        ({"network": LikeSwin}, r"maps\.permute\(0, 3, 1, 2\)"),
+        ({"network": Chance}, r"training=self\.training to functional\.dropout"),
+        (
+            {"network": partial(nn.BatchNorm2d, 3, track_running_stats=False)},
+            "beside another image",
+        ),
+        ({"network": partial(nn.LazyConv2d, 2, 3)}, "Call it once"),
+        (
+            {"network": partial(nn.Conv2d, 1, 2, 1)},
+            "If it takes another number of channels, pass mean=",
+        ),
         ({"cache": ""}, "cache='' is no folder"),
         ({"device": "gpu"}, "Did you mean 'cuda'"),
     ],
@@ -222,7 +307,7 @@ def test_what_is_wrong_is_named(parameters, message, method):
         return  # which fit does not open
 
     with pytest.raises((ValueError, TypeError), match=message):
-        getattr(wrong, method)(IMAGES)
+        getattr(wrong, method)(IMAGES[:, :5] if wrong.network is LikeSwin else IMAGES)
 
 
 @pytest.mark.parametrize(
