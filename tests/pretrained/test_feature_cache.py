@@ -5,13 +5,14 @@ import pytest
 import torch
 from joblib import Memory, parallel_config
 from numpy.testing import assert_array_equal
+from PIL import Image
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from sklearn_cnn import PretrainedFeatures
+from sklearn_cnn import ImageReader, PretrainedFeatures
 from sklearn_cnn.pretrained import extractor, features
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (24, 6, 5, 3), dtype=np.uint8)
@@ -143,6 +144,23 @@ def test_an_interrupted_run_keeps_what_was_computed(cached, monkeypatch):
 
     assert len(computed) == 24 - 10  # two whole writes of five
     assert_array_equal(found, clone(cached).set_params(cache=None).transform(IMAGES))
+
+
+def test_the_folder_may_be_that_of_an_image_reader(cached, tmp_path):
+    """Catches entries of one that the other takes for its own."""
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path, image in zip(paths, IMAGES[:4], strict=True):
+        Image.fromarray(image).save(path)
+    reader = ImageReader(size=(6, 5), cache=cached.cache)
+    model = make_pipeline(reader, cached)
+
+    first = model.fit_transform(paths)
+
+    assert_array_equal(first, clone(cached).set_params(cache=None).transform(IMAGES[:4]))
+    computed.clear()
+    assert_array_equal(clone(model).fit_transform(paths[::-1]), first[::-1])
+    assert_array_equal(clone(reader).transform(paths), IMAGES[:4])
+    assert not computed
 
 
 def test_the_folder_may_be_a_joblib_memory(cached, tmp_path):
