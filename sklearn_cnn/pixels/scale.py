@@ -82,7 +82,7 @@ def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale
     for values in blocks_of(images, rows):
         lows.append(float(values.min()))
         highs.append(float(values.max()))
-        whole = whole and are_whole(values)
+        whole = whole and _are_whole(values)
     return PixelScale(min(lows), max(highs), whole)
 
 
@@ -177,7 +177,7 @@ def _judge(
             low, high = float(lows[row]), float(highs[row])
             own, doubt = PixelScale(low, high, False), 0
             if may_be_large and (own.is_far_beyond(seen) or own.is_below(seen)):
-                own = own._replace(whole=are_whole(values[row]))
+                own = own._replace(whole=_are_whole(values[row]))
                 doubt = _doubt_of_large(values[row], own, seen)
             elif may_be_small and low < high and own.is_scaled(seen):
                 doubt = _doubt_of_small(values[row].astype(np.float64), own, seen)
@@ -191,8 +191,7 @@ def _judge(
     return worst._replace(all=n_plain == 0)
 
 
-def are_whole(values: np.ndarray) -> bool:
-    """Tell whether all values are whole numbers."""
+def _are_whole(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
@@ -207,7 +206,7 @@ def _doubt_of_large(values: np.ndarray, own: PixelScale, seen: PixelScale) -> in
 
 def _doubt_of_small(values: np.ndarray, own: PixelScale, seen: PixelScale) -> int:
     """Judge an image with values far below the largest seen."""
-    if are_whole(values):
+    if _are_whole(values):
         return 0
     if own.low >= 0:
         fills = own.high >= NEARLY_ONE and own.low <= 1 - NEARLY_ONE

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from sklearn_cnn._messages import warn
-from sklearn_cnn.pixels.scale import PixelScale, are_whole, blocks_of, read_scale
+from sklearn_cnn.pixels.scale import PixelScale, blocks_of, read_scale
 
 LEVELS, FRACTIONS = 255.0, 1.0
 """White, in pixels of 8 bits and in fractions."""
@@ -80,7 +80,7 @@ def _white_of_floats(images: np.ndarray, rows: np.ndarray | None) -> float:
         values = block.reshape(len(block), -1)
         lows, highs = values.min(axis=1), values.max(axis=1)
         is_fraction = highs <= 1 + ROUNDING
-        is_whole = np.array([are_whole(image) for image in values])
+        is_whole = (values == np.rint(values)).all(axis=1)
         fits = is_fraction & (lows >= -ROUNDING) | is_whole & (lows >= 0) & (highs <= LEVELS)
         for i in np.flatnonzero(~fits)[:1].tolist():  # NaN fits nothing
             kind = "whole numbers" if is_whole[i] else "fractions"

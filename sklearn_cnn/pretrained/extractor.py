@@ -396,7 +396,9 @@ def _as_features(outputs: object, shape: torch.Size) -> torch.Tensor:
     if isinstance(outputs, torch.Tensor) and outputs.shape[:1] == (n_images,):
         if outputs.ndim == 4:
             _, first, second, last = outputs.shape
-            if not (height == width and first == second != last):
+            stretch = _stretch(height / second, width / last)
+            stretch_of_last = _stretch(height / first, width / second)
+            if stretch <= stretch_of_last or (stretch < 2 and stretch_of_last > 1):
                 return outputs.mean((2, 3)).float()
             hint = "the maps with their channels first, maps.permute(0, 3, 1, 2)"  # as Swin's
         elif outputs.ndim == 2:
@@ -407,3 +409,8 @@ def _as_features(outputs: object, shape: torch.Size) -> torch.Tensor:
         f"(n, channels, height, width), which are averaged. For {n_images} images it gave {found}. "
         f"Return a module whose forward gives {hint}."
     )
+
+
+def _stretch(vertical: float, horizontal: float) -> float:
+    """How much more maps shrink an image in one direction than in the other."""
+    return max(vertical, horizontal) / min(vertical, horizontal)

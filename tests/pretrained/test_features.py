@@ -234,6 +234,28 @@ class Locked(Notes):
         self.lock = threading.Lock()
 
 
+@pytest.mark.parametrize(
+    ("sides", "maps", "is_first"),
+    [
+        ((224, 224), (768, 7, 7), True),
+        ((224, 224), (7, 7, 768), False),
+        ((224, 224), (7, 7, 8), False),
+        ((96, 160), (3, 5, 768), False),
+        ((96, 160), (768, 3, 5), True),
+        ((33, 63), (4, 2, 2), True),  # rounded up
+        ((8, 8), (1, 1, 1), True),
+        ((8, 8), (3, 1, 1), True),
+    ],
+)
+def test_where_the_channels_of_maps_stand(sides, maps, is_first):
+    outputs, shape = torch.ones(2, *maps), torch.Size((2, 3, *sides))
+    if is_first:
+        assert extractor._as_features(outputs, shape).shape == (2, maps[0])
+    else:
+        with pytest.raises(TypeError, match=r"permute\(0, 3, 1, 2\)"):
+            extractor._as_features(outputs, shape)
+
+
 def test_a_module_that_needs_contiguous_memory_has_it():
     found = clone(TINY).set_params(network=Views).transform(IMAGES)
 
