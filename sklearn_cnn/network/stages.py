@@ -16,7 +16,7 @@ from sklearn_cnn.network.layers import Backbone
 from sklearn_cnn.network.modules import Flatten, Normalize
 from sklearn_cnn.network.pretrained import load_pretrained
 
-LAST_STAGE, EACH_BEFORE = 0.1, 0.5
+LAST_STAGE, EACH_BEFORE = 0.3, 0.7
 """Learning rate of the last stage as a share of that of new layers, and of each stage before it as
 a share of the next: what was learnt first is the most general."""
 
