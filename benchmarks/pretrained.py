@@ -225,28 +225,25 @@ def of_speed(rounds: int) -> None:
     )
 
 
-def make_counting() -> nn.Module:
-    """Make a network that counts the images it computes."""
-    return Counting()
-
-
 class Counting(nn.Module):
-    """Gives the mean of each channel, and counts images that are not blank."""
+    """Gives the mean of each channel, and counts images whose first pixels are (1, 2, 3)."""
 
     n_images = 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Average the pixels."""
-        Counting.n_images += int((images.flatten(1).abs().amax(1) > 0).sum())
+        levels = torch.round(images[:, :, 0, 0] * 255)
+        Counting.n_images += int((levels == torch.tensor([1, 2, 3])).all(dim=1).sum())
         return images.mean((2, 3))
 
 
 def of_search() -> None:
     """Print row 7: how many images a search with a cache computes."""
     rng = np.random.default_rng(0)
-    images, y = rng.integers(1, 256, (90, 8, 8, 3), dtype=np.uint8), np.arange(90) % 3
+    images, y = rng.integers(0, 256, (90, 8, 8, 3), dtype=np.uint8), np.arange(90) % 3
+    images[:, 0, 0] = 1, 2, 3
     with tempfile.TemporaryDirectory() as folder:
-        features = PretrainedFeatures(make_counting, mean=0, std=1, cache=folder)
+        features = PretrainedFeatures(Counting, mean=0, std=1, cache=folder)
         model = make_pipeline(features, LogisticRegression())
         grid = {"logisticregression__C": [0.001, 0.01, 0.1, 1]}
         GridSearchCV(model, grid, cv=3).fit(images, y)
