@@ -324,8 +324,9 @@ def fold_norms(network: nn.Module) -> None:
             layers = list(module.named_children())
             for (name, layer), (norm_name, norm) in pairwise(layers):
                 if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    dtype = layer.weight.dtype
                     folded = fuse_conv_bn_eval(layer.double(), norm.double())
-                    setattr(module, name, folded.float())
+                    setattr(module, name, folded.to(dtype))
                     delattr(module, norm_name)
 
 

@@ -253,7 +253,10 @@ def rank_of_epoch(epoch: Mapping[str, float]) -> tuple[float, float]:
 
 
 class FiniteGuard(Callback):
-    """Refuse a loss or a weight that is not finite, at the end of the epoch that made it."""
+    """Refuse a loss or a weight that is not finite, at the end of the epoch that made it.
+
+    Frozen weights, and the statistics of frozen norms, do not change.
+    """
 
     def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
         """Look at the epoch's losses, and at the weights.
@@ -264,9 +267,10 @@ class FiniteGuard(Callback):
             Naming the epoch and the likely remedy.
         """
         epoch = net.history[-1]
-        values = [*net.module_.parameters()]
+        values = [weight for weight in net.module_.parameters() if weight.requires_grad]
         for module in net.module_.modules():
-            if isinstance(module, _NormBase):  # a mask, such as a transformer's, may be infinite
+            is_norm = isinstance(module, _NormBase)  # a transformer's mask may be infinite
+            if is_norm and (module.weight is None or module.weight.requires_grad):
                 values += [value for value in module.buffers() if value.is_floating_point()]
         if not np.isfinite(epoch["train_loss"]):
             broken = f"the training loss became {epoch['train_loss']}"

@@ -33,7 +33,12 @@ from sklearn_cnn.machine.device import (
 from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.build import Design, may_train_in_parts
 from sklearn_cnn.network.layers import Backbone
-from sklearn_cnn.network.modules import copy_together, keep_frozen_statistics
+from sklearn_cnn.network.modules import (
+    copy_network,
+    copy_together,
+    fold_norms,
+    keep_frozen_statistics,
+)
 from sklearn_cnn.network.outputs import (
     LayerOutputs,
     LayerRow,
@@ -408,6 +413,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         n_bytes = prod(last.output_shape) * self.dtype.itemsize
         if n_bytes * (len(training) + len(validation or ())) > BYTES_OF_MAPS:
             return training, validation
+        layers = copy_network(layers)
+        fold_norms(layers)
         compute = partial(predict_maps, layers, chunk=self.chunk, n_at_once=self._chunks_at_once)
         train = training.with_maps(compute(training.images, training.rows))
         valid = validation and validation.with_maps(compute(validation.images, validation.rows))
