@@ -252,8 +252,7 @@ def of_search() -> None:
 
 def main() -> None:
     """Print the tables."""
-    photos = {"metavar": "FOLDER", "help": "with 300 photographs each of two kinds"}
-    arguments = ask(__doc__, rounds=7, photos=photos)
+    arguments = ask(__doc__, rounds=7)
     of_speed(arguments.rounds)
     of_search()
     if arguments.photos:

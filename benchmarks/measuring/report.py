@@ -1,7 +1,8 @@
 """Run all benchmarks, and write what they found to RESULTS.md, with the machine and the versions.
 
-Run by ``scripts/bench [ROUNDS] [--quick] [--all] [--fashion FOLDER] [--cifar FOLDER]``. A quick run
-writes RESULTS-quick.md. The program fails at the end if a benchmark did.
+Run by ``scripts/bench [ROUNDS] [--quick] [--all] [--fashion FOLDER] [--cifar FOLDER]
+[--photos FOLDER]``. A quick run writes RESULTS-quick.md. The program fails at the end if a
+benchmark did.
 
 With ``--results FILE``, what was measured is kept there, and benchmarks that it holds are not run
 again: so an interrupted run goes on where it was.
@@ -37,7 +38,7 @@ TABLE = (
 )
 """Benchmarks that answer with rows of the table."""
 
-OTHERS = ("threads.py", "reading.py", "memory_of_reading.py")
+OTHERS = ("threads.py", "reading.py", "memory_of_reading.py", "pretrained.py")
 """Benchmarks with tables of their own, which run with ``--all``."""
 
 LIBRARIES = (
@@ -123,8 +124,10 @@ def main() -> int:
     rounds = [str(arguments.rounds)] if arguments.rounds else []
     options = rounds + ["--quick"] * arguments.quick
     command = ["scripts/bench", *options, *(["--all"] * arguments.all)]
-    for name in FOLDERS:
+    for name, (variable, _) in FOLDERS.items():
         folder = getattr(arguments, name)
+        if folder:  # the benchmarks with tables of their own look there
+            os.environ[variable] = folder
         options += [f"--{name}", folder] if folder else []
         command += [f"--{name} FOLDER"] if folder else []
     texts = {}

@@ -19,6 +19,7 @@ FOLDERS = {
         "train-images-idx3-ubyte.gz and so on",
     ),
     "cifar": ("CIFAR_FOLDER", "colour images as files in train/CLASS and test/CLASS"),
+    "photos": ("PHOTOS_FOLDER", "a folder of 300 photographs for each of two kinds"),
 }
 """Images that are asked for: the variable that may name their folder, and what is in it."""
 
@@ -109,7 +110,7 @@ def ask(
         What the benchmark measures, in the first line.
     rounds : int
         How many unless told otherwise, or quick.
-    needs : {"fashion", "cifar", ""}
+    needs : {"fashion", "cifar", "photos", ""}
         Images without which the program ends; see ``end_without``.
     **more : dict
         Further options by name, each as the arguments of ``add_argument``.

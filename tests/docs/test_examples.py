@@ -141,8 +141,50 @@ def test_the_gallery_draws_its_pictures(name, tmp_path):
             assert float(learnt) > float(raw) + 0.02, estimator
 
 
+@pytest.fixture(scope="module")
+def few_photographs(tmp_path_factory):
+    """The example on few and small pieces of its own photographs."""
+    output = tmp_path_factory.mktemp("few") / "output"
+    arguments = ("--output", output, "--size", 64, "--pieces", 52)
+    return run_example("plot_few_photographs.py", *arguments), output
+
+
+def test_forty_photographs_a_class_are_learnt_from(few_photographs):
+    said, output = few_photographs
+    assert "80 photographs to learn from, 24 to test on" in said
+    assert float(said.split("accuracy on the others: ")[1].split()[0]) > 0.6  # 0.5 is chance
+    assert "predicts the same when loaded: True" in said
+    for name in ("results.png", "mistakes.png"):
+        check_picture(output / name)
+
+
+def test_a_second_run_finds_its_features_in_the_cache(few_photographs):
+    said, output = few_photographs
+    files = {path: path.stat().st_mtime_ns for path in (output / "cache").rglob("*.pixels")}
+    again = run_example("plot_few_photographs.py", "--output", output, "--size", 64)
+    assert files
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert (
+        again.split("accuracy on")[1].split("\n")[0] == said.split("accuracy on")[1].split("\n")[0]
+    )
+
+
+def test_the_classes_are_the_folders(few_photographs, tmp_path):
+    """A folder of one's own: of fewer photographs than 53, three quarters are learnt from."""
+    _, output = few_photographs
+    for name in ("china", "flower"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for path in sorted((output / "photographs" / name).iterdir())[::4]:
+            shutil.copy(path, tmp_path / "own" / name)
+    said = run_example(
+        "plot_few_photographs.py", tmp_path / "own", "--output", tmp_path / "made", "--size", 64
+    )
+    assert "18 photographs to learn from, 8 to test on" in said
+
+
 def test_every_display_is_in_the_gallery():
+    """What the script of photographs draws, the three tests above look at."""
     texts = [path.read_text() for path in (ROOT / "examples").glob("plot_*.py")]
-    assert len(texts) == len(GALLERY)
+    assert len(texts) == len(GALLERY) + 1
     for name in ("summary()", *(name for name in sklearn_cnn.__all__ if name.endswith("Display"))):
         assert any(name in text for text in texts), name
