@@ -27,12 +27,14 @@ from sklearn_cnn.network.layers import (
     Pool,
 )
 from sklearn_cnn.pretrained.features import PretrainedFeatures
+from sklearn_cnn.regressor import CNNRegressor
 
 __all__ = [
     "Activation",
     "Backbone",
     "BatchNorm",
     "CNNClassifier",
+    "CNNRegressor",
     "Conv",
     "Dense",
     "Dropout",

@@ -14,6 +14,9 @@ from sklearn import __version__, get_config
 # They go when scikit-learn offers parameter validation under a public name.
 from sklearn.base import _fit_context
 
+# Was once in the reference of scikit-learn; goes when it is again, without the underscore.
+from sklearn.utils import _safe_indexing
+
 # Goes when scikit-learn's Displays can ask for matplotlib by a public name.
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import (
@@ -44,6 +47,7 @@ __all__ = [
     "_fit_context",
     "_get_feature_names",
     "_get_output_config",
+    "_safe_indexing",
     "check_matplotlib_support",
     "check_parameters",
     "validate_params",

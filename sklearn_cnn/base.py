@@ -1,8 +1,7 @@
-"""What every image learner shares: reading images, training a net, and what its layers give.
+"""What every image learner shares: the story of a fit, and what the layers of its net give.
 
-An estimator adds its targets, its loss and what it predicts. ``fit`` stays in the estimator's own
-file, so that it reads as one story; the stages of a fit are methods here, which set the fitted
-attributes, or pure functions of the packages below.
+An estimator adds its targets, its objective and what it predicts. The stages of a fit are methods
+here, which set the fitted attributes, or pure functions of the packages below.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -26,6 +26,8 @@ from sklearn_cnn._compat import (
     Interval,
     ProgressBar,
     StrOptions,
+    _fit_context,
+    _safe_indexing,
     check_parameters,
     with_callbacks,
 )
@@ -33,7 +35,7 @@ from sklearn_cnn._forks import ProcessLock
 from sklearn_cnn._messages import did_you_mean, warn
 from sklearn_cnn.augment.descriptions import check_augment
 from sklearn_cnn.machine.device import WEIGHT_DTYPES, name_of_dtype, resolve_device, weights_dtype
-from sklearn_cnn.machine.isolation import derive_seed, isolated
+from sklearn_cnn.machine.isolation import derive_seed, draw_seed, isolated
 from sklearn_cnn.network.build import Design, build_network, check_same_network
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.layers import (
@@ -60,19 +62,28 @@ from sklearn_cnn.pixels.spec import DATA_FORMATS, ImageSpec
 from sklearn_cnn.pixels.white import find_white
 from sklearn_cnn.training.callbacks import (
     EpochTasks,
+    Score,
     check_callbacks,
     copy_callbacks,
     set_callback_parameter,
+    warn_if_nothing_was_learnt,
     warn_of_late_errors,
 )
 from sklearn_cnn.training.examples import Examples, check_weights
 from sklearn_cnn.training.net import ConvNet
+from sklearn_cnn.training.objectives import Numbers, Objective
 from sklearn_cnn.training.optimizer import (
     OPTIMIZERS,
     SCHEDULES,
     OptimizerRecipe,
     resolve_max_epochs,
     warn_if_long,
+)
+from sklearn_cnn.training.validation import (
+    check_enough_for_r2,
+    check_validation_data,
+    errors_named,
+    score_by,
 )
 
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -115,6 +126,7 @@ class BaseCNN(
         "batch_size": [COUNT],
         "max_epochs": [StrOptions({"auto"}), COUNT],
         "early_stopping": ["boolean"],
+        "scoring": [StrOptions({"loss"}), StrOptions(set(get_scorer_names())), callable, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [COUNT],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -146,6 +158,7 @@ class BaseCNN(
     batch_size: int
     max_epochs: str | int
     early_stopping: bool
+    scoring: str | Callable[..., float] | None
     validation_fraction: float
     n_iter_no_change: int
     tol: float
@@ -164,6 +177,74 @@ class BaseCNN(
 
     _placed_by: tuple[str | torch.device, str]
     """The ``device`` and ``precision`` that the network was placed by."""
+
+    _log_unit: float
+    """Logarithm of the mean weight of the first images, the unit of ``partial_fit``."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network on images and their targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
+            Images, of any real dtype, in any range. They are not written to, and not copied whole.
+        y : array-like of shape (n,), (n, n_labels) or (n, n_targets)
+            For a classifier, labels: strings, whole numbers or booleans; or an indicator matrix of
+            0 and 1, which may be sparse, for several labels an image. For a regressor, numbers.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images in the loss, the validation score and the mean and standard
+            deviation of the pixels. Their ratios count; an image of weight zero does not count
+            at all.
+        X_val : array-like or None, default=None
+            Images to validate on, of the shape and range of ``X``, for ``early_stopping=True``;
+            None holds out a part of ``X``. In a Pipeline, they pass through the same steps as
+            ``X`` with ``Pipeline(..., transform_input=["X_val"])``.
+        y_val : array-like or None, default=None
+            Their targets.
+        sample_weight_val : array-like of shape (n_val,) or None, default=None
+            Their weights in the validation score and loss.
+
+        Returns
+        -------
+        self : estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If images, targets and parameters do not go together, or training diverges.
+        KeyboardInterrupt
+            On Ctrl-C. In all cases, the estimator is then as it was before.
+        """
+        check_validation_data(X_val, y_val, sample_weight_val, early_stopping=self.early_stopping)
+        with self._all_or_nothing():
+            continuing = self.warm_start and hasattr(self, "net_")
+            seed = draw_seed(self.random_state)
+            targets = self._check_y(y)
+            examples = self._read(X, targets, sample_weight, continuing=continuing)
+            self._log_unit = examples.log_unit
+            training, validation, score = examples, None, None
+            if X_val is not None:
+                validation, score = self._own_validation(X_val, y_val, sample_weight_val)
+            elif self.early_stopping:
+                training, validation = self._hold_out(examples, seed)
+                score = self._score_held_out(validation, X, targets, sample_weight)
+            objective = self._objective(training)
+            if not continuing:
+                self._start(training, objective, seed)
+            given = {"X": X, "y": y, "sample_weight": sample_weight}
+            self._train(training.scaled(), validation, score, objective, seed, given)
+        return self
 
     def set_params(self, **params: object) -> Self:
         """Set parameters, those of callbacks included.
@@ -367,14 +448,58 @@ class BaseCNN(
         n_parameters, n_trainable = self.net_.n_parameters, self.net_.n_trainable
         return NetworkSummary(self.layers_, seconds, n_parameters, n_trainable)
 
-    def _read(
-        self, X: object, labels: np.ndarray, sample_weight: object, *, continuing: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Check training images and their weights; learn the shape and range of the images.
+    def _check_y(self, y: object) -> np.ndarray:
+        """Check targets, and return them as an array of a row an image."""
+        raise NotImplementedError
 
-        Return the images of shape (n_images, height, width, channels), the rows of those whose
-        weight is not zero, and the weights.
+    def _learn_targets(
+        self, targets: np.ndarray, weights: np.ndarray, *, continuing: bool, classes: object
+    ) -> None:
+        """Learn what the targets are, from those of images whose weight is not zero.
+
+        A net that is continued has learnt it. ``partial_fit`` may be told the classes.
         """
+        raise NotImplementedError
+
+    def _encode(
+        self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
+    ) -> Examples:
+        """Turn checked targets into what the objective takes."""
+        raise NotImplementedError
+
+    def _objective(self, training: Examples) -> Objective:
+        """Return what the outputs of the network mean."""
+        raise NotImplementedError
+
+    def _hold_out(self, examples: Examples, seed: int) -> tuple[Examples, Examples]:
+        """Divide examples into those to learn from, and those to validate on."""
+        raise NotImplementedError
+
+    def _partial_fit(
+        self, X: object, targets: np.ndarray, sample_weight: object, classes: object = None
+    ) -> Self:
+        """Train for an epoch, at a constant learning rate."""
+        continuing = hasattr(self, "net_")
+        seed = draw_seed(self.random_state)
+        examples = self._read(X, targets, sample_weight, continuing=continuing, classes=classes)
+        objective = self._objective(examples)
+        if not continuing:
+            self._log_unit = examples.log_unit
+            self._start(examples, objective, seed)
+        weight = examples.weight_relative_to(self._log_unit)
+        self._train(examples.scaled(weight), None, None, objective, seed)
+        return self
+
+    def _read(
+        self,
+        X: object,
+        targets: np.ndarray,
+        sample_weight: object,
+        *,
+        continuing: bool,
+        classes: object = None,
+    ) -> Examples:
+        """Check training images and their weights; learn the shape and range of the images."""
         if continuing:
             self._follow_parameters()
         checked = self._check_images(X, reset=not continuing)
@@ -384,11 +509,57 @@ class BaseCNN(
         else:
             spec = ImageSpec.learn(checked, image_shape=shape, data_format=data_format)
         images = spec.view(checked, image_shape=shape, data_format=data_format)
-        weights = check_weights(sample_weight, images, labels)
+        weights = check_weights(sample_weight, images, targets)
         rows = np.flatnonzero(weights)
         self.image_spec_ = spec.widened(images, rows, name_of_dtype(self.precision))
         self.image_shape_ = spec.shape
-        return images, rows, weights
+        self._learn_targets(targets[rows], weights[rows], continuing=continuing, classes=classes)
+        return self._encode(images, rows, targets, weights)
+
+    def _own_validation(
+        self, X: object, y: object, sample_weight: object
+    ) -> tuple[Examples, Score | None]:
+        """Read validation images that the user brings."""
+        with errors_named("X_val"):
+            checked = self._check_images(X, reset=False)
+            images = self.image_spec_.read(
+                checked,
+                image_shape=self.image_shape,
+                data_format=self.data_format,
+                dtype=name_of_dtype(self.precision),
+            )
+        with errors_named("y_val"):
+            targets = self._check_y(y)
+            weights = check_weights(sample_weight, images, targets)
+            rows = np.flatnonzero(weights)
+            validation = self._encode(images, rows, targets, weights).scaled()
+        given = None if sample_weight is None else weights
+        return validation, self._score(validation, X, targets, given)
+
+    def _score_held_out(
+        self, validation: Examples, X: object, targets: np.ndarray, sample_weight: object
+    ) -> Score | None:
+        """Return what scores the images held out of ``X``."""
+        if self.scoring in (None, "loss"):
+            return self._score(validation, None, targets, None)
+        rows, weights = validation.rows, None
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, targets, targets)[rows]
+        return self._score(validation, _safe_indexing(X, rows), targets[rows], weights)
+
+    def _score(
+        self, validation: Examples, X: object, y: np.ndarray, weights: np.ndarray | None
+    ) -> Score | None:
+        """Return what gives the score of an epoch; None for the validation loss."""
+        if self.scoring == "loss":
+            return None
+        if self.scoring is not None:
+            scorer = check_scoring(self, self.scoring)
+            return score_by(scorer, self.scoring, self, X, y, weights)
+        objective = self._objective(validation)
+        if isinstance(objective, Numbers):
+            check_enough_for_r2(len(validation))
+        return partial(objective.score, targets=validation.targets, weights=validation.weights)
 
     def _check_images(self, X: object, *, reset: bool) -> PixelArray:
         """Check that ``X`` holds images; with ``reset``, count the features of rows."""
@@ -441,25 +612,16 @@ class BaseCNN(
     def _optimizer(self) -> OptimizerRecipe:
         return OptimizerRecipe(self.optimizer, self.learning_rate, self.weight_decay)
 
-    def _criterion(self) -> partial[torch.nn.Module]:
-        """Return what makes the loss: outputs (n, n_outputs), targets (n,) -> losses (n,)."""
-        raise NotImplementedError
-
-    def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
-        """Warn if a training that ran all of its epochs learnt nothing."""
-        raise NotImplementedError
-
-    def _start(self, training: Examples, n_outputs: int, seed: int) -> None:
+    def _start(self, training: Examples, objective: Objective, seed: int) -> None:
         """Make a new net, whose first layer standardises as the training images need it."""
         design, device, shape = self._design(), resolve_device(self.device), self.image_shape_
         dtype = weights_dtype(self.precision, device)
         mean, std = self._pixel_statistics(design, training)
         self.net_ = ConvNet(
-            partial(build_network, design, shape, n_outputs, mean, std, dtype, device),
+            partial(build_network, design, shape, objective.n_outputs, mean, std, dtype, device),
             design=design,
             optimizer=self._optimizer(),
-            criterion=self._criterion(),
-            n_classes=n_outputs,
+            objective=objective,
             batch_size=self.batch_size,
             device=device,
             precision=self.precision,
@@ -510,6 +672,8 @@ class BaseCNN(
         self,
         training: Examples,
         validation: Examples | None,
+        score: Score | None,
+        objective: Objective,
         seed: int,
         given: Mapping[str, object] | None = None,
     ) -> None:
@@ -519,6 +683,10 @@ class BaseCNN(
         ----------
         training, validation : Examples
             Images to learn from, and to validate on.
+        score : callable or None
+            What gives the validation score of an epoch; None for the loss.
+        objective : Objective
+            What the outputs of the network mean.
         seed : int
             Seed of this fit.
         given : mapping or None, default=None
@@ -554,7 +722,7 @@ class BaseCNN(
             if n_before:
                 net.adjust(
                     optimizer=self._optimizer(),
-                    criterion=self._criterion(),
+                    objective=objective,
                     batch_size=self.batch_size,
                     precision=self.precision,
                     new_optimizer=given is not None,
@@ -568,6 +736,7 @@ class BaseCNN(
                 schedule=schedule,
                 patience=self.n_iter_no_change,
                 tol=self.tol,
+                score=score,
                 augment=augment,
                 seed=derive_seed(seed, n_before),
                 verbose=self.verbose,
@@ -580,7 +749,10 @@ class BaseCNN(
                 with tasks.late_errors_kept(late), self._one_progress_bar():
                     self._train_in_tasks(train, n_epochs, tasks, late)
             if net.n_epochs - n_before >= n_epochs:
-                self._judge(net.history, n_epochs)
+                of_guess = objective.loss_of_guess(training.targets, training.weights)
+                warn_if_nothing_was_learnt(
+                    net.history, n_epochs, self.learning_rate, objective.guess, of_guess
+                )
             warn_of_late_errors(late)
         if given is None:  # a call must not take longer than the one before
             net.forget_calls()
@@ -637,7 +809,7 @@ class BaseCNN(
             raise
 
     def _feature_source(self) -> Source:
-        network, n_outputs = self.net_.module_, len(self.net_.classes_)
+        network, n_outputs = self.net_.module_, self.net_.objective.n_outputs
         return feature_source(self.feature_layer, network, self.layers_, n_outputs)
 
     @property

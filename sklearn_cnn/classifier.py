@@ -1,13 +1,12 @@
 """CNNClassifier: its parameters, and the story of fit and predict."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
@@ -16,20 +15,23 @@ from torch.optim import Optimizer
 
 from sklearn_cnn._compat import StrOptions, _fit_context
 from sklearn_cnn.base import SHARE, BaseCNN
-from sklearn_cnn.machine.isolation import draw_seed
 from sklearn_cnn.network.layers import ActivationName, Layer, PoolKind
 from sklearn_cnn.pixels.arrays import to_host
-from sklearn_cnn.training.callbacks import warn_if_nothing_was_learnt
-from sklearn_cnn.training.examples import Examples, hold_out
+from sklearn_cnn.training.examples import Examples
 from sklearn_cnn.training.labels import (
     ClassWeight,
     check_labels,
     check_partial_class_weight,
     check_partial_classes,
+    check_same_kind,
     encode_examples,
+    encode_indicators,
     find_classes,
+    label_weights,
     plain_labels,
 )
+from sklearn_cnn.training.objectives import Objective, OneClass, SeveralLabels
+from sklearn_cnn.training.validation import divide, split_at_random, split_validation
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
@@ -101,7 +103,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Weight decay of kernels and dense weights; biases and norms have none.
     label_smoothing : float, default=0.1
         Share of each label's probability that training spreads over all classes; at least 0,
-        below 1.
+        below 1. Of several labels an image, each goes that share of the way to 0.5.
     schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
         Learning rate over the training: up and down again, down, or as it is. ``partial_fit``
         always keeps it constant.
@@ -111,21 +113,30 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Largest number of passes over the training images. "auto" means 100 for a single batch,
         fewer for more batches, and at least 7; twice as many with ``augment``.
     early_stopping : bool, default=False
-        Whether to hold out images, score them after each epoch, stop when the score stalls, and
-        keep the weights of the best epoch. Before training stops, the learning rate falls to zero.
+        Whether to score validation images after each epoch, stop when the score stalls, and keep
+        the weights of the best epoch. They are held out, or given to ``fit`` as ``X_val``. Before
+        training stops, the learning rate falls to zero.
+    scoring : str, callable or None, default=None
+        Score on the validation images by which early stopping chooses the best epoch. None is
+        accuracy, and of equal scores the lower loss is better; "loss" is the validation loss; a
+        string is the name of a scorer, such as "f1_macro" or "roc_auc"; a callable has the form
+        ``scorer(estimator, X, y)``. A scorer predicts the validation images once more an epoch.
     validation_fraction : float, default=0.1
         Share of the images that early stopping holds out, stratified by class. A class with a
         single image is learnt from alone; where the share is smaller than the number of classes,
-        ``random_state`` draws those held out. Fewer than 30 images warn.
+        ``random_state`` draws those held out. With several labels an image, all are drawn at
+        random. Fewer than 30 images warn. It is ignored where ``fit`` is given ``X_val``.
     n_iter_no_change : int, default=10
         Epochs without a better validation score after which the learning rate falls to zero, and
         training ends. That takes three tenths of ``max_epochs``, or those that are left; it does
         not begin while "one_cycle" climbs, and a constant rate ends at once.
     tol : float, default=1e-4
         By how much a validation score must be higher to count as better.
-    class_weight : dict, "balanced" or None, default=None
+    class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, as ``{label: weight}``; "balanced" weighs a class by the inverse of
-        its frequency, and is not for ``partial_fit``. It multiplies ``sample_weight``.
+        its frequency, and is not for ``partial_fit``. It multiplies ``sample_weight``. For several
+        labels an image, a dict ``{0: weight, 1: weight}`` for each label, which weighs its part
+        of the loss where it is absent and where it is present.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the weights of the last ``fit``, with its network, for images
         and classes of the same kind.
@@ -154,7 +165,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The class labels, sorted.
+        The class labels, sorted; the numbers of the columns, where ``y`` was an indicator matrix.
+    multilabel_ : bool
+        Whether ``y`` was an indicator matrix, of several labels an image.
     n_features_in_ : int
         Values of an image, where ``X`` at fit was flattened rows; absent otherwise.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -174,8 +187,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     loss_curve_ : list of float
         Training loss of each epoch. With label smoothing it does not come near zero.
     validation_scores_ : list of float or None
-        Accuracy on the held-out images after each epoch of the last fit, weighted as the loss is;
-        None without early stopping.
+        Score of the validation images after each epoch of the last fit: accuracy, weighted as the
+        loss is, or what ``scoring`` asks for; None without early stopping.
     best_validation_score_ : float or None
         The highest of them, which is that of the weights kept.
     history_ : skorch.history.History
@@ -227,14 +240,13 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseCNN._parameter_constraints,
         "label_smoothing": [SHARE],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
     label_smoothing: float
     class_weight: ClassWeight
     classes_: np.ndarray
-    _log_unit: float
-    """Logarithm of the mean weight of the first images, the unit of ``partial_fit``."""
+    multilabel_: bool
 
     def __init__(
         self,
@@ -260,6 +272,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         batch_size: int = 128,
         max_epochs: str | int = "auto",
         early_stopping: bool = False,
+        scoring: str | Callable[..., float] | None = None,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
@@ -292,6 +305,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
+        self.scoring = scoring
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
@@ -302,48 +316,6 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train the network on images and their labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images, of any real dtype, in any range. They are not written to, and not copied whole.
-        y : array-like of shape (n,)
-            Labels: strings, whole numbers or booleans.
-        sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the images in the loss, the validation score and the mean and standard
-            deviation of the pixels. Their ratios count; an image of weight zero does not count
-            at all.
-
-        Returns
-        -------
-        self : CNNClassifier
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If images, labels and parameters do not go together, or training diverges.
-        KeyboardInterrupt
-            On Ctrl-C. In all cases, the estimator is then as it was before.
-        """
-        with self._all_or_nothing():
-            continuing = self.warm_start and hasattr(self, "net_")
-            seed = draw_seed(self.random_state)
-            examples = self._read_examples(X, y, sample_weight, continuing=continuing)
-            self._log_unit = examples.log_unit
-            training, validation = examples, None
-            if self.early_stopping:
-                share = self.validation_fraction
-                training, validation = hold_out(examples, share, seed, self.classes_)
-            if not continuing:
-                self._start(training, len(self.classes_), seed)
-            given = {"X": X, "y": y, "sample_weight": sample_weight}
-            self._train(training.scaled(), validation, seed, given)
-        return self
 
     def _has_partial_fit(self) -> bool:
         if self.early_stopping:
@@ -374,10 +346,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
             Images, as for ``fit``.
-        y : array-like of shape (n,)
-            Labels.
+        y : array-like of shape (n,) or (n, n_labels)
+            Labels, as for ``fit``.
         classes : array-like of shape (n_classes,) or None, default=None
-            All classes that any call will bring. The first call needs them.
+            All classes that any call will bring. The first call needs them, unless ``y`` is an
+            indicator matrix.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the images in the loss. The mean weight of the first call, or of ``fit``,
             is the unit: what weighs a millionth of it has a millionth of its gradient.
@@ -396,42 +369,46 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             With ``early_stopping=True``, which needs ``fit``.
         """
         with self._all_or_nothing():
-            continuing = hasattr(self, "net_")
-            check_partial_classes(classes, self.classes_ if continuing else None)
+            labels = self._check_y(y)
+            known = self.classes_ if hasattr(self, "net_") else None
+            check_partial_classes(classes, known, labels)
             check_partial_class_weight(self.class_weight)
-            seed = draw_seed(self.random_state)
-            examples = self._read_examples(
-                X, y, sample_weight, continuing=continuing, classes=classes
-            )
-            if not continuing:
-                self._log_unit = examples.log_unit
-                self._start(examples, len(self.classes_), seed)
-            weight = examples.weight_relative_to(self._log_unit)
-            self._train(examples.scaled(weight), None, seed)
-        return self
+            return self._partial_fit(X, labels, sample_weight, classes)
 
-    def _read_examples(
-        self,
-        X: object,
-        y: object,
-        sample_weight: object,
-        *,
-        continuing: bool,
-        classes: object = None,
+    def _check_y(self, y: object) -> np.ndarray:
+        return check_labels(y, type(self).__name__)
+
+    def _learn_targets(
+        self, targets: np.ndarray, weights: np.ndarray, *, continuing: bool, classes: object
+    ) -> None:
+        if continuing:
+            return
+        self.multilabel_ = targets.ndim == 2
+        known = targets if classes is None else classes
+        self.classes_ = np.arange(targets.shape[1]) if self.multilabel_ else find_classes(known)
+
+    def _encode(
+        self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
     ) -> Examples:
-        """Check and encode training images; a net that is not continued learns the classes."""
-        labels = check_labels(y, type(self).__name__)
-        images, rows, weights = self._read(X, labels, sample_weight, continuing=continuing)
-        if not continuing:
-            self.classes_ = find_classes(labels[rows] if classes is None else classes)
-        return encode_examples(images, rows, labels, weights, self.class_weight, self.classes_)
+        check_same_kind(targets, self.multilabel_, len(self.classes_))
+        if self.multilabel_:
+            return encode_indicators(images, rows, targets, weights)
+        return encode_examples(images, rows, targets, weights, self.class_weight, self.classes_)
 
-    def _criterion(self) -> partial[nn.Module]:
-        loss: type[nn.Module] = nn.CrossEntropyLoss
-        return partial(loss, reduction="none", label_smoothing=self.label_smoothing)
+    def _objective(self, training: Examples) -> Objective:
+        n, smoothing = len(self.classes_), self.label_smoothing
+        if not self.multilabel_:
+            return OneClass(n, smoothing)
+        return SeveralLabels(
+            n, smoothing, *label_weights(training.targets, training.weights, self.class_weight)
+        )
 
-    def _judge(self, history: Sequence[Mapping[str, Any]], n_epochs: int) -> None:
-        warn_if_nothing_was_learnt(history, n_epochs, self.learning_rate, len(self.classes_))
+    def _hold_out(self, examples: Examples, seed: int) -> tuple[Examples, Examples]:
+        """Hold out a share of each class; with several labels, of all images."""
+        targets, share = examples.targets, self.validation_fraction
+        if self.multilabel_:
+            return divide(examples, *split_at_random(len(targets), share, seed, fewest=1))
+        return divide(examples, *split_validation(targets, share, seed, self.classes_))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the label of each image.
@@ -443,8 +420,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of shape (n,)
-            Labels, each from ``classes_``.
+        ndarray of shape (n,), or of shape (n, n_labels), int
+            Labels, each from ``classes_``; or an indicator matrix of the labels whose probability
+            is above 0.5, where ``y`` was one at fit.
 
         Raises
         ------
@@ -453,18 +431,18 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        winners = self._logits(X).argmax(axis=1)
-        labels: np.ndarray = self.classes_[winners]
+        decided = self.net_.objective.decide(self._logits(X))
+        labels: np.ndarray = decided if self.multilabel_ else self.classes_[decided]
         return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the share of images whose label is predicted right.
+        """Return the share of images whose label, or all of whose labels, are predicted right.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``predict``.
-        y : array-like of shape (n,)
+        y : array-like of shape (n,) or (n, n_labels)
             Their labels, of any type that ``fit`` takes.
         sample_weight : array-like of shape (n,) or None, default=None
             How much each image counts.
@@ -486,7 +464,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return float(accuracy_score(labels, predicted, sample_weight=to_host(sample_weight)))
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Predict the probability of each class for each image.
+        """Predict the probability of each class, or of each label, for each image.
 
         Parameters
         ----------
@@ -496,7 +474,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Returns
         -------
         ndarray of shape (n, n_classes), float64
-            Between 0 and 1; rows sum to 1; columns follow ``classes_``.
+            Between 0 and 1; columns follow ``classes_``. Rows sum to 1, but for several labels an
+            image, which have a probability each.
 
         Raises
         ------
@@ -505,10 +484,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        return np.asarray(softmax(self._logits(X), axis=1))
+        logits = self._logits(X)
+        return np.asarray(expit(logits) if self.multilabel_ else softmax(logits, axis=1))
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        """Predict the logarithm of the probability of each class for each image.
+        """Predict the logarithm of what ``predict_proba`` predicts.
 
         Parameters
         ----------
@@ -527,7 +507,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        return np.asarray(log_softmax(self._logits(X), axis=1))
+        logits = self._logits(X)
+        return np.asarray(log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Compute the network's outputs, before they become probabilities.
@@ -541,7 +522,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         ndarray of shape (n, n_classes), or (n,) for two classes, float64
             Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``, which
-            is positive where ``classes_[1]`` is predicted.
+            is positive where ``classes_[1]`` is predicted. For several labels an image, one for
+            each, positive where the label is predicted.
 
         Raises
         ------
@@ -551,4 +533,5 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             If ``X`` holds no images of the shape and range seen at fit.
         """
         logits = self._logits(X)
-        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+        is_binary = len(self.classes_) == 2 and not self.multilabel_
+        return logits[:, 1] - logits[:, 0] if is_binary else logits

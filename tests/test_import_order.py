@@ -30,6 +30,7 @@ MAY_IMPORT = {
         "training",
     },
     "classifier": {"_messages", "_compat", "machine", "pixels", "network", "training", "base"},
+    "regressor": {"_messages", "_compat", "machine", "pixels", "network", "training", "base"},
     "inspection": {
         "_messages",
         "_compat",
@@ -49,7 +50,15 @@ MAY_IMPORT = {
         "network",
         "training",
     },
-    "__init__": {"pretrained", "files", "network", "augment", "classifier", "inspection"},
+    "__init__": {
+        "pretrained",
+        "files",
+        "network",
+        "augment",
+        "classifier",
+        "regressor",
+        "inspection",
+    },
 }
 """What each part may import, beside itself: it stands below those that it imports."""
 
@@ -69,6 +78,7 @@ NEVER = {
     "augment": {"skorch", "sklearn"},
     "base": {"skorch"},
     "classifier": {"skorch"},
+    "regressor": {"skorch"},
     "inspection": {"skorch"},
 }
 

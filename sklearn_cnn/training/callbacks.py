@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from math import ceil, log
+from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Weights = dict[str, torch.Tensor]
 """The state of a network."""
+
+Score = Callable[[np.ndarray], float]
+"""(outputs of the validation images, of shape (n, n_outputs)) -> the score of an epoch."""
 
 EPOCHS_TO_JUDGE = 5
 """A training of fewer epochs may end before its loss has come down."""
@@ -175,7 +178,7 @@ class HeadFirst(Callback):
 
 
 class ValidationScore(Callback):
-    """Score each epoch on the images held out, stop when it stalls, and restore the best weights.
+    """Score each epoch on validation images, stop when it stalls, and restore the best weights.
 
     Parameters
     ----------
@@ -185,12 +188,25 @@ class ValidationScore(Callback):
         By how much a score must beat the best one to count as better for ``patience``.
     schedule : LearningRateSchedule
         Lets the learning rate fall to zero before training stops.
+    score : callable (outputs) -> float, or None
+        The score of an epoch; None for the validation loss, negated.
+    names : tuple of str
+        Further names under which the history has the score.
     """
 
-    def __init__(self, patience: int, tol: float, schedule: LearningRateSchedule) -> None:
+    def __init__(
+        self,
+        patience: int,
+        tol: float,
+        schedule: LearningRateSchedule,
+        score: Score | None,
+        names: tuple[str, ...] = (),
+    ) -> None:
         self.patience = patience
         self.tol = tol
         self.schedule = schedule
+        self.score = score
+        self.names = names
 
     def initialize(self) -> "ValidationScore":
         """Begin without a best score."""
@@ -202,24 +218,28 @@ class ValidationScore(Callback):
         return self
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
-        """Begin an epoch's counts."""
-        self.right_ = self.total_ = torch.zeros((), dtype=torch.float64)
+        """Begin an epoch's outputs."""
+        self.outputs_: list[torch.Tensor] = []
 
     def on_batch_end(
-        self, net: NeuralNet, batch: Batch, training: bool, y_pred: torch.Tensor, **_: object
+        self, net: NeuralNet, training: bool, y_pred: torch.Tensor, **_: object
     ) -> None:
-        """Count the right predictions of a validation batch, by weight."""
+        """Keep the outputs of a validation batch, on the device: reading them would wait."""
         if not training:
-            inputs, targets = batch
-            right = y_pred.argmax(dim=1).to(targets.device) == targets
-            self.right_ = self.right_.to(targets.device) + (right * inputs["sample_weight"]).sum()
-            self.total_ = self.total_.to(targets.device) + inputs["sample_weight"].sum()
+            self.outputs_.append(y_pred.detach())
 
     def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
-        """Record the score, keep the weights of the best, and stop a while after it stalls."""
-        score = float(self.right_ / self.total_)
-        del self.right_, self.total_
-        for name in ("validation_score", "valid_acc"):  # the second as skorch's classifier names it
+        """Record the score, keep the weights of the best, and stop a while after it stalls.
+
+        Raises
+        ------
+        ValueError
+            If the score is not finite.
+        """
+        outputs = torch.cat(self.outputs_).cpu().double().numpy()
+        del self.outputs_
+        score = -net.history[-1]["valid_loss"] if self.score is None else self.score(outputs)
+        for name in ("validation_score", *self.names):
             net.history.record(name, score)
             net.history.record(f"{name}_best", score > self.highest_)
         self.highest_ = max(self.highest_, score)
@@ -493,9 +513,13 @@ def is_user_defined(callback: object) -> bool:
 
 
 def warn_if_nothing_was_learnt(
-    history: Sequence[Mapping[str, Any]], n_epochs: int, learning_rate: float, n_classes: int
+    history: Sequence[Mapping[str, Any]],
+    n_epochs: int,
+    learning_rate: float,
+    guess: str,
+    loss_of_guess: float,
 ) -> None:
-    """Warn where the loss ends no lower than that of giving all classes the same probability.
+    """Warn where the loss ends no lower than that of a network that has learnt nothing.
 
     Parameters
     ----------
@@ -505,11 +529,13 @@ def warn_if_nothing_was_learnt(
         How many those are.
     learning_rate : float
         The highest one.
-    n_classes : int
-        Number of classes, which tells what guessing loses.
+    guess : str
+        What such a network does.
+    loss_of_guess : float
+        Its loss.
     """
-    loss, guessing = history[-1]["train_loss"], log(n_classes)
-    if n_epochs < EPOCHS_TO_JUDGE or loss < guessing:
+    loss = history[-1]["train_loss"]
+    if n_epochs < EPOCHS_TO_JUDGE or loss < loss_of_guess:
         return
     n_steps, remedy = n_epochs * history[-1]["train_batch_count"], "Try"
     if n_steps < FEW_STEPS:
@@ -518,9 +544,9 @@ def warn_if_nothing_was_learnt(
             "at 'auto'. If that does not help, try"
         )
     warn(
-        f"The training loss ended at {loss:.3f}, no better than the {guessing:.3f} of giving all "
-        f"classes the same probability. {remedy} a smaller learning_rate (it is "
-        f"{learning_rate:g}), or look whether the labels belong to the images.",
+        f"The training loss ended at {loss:.3f}, no better than the {loss_of_guess:.3f} of "
+        f"{guess}. {remedy} a smaller learning_rate (it is {learning_rate:g}), or look whether "
+        "y belongs to the images.",
         ConvergenceWarning,
     )
 

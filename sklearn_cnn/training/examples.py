@@ -1,8 +1,8 @@
-"""Examples: images with targets and weights, their division, and the batches gathered from them."""
+"""Examples: images with targets and weights, and the batches gathered from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil, exp
+from math import exp
 from typing import Self
 
 import numpy as np
@@ -11,12 +11,11 @@ from sklearn.utils import check_consistent_length
 from skorch.dataset import Dataset
 
 from sklearn_cnn._compat import _check_sample_weight
-from sklearn_cnn._messages import warn
 from sklearn_cnn.machine.device import is_out_of_memory, lies_on, send
 from sklearn_cnn.pixels.arrays import to_host
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
-"""({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n,)).
+"""({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n, ...)).
 
 Where the first layers of a network are fixed, "maps" that they give may stand for "images".
 """
@@ -29,9 +28,6 @@ HEAVIEST = 1e12
 
 ROWS_OF_A_BLOCK = 4096
 """Images that are copied at once, to a device that holds all of them or for fixed layers."""
-
-ENOUGH = 30
-"""Fewer held-out images than this warn: each moves the accuracy by more than 3 percent."""
 
 
 class ImageDataset(Dataset):
@@ -57,8 +53,8 @@ class Examples(ImageDataset):
         All images; never copied whole, never written to.
     rows : ndarray of shape (n,), int
         Those that count.
-    targets : ndarray of shape (n,), int64
-        Class numbers.
+    targets : ndarray of shape (n,), or (n, n_outputs)
+        What the objective of the net takes for each.
     weights : ndarray of shape (n,), float64
         Weights in the loss, above 0.
     log_unit : float, default=0
@@ -237,86 +233,3 @@ def check_weights(sample_weight: object, X: np.ndarray, y: np.ndarray) -> np.nda
     if not weights.any():  # scikit-learn says so itself from 1.9 on
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
-
-
-def split_validation(
-    targets: np.ndarray, fraction: float, seed: int, classes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a share of the images, each class on both sides as far as that share allows.
-
-    Parameters
-    ----------
-    targets : ndarray of shape (n,), int64
-        Class numbers.
-    fraction : float
-        Share to hold out, above 0 and below 1.
-    seed : int
-        Seed of the draw.
-    classes : ndarray of shape (n_classes,)
-        The classes, for the message.
-
-    Returns
-    -------
-    training, validation : ndarray of int
-        Row numbers. Every class is in training, a class with a single image in training alone.
-        Where the share is smaller than the number of classes, the seed draws those held out.
-
-    Raises
-    ------
-    ValueError
-        If no class has two images.
-    """
-    counts = np.bincount(targets, minlength=len(classes))
-    rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(targets))
-    shares = _shares(np.where(counts > 1, counts, 0), fraction, rng)
-    if not shares.any():
-        raise ValueError(
-            "early_stopping=True holds out images for validation, but every class has a single "
-            f"image, the class {classes[targets].tolist()[0]!r} for one. Give more images, or use "
-            "early_stopping=False."
-        )
-    by_class = rows[np.argsort(targets[rows], kind="stable")]
-    place_in_class = np.arange(len(rows)) - (np.cumsum(counts) - counts)[targets[by_class]]
-    held_out = by_class[place_in_class < shares[targets[by_class]]]
-    return np.setdiff1d(rows, held_out), np.sort(held_out)
-
-
-def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Return how many images of each class to hold out, by the method of largest remainders.
-
-    A class with images keeps one in training, and has one held out if as many are to be held out as
-    there are classes. The others come as near their share as possible; chance breaks ties.
-    """
-    present = counts > 0
-    total, n_classes = int(counts.sum()), int(present.sum())
-    n_held_out = min(ceil(round(fraction * total, 9)), total - n_classes)
-    if total:
-        n_held_out = max(n_held_out, 1)
-    fewest = present.astype(int) if n_held_out >= n_classes else np.zeros_like(counts)
-    most = np.maximum(counts - 1, 0)
-    ideal = counts * (n_held_out / max(total, 1))
-    shares = np.clip(np.floor(ideal), fewest, most)
-    order = rng.permutation(len(counts))
-    while shares.sum() < n_held_out:
-        short = np.where(shares < most, ideal - shares, -np.inf)
-        shares[order[np.argmax(short[order])]] += 1
-    while shares.sum() > n_held_out:
-        over = np.where(shares > fewest, shares - ideal, -np.inf)
-        shares[order[np.argmax(over[order])]] -= 1
-    return shares.astype(int)
-
-
-def hold_out(
-    examples: Examples, fraction: float, seed: int, classes: np.ndarray
-) -> tuple[Examples, Examples]:
-    """Divide examples into those to learn from and those to validate on, whose mean weight is 1."""
-    kept, held_out = split_validation(examples.targets, fraction, seed, classes)
-    if len(held_out) < ENOUGH:
-        images = "image chooses" if len(held_out) == 1 else "images choose"
-        warn(
-            f"{len(held_out)} held-out {images} the best epoch, so that chance has a large part in "
-            f"it: below {ENOUGH}, an image is more than 3 % of the accuracy. Give more images or "
-            "a larger validation_fraction, or use early_stopping=False."
-        )
-    return examples.take(kept), examples.take(held_out).scaled()

@@ -1,57 +1,58 @@
-"""The targets of a classifier: labels become class numbers, two kinds of weight become one."""
+"""The targets of a classifier: labels become numbers, two kinds of weight become one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_cnn._messages import warn
 from sklearn_cnn.pixels.arrays import to_host
 from sklearn_cnn.training.examples import Examples
 
-ClassWeight = Mapping[object, float] | str | None
-"""{label: weight}, "balanced" or None."""
+ClassWeight = Mapping[object, float] | Sequence[Mapping[int, float]] | str | None
+"""{label: weight}, a {0: weight, 1: weight} for each of several labels, "balanced" or None."""
 
 
 def check_labels(y: object, name: str) -> np.ndarray:
-    """Return labels as a 1-D array, or refuse what cannot be class labels.
+    """Return labels as an array, or refuse what cannot be labels.
 
     Parameters
     ----------
-    y : array-like of shape (n,)
-        Labels: strings, whole numbers, booleans.
+    y : array-like of shape (n,), or array-like or sparse matrix of shape (n, n_labels)
+        Labels, as strings, whole numbers or booleans; or an indicator matrix of 0 and 1.
     name : str
         Name of the estimator, for the message.
 
     Returns
     -------
-    ndarray of shape (n,)
+    ndarray of shape (n,), or of shape (n, n_labels) and type int64
+        The labels; or an indicator matrix of at least two columns.
 
     Raises
     ------
     ValueError
-        If ``y`` is None, has NaN, more than one column, or continuous values.
+        If ``y`` is None, has NaN, continuous values, or several classes an image.
     """
     if y is None:
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
     y = _as_numpy(y)
+    _refuse_lists_of_labels(y)
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) > 2:
         raise ValueError(
-            f"y must hold one label an image, in shape (n,). Got shape {shape}: images come first, "
-            "labels second."
+            "y must hold one label an image, in shape (n,), or an indicator matrix of shape "
+            f"(n, n_labels). Got shape {shape}: images come first, labels second."
         )
-    if len(shape) == 2 and shape[1] > 1 and _is_one_hot(np.asarray(y)):
-        raise ValueError(
-            f"y must hold one label an image, in shape (n,). Got shape {shape}, with a single 1 a "
-            "row: pass y.argmax(axis=1), or the labels themselves."
-        )
+    if len(shape) == 2 and shape[1] > 1:
+        return _check_indicators(np.asarray(y))
     labels: np.ndarray = _of_one_type(column_or_1d(y, warn=True))
     assert_all_finite(labels, input_name="y")
     if labels.dtype.kind == "O" and not _are_text(labels):
@@ -59,8 +60,67 @@ def check_labels(y: object, name: str) -> np.ndarray:
             "y must hold text, whole numbers, booleans or dates of NumPy, and holds objects of "
             f"type {type(labels[0]).__name__}. Make text of them: [str(label) for label in y]."
         )
+    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
+        raise ValueError(
+            "Unknown label type: continuous. y holds numbers with fractions, such as "
+            f"{labels[labels != np.floor(labels)][0]:g}, which are no classes. CNNRegressor learns "
+            "numbers."
+        )
     check_classification_targets(labels)
     return labels
+
+
+def _refuse_lists_of_labels(y: Any) -> None:
+    """Refuse several labels an image as lists, which an indicator matrix stands for."""
+    listed = y.tolist() if isinstance(y, np.ndarray) and y.dtype.kind in "OUS" else y
+    if hasattr(y, "iloc") and len(y.shape) == 1 and y.dtype == object:
+        listed = list(y)
+    if not isinstance(listed, list | tuple):
+        return
+    of_image = [item for item in listed if isinstance(item, list | tuple | set | frozenset)]
+    are_text = any(isinstance(label, str) for item in of_image for label in item)
+    if any(len(item) != 1 for item in of_image) and (
+        are_text or len({len(item) for item in of_image}) > 1
+    ):
+        example = next(item for item in of_image if len(item) != 1)
+        raise ValueError(
+            f"y holds lists of labels, such as {example!r}. Several labels an image come as an "
+            "indicator matrix: pass sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+        )
+
+
+def _check_indicators(y: np.ndarray) -> np.ndarray:
+    """Return an indicator matrix as whole numbers, or refuse another matrix."""
+    if y.dtype.kind == "O":
+        y = np.array([_of_one_type(column) for column in y.T]).T
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"y must be an indicator matrix of 0 and 1 where it has several columns. Got shape "
+            f"{y.shape} and values such as {y.flat[0]!r}. Pass one label an image, in shape (n,), "
+            "or sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+        )
+    assert_all_finite(y, input_name="y")
+    others = y[~np.isin(y, (0, 1))]
+    if len(others):
+        is_continuous = y.dtype.kind == "f" and (y != np.floor(y)).any()
+        way = (
+            "CNNRegressor learns several numbers an image."
+            if is_continuous
+            else "Several columns of classes need a CNNClassifier each, such as "
+            "sklearn.multioutput.MultiOutputClassifier(CNNClassifier()), and several numbers an "
+            "image a CNNRegressor."
+        )
+        raise ValueError(
+            f"Unknown label type: {'continuous' if is_continuous else 'multiclass'}-multioutput. y "
+            f"must be an indicator matrix of 0 and 1 where it has several columns. Got shape "
+            f"{y.shape} and the value {others.flat[0]:g}. {way}"
+        )
+    if (y.sum(axis=1) == 1).all():
+        warn(
+            "Each row of y has a single 1. It is taken for several labels an image, of which each "
+            "image has one. For one class an image, pass y.argmax(axis=1)."
+        )
+    return y.astype(np.int64)
 
 
 def _as_numpy(y: Any) -> Any:
@@ -69,7 +129,7 @@ def _as_numpy(y: Any) -> Any:
     It does so for nullable types of pandas, types of arrow, labels on another device, and lists of
     whole numbers beyond 64 bits.
     """
-    y = to_host(y)
+    y = y.toarray() if issparse(y) else to_host(y)
     if isinstance(y, (list, tuple)):
         are_whole = all(isinstance(label, Integral) for label in y)
         return np.array(y, dtype=object) if are_whole and np.asarray(y).dtype.kind == "f" else y
@@ -129,12 +189,6 @@ def _of_one_type(labels: np.ndarray) -> np.ndarray:
     return labels.astype(float) if kinds <= {Integral, Real} else labels
 
 
-def _is_one_hot(y: np.ndarray) -> bool:
-    if y.dtype.kind not in "biuf":
-        return False
-    return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())
-
-
 def plain_labels(y: object) -> np.ndarray:
     """Return labels as those of ``fit`` are kept, of NumPy's types, without further checks."""
     return _of_one_type(np.asarray(_as_numpy(y)))
@@ -157,7 +211,7 @@ def find_classes(y: object) -> np.ndarray:
     return classes
 
 
-def check_partial_classes(classes: object, known: np.ndarray | None) -> None:
+def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.ndarray) -> None:
     """Refuse a ``classes`` parameter of ``partial_fit`` that is missing, or has changed.
 
     Parameters
@@ -166,6 +220,8 @@ def check_partial_classes(classes: object, known: np.ndarray | None) -> None:
         What this call was given.
     known : ndarray of shape (n_classes,) or None
         The classes of the earlier calls; None at the first.
+    labels : ndarray of shape (n,) or (n, n_labels)
+        The labels of this call. An indicator matrix tells the number of labels itself.
 
     Raises
     ------
@@ -177,6 +233,8 @@ def check_partial_classes(classes: object, known: np.ndarray | None) -> None:
             f"classes must be the list of all labels, such as classes=np.unique(y). Got "
             f"classes={classes!r}."
         )
+    if labels.ndim == 2 and known is None:
+        known = np.arange(labels.shape[1])
     if classes is None:
         if known is None:
             raise ValueError(
@@ -186,9 +244,12 @@ def check_partial_classes(classes: object, known: np.ndarray | None) -> None:
     elif known is not None:
         given = np.unique(plain_labels(classes))
         if not np.array_equal(known, given):
+            of = (
+                "the columns of y" if labels.ndim == 2 else "those of the first call of partial_fit"
+            )
             raise ValueError(
-                f"classes={given.tolist()} differ from those of the first call of partial_fit, "
-                f"{known.tolist()}. Leave them out, or call fit to start anew."
+                f"classes={given.tolist()} differ from {of}, {known.tolist()}. Leave them out, or "
+                "call fit to start anew."
             )
 
 
@@ -290,6 +351,103 @@ def encode_examples(
     return Examples(images, rows, targets, weights, log_unit=log_unit)
 
 
+def check_same_kind(labels: np.ndarray, are_several: bool, n_classes: int) -> None:
+    """Refuse labels of another kind than those that a net has learnt.
+
+    Raises
+    ------
+    ValueError
+        If one label an image comes for several, or the reverse, or another number of labels.
+    """
+    shape = f"(n, {n_classes})" if are_several else "(n,)"
+    if labels.shape[1:] != ((n_classes,) if are_several else ()):
+        raise ValueError(
+            f"y must have the shape {shape}, as at first. Got {labels.shape}. Start anew by fit "
+            "with warm_start=False."
+        )
+
+
+def encode_indicators(
+    images: np.ndarray, rows: np.ndarray, indicators: np.ndarray, sample_weight: np.ndarray
+) -> Examples:
+    """Leave out the images of zero weight, of those with several labels.
+
+    Parameters
+    ----------
+    images, rows, sample_weight
+        As for ``encode_examples``.
+    indicators : ndarray of shape (n_images, n_labels), 0 and 1
+    """
+    weights, log_unit = scaled_weights(sample_weight[rows])
+    targets = indicators[rows].astype(np.float32)
+    return Examples(images, rows, targets, weights, log_unit=log_unit)
+
+
+def scaled_weights(weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Scale weights above 0 to a mean of 1; return them and the logarithm of their mean."""
+    heaviest = weights.max()
+    shares = weights / heaviest
+    mean = shares.mean()
+    scaled = np.maximum(shares / mean, np.finfo(np.float64).tiny)
+    return scaled, log(heaviest) + log(mean)
+
+
+def label_weights(
+    targets: np.ndarray, weights: np.ndarray, class_weight: ClassWeight
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return the weights of several labels in the loss, where absent and where present.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n, n_labels), 0 and 1
+    weights : ndarray of shape (n,), float64
+        Above 0.
+    class_weight : sequence of dict, "balanced" or None
+        A dict {0: weight, 1: weight} for each label.
+
+    Returns
+    -------
+    absent, present : tuple of float, or None
+        Scaled to a mean of 1 over all images and labels, by weight; None where all are 1.
+        "balanced" makes a label weigh as much where it is present as where it is absent.
+
+    Raises
+    ------
+    ValueError
+        If there is not a dict for each label, or a weight is negative, not finite, or all are zero.
+    """
+    if class_weight is None:
+        return None, None
+    share = np.average(targets, axis=0, weights=weights).clip(0, 1)  # of the images that have it
+    if isinstance(class_weight, str):
+        with np.errstate(divide="ignore"):
+            absent, present = (np.where(s > 0, 0.5 / s, 0.0) for s in (1 - share, share))
+        missing = (absent == 0) | (present == 0)
+        absent[missing & (absent > 0)] = present[missing & (present > 0)] = 1.0
+    else:
+        dicts = [d for d in class_weight if isinstance(d, Mapping) and set(d) <= {0, 1}]
+        if not len(dicts) == len(class_weight) == targets.shape[1]:
+            raise ValueError(
+                f"class_weight must be a list of {targets.shape[1]} dicts, one {{0: weight, 1: "
+                "weight}} for each label, or 'balanced', where y is an indicator matrix. Got "
+                f"class_weight={class_weight!r}."
+            )
+        absent, present = (np.array([float(d.get(k, 1.0)) for d in dicts]) for k in (0, 1))
+        of_all = np.concatenate([absent, present])
+        if not (np.isfinite(of_all) & (of_all >= 0)).all():
+            raise ValueError(
+                "class_weight must hold finite weights of at least 0. Got "
+                f"class_weight={class_weight!r}."
+            )
+    mean = float((absent * (1 - share) + present * share).mean())
+    if not mean > 0:
+        raise ValueError(
+            "class_weight must leave some label of some image a weight above 0. Got "
+            f"class_weight={class_weight!r}."
+        )
+    return tuple((absent / mean).tolist()), tuple((present / mean).tolist())
+
+
 def loss_weights(
     targets: np.ndarray, sample_weight: np.ndarray, class_weight: ClassWeight, classes: np.ndarray
 ) -> np.ndarray:
@@ -340,6 +498,11 @@ def class_weights(
             targets, weights=sample_weight / sample_weight.max(), minlength=len(classes)
         )
         return np.asarray(counts.sum() / np.where(counts > 0, counts, 1) / (counts > 0).sum())
+    if isinstance(class_weight, list):
+        raise ValueError(
+            "class_weight must be a dict {label: weight}, 'balanced' or None where each image has "
+            f"one label; a list of dicts is for an indicator matrix. Got {class_weight!r}."
+        )
     values = class_weight.values() if isinstance(class_weight, Mapping) else ()
     if all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
         by_class: np.ndarray = compute_class_weight(class_weight, classes=classes, y=classes)

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
+from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.exceptions import SkorchException
-from skorch.utils import TeeGenerator
+from skorch.utils import TeeGenerator, to_numpy
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -53,11 +53,13 @@ from sklearn_cnn.training.callbacks import (
     HeadFirst,
     LearningRateSchedule,
     Progress,
+    Score,
     StopTraining,
     ValidationScore,
     is_user_defined,
 )
 from sklearn_cnn.training.examples import Batch, Examples, ImageDataset, IndexedBatches, placed
+from sklearn_cnn.training.objectives import Objective
 from sklearn_cnn.training.optimizer import FIRST_PHASE, SHARE, OptimizerRecipe, set_rate
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
 from sklearn_cnn.training.prediction import predict_logits, predict_maps, predict_outputs
@@ -80,13 +82,13 @@ CALLS_NOTED = 32
 """Entries of the history that ``partial_fit`` keeps, so that its calls do not slow down."""
 
 
-class ConvNet(ClassifierMixin, NeuralNet):
+class ConvNet(NeuralNet):
     """A :class:`skorch.NeuralNet` that trains on indexed batches of weighted images.
 
     It differs from its parent in six ways: batches are gathered by index; the loss is weighted; a
     batch is computed in parts, side by side or in turn; the losses of batches stay on the device
     until the epoch ends; :class:`StopTraining` ends training and Ctrl-C is passed on; to a scorer
-    it is a classifier, whose labels are the class numbers.
+    it is a classifier of class numbers, or a regressor of standardised targets.
 
     Parameters
     ----------
@@ -96,10 +98,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         What it is built of.
     optimizer : OptimizerRecipe
         Makes the optimizer.
-    criterion : partial of a class of torch.nn.Module
-        Makes what gives the loss of each image.
-    n_classes : int
-        Number of classes.
+    objective : Objective
+        What the outputs mean, and their loss.
     batch_size : int
         Images of a training step, at most.
     device : torch.device
@@ -134,12 +134,12 @@ class ConvNet(ClassifierMixin, NeuralNet):
         *,
         design: Design,
         optimizer: OptimizerRecipe,
-        criterion: partial[nn.Module],
-        n_classes: int,
+        objective: Objective,
         batch_size: int,
         device: torch.device,
         precision: str,
     ) -> None:
+        criterion = objective.criterion
         super().__init__(
             module,
             criterion=criterion.func,
@@ -147,12 +147,29 @@ class ConvNet(ClassifierMixin, NeuralNet):
             batch_size=batch_size,
             device=device,
             train_split=None,
+            predict_nonlinearity=objective.interpret,
             verbose=0,
             **{f"criterion__{name}": value for name, value in criterion.keywords.items()},
         )
         self.__dict__["design"] = design  # building refuses a module, and says why
+        self.objective = objective
         self.precision = precision
-        self.classes_ = np.arange(n_classes)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.estimator_type = self.objective.estimator_type
+        if tags.estimator_type == "classifier":
+            tags.classifier_tags = ClassifierTags()
+        else:
+            tags.regressor_tags = RegressorTags()
+        return tags
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The class numbers, or the numbers of the labels."""
+        if self.objective.estimator_type != "classifier":
+            raise AttributeError("The net of a regressor has no classes_.")
+        return np.arange(self.objective.n_outputs)
 
     def start(self, image_shape: tuple[int, int, int], seed: int) -> None:
         """Build the network, and draw its first weights.
@@ -258,7 +275,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return trains_in_bfloat16(self.precision, self.device, work, hazard)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Compute the logits, of shape (n, n_classes), of images (n, height, width, channels)."""
+        """Compute the outputs, of shape (n, n_outputs), of images (n, height, width, channels)."""
         return predict_logits(self.module_, images, self.chunk, self._chunks_at_once)
 
     def outputs(self, images: np.ndarray, sources: Sequence[Source]) -> list[np.ndarray]:
@@ -293,7 +310,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         self,
         *,
         optimizer: OptimizerRecipe,
-        criterion: partial[nn.Module],
+        objective: Objective,
         batch_size: int,
         precision: str,
         new_optimizer: bool,
@@ -305,8 +322,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         begins with a new one. ``keep_rates`` leaves the learning rates, and whatever else a
         scheduler has set, as they are, under the same condition.
         """
-        self.batch_size, self.precision = batch_size, precision
-        self.criterion_ = criterion().to(self.device)
+        self.batch_size, self.precision, self.objective = batch_size, precision, objective
+        self.criterion_ = objective.criterion().to(self.device)
         former, self.optimizer = self.optimizer, optimizer
         has_same_rule, rate = former.rule == optimizer.rule, optimizer.learning_rate
         keep_rates = keep_rates and has_same_rule and former.learning_rate == rate
@@ -330,6 +347,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
         schedule: str,
         patience: int,
         tol: float,
+        score: Score | None,
         callbacks: Sequence[object],
         augment: Sequence[Step],
         seed: int,
@@ -337,8 +355,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
     ) -> list[Exception]:
         """Run epochs, from the weights as they are, unless a callback stops.
 
-        ``patience`` is ``n_iter_no_change`` of the estimator; ``callbacks`` come after those of
-        this package; ``seed`` gives the order of the images, their augmentation and dropout.
+        ``patience`` is ``n_iter_no_change`` of the estimator; ``score`` is that of an epoch, None
+        for the validation loss; ``callbacks`` come after those of this package; ``seed`` gives the
+        order of the images, their augmentation and dropout.
 
         Returns
         -------
@@ -359,7 +378,9 @@ class ConvNet(ClassifierMixin, NeuralNet):
         progress = Progress(n_epochs, n_batches)
         self.callbacks = [FiniteGuard(), rates]
         if validation is not None:
-            self.callbacks.append(ValidationScore(patience, tol, rates))
+            self.callbacks.append(
+                ValidationScore(patience, tol, rates, score, self.objective.score_names)
+            )
         if verbose:
             self.callbacks.append(progress)
         self.callbacks += callbacks
@@ -515,7 +536,7 @@ class ConvNet(ClassifierMixin, NeuralNet):
             self.replicas_.merge_statistics()
 
     def infer(self, x: dict[str, torch.Tensor], **_: object) -> torch.Tensor:
-        """Compute logits of shape (n, n_classes)."""
+        """Compute outputs of shape (n, n_outputs)."""
         network, values = self._entered(self.module_, x)
         logits: torch.Tensor = network(send(values, self.device))
         return logits
@@ -650,8 +671,8 @@ class ConvNet(ClassifierMixin, NeuralNet):
         return results
 
     def predict(self, X: object) -> np.ndarray:
-        """Predict class numbers, so that skorch's scoring callbacks can compare them."""
-        return np.asarray(self.predict_proba(X).argmax(axis=1))
+        """Predict what targets are, so that skorch's scoring callbacks can compare them."""
+        return self.objective.decide(to_numpy(self.forward(X)))
 
     def as_if_stopped(self) -> "ConvNet":
         """Copy the net during training, or at its end, without its callbacks.
@@ -720,7 +741,10 @@ class ConvNet(ClassifierMixin, NeuralNet):
         """Put all back if training further fails: weights, optimizer, history and callbacks."""
         weights = deepcopy(self.module_.state_dict())
         learning = [weight.requires_grad for weight in self.module_.parameters()]
-        names = ("optimizer", "optimizer_", "criterion_", "precision", "callbacks", "callbacks_")
+        names = (
+            "objective", "optimizer", "optimizer_", "criterion_", "precision", "callbacks",
+            "callbacks_",
+        )  # fmt: skip
         settings = {name: getattr(self, name) for name in names}
         optimizer = deepcopy(self.optimizer_.state_dict())
         n_entries = len(self.history)

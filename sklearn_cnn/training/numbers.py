@@ -1,0 +1,170 @@
+"""The targets of a regressor: numbers are checked, standardised, and put back in their units."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import assert_all_finite, column_or_1d
+
+from sklearn_cnn.pixels.arrays import to_host
+from sklearn_cnn.training.examples import Examples
+from sklearn_cnn.training.labels import scaled_weights
+
+
+def check_numbers(y: object, name: str) -> np.ndarray:
+    """Return the numbers to learn, or refuse what are none.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, n_targets)
+        Numbers.
+    name : str
+        Name of the estimator, for the message.
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, n_targets), float64
+        A single column becomes 1-D, with a warning, as scikit-learn has it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``y`` is None, holds text, complex numbers, NaN, infinity, or is an indicator matrix.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {name} estimator requires y to be passed, but the target y is None."
+        )
+    if issparse(y):
+        raise TypeError(f"y must be a dense array of numbers. Got {type(y).__name__}: y.toarray().")
+    values = np.asarray(to_host(y))
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = column_or_1d(y, warn=True)
+    if values.ndim not in (1, 2):
+        raise ValueError(
+            "y must hold one number an image, in shape (n,), or several, in shape (n, n_targets). "
+            f"Got shape {values.shape}: images come first, numbers second."
+        )
+    if values.dtype.kind in "cmM":
+        raise ValueError(
+            f"y must hold real numbers. Got {values.dtype}. Complex data not supported; convert "
+            "times to numbers, such as seconds."
+        )
+    try:
+        numbers: np.ndarray = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must hold numbers. Got {values.ravel()[:1].tolist()} for one: {error}. "
+            "CNNClassifier learns classes."
+        ) from error
+    assert_all_finite(numbers, input_name="y")
+    if numbers.ndim == 2 and len(numbers) > 1 and np.isin(numbers, (0, 1)).all():
+        raise ValueError(
+            f"y is an indicator matrix, of 0 and 1 alone, in shape {numbers.shape}. CNNClassifier "
+            "learns several labels an image."
+        )
+    return numbers
+
+
+@dataclass(frozen=True, eq=False)
+class TargetScale:
+    """How targets are standardised for the network.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_targets,), float64
+        Mean of each target, in its units.
+    scale : ndarray of shape (n_targets,), float64
+        Its standard deviation; 0 where it is constant, which is what is then predicted.
+    is_single : bool
+        Whether targets come, and predictions go, in shape (n,).
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    is_single: bool
+
+    @classmethod
+    def learn(cls, y: np.ndarray, weights: np.ndarray) -> Self:
+        """Learn it from targets of shape (n,) or (n, n_targets), and weights above 0."""
+        numbers = y.reshape(len(y), -1)
+        shares = weights / weights.max()
+        largest = np.abs(numbers).max(axis=0)
+        unit = np.where(largest > 0, largest, 1.0)  # so that no square overflows
+        relative = numbers / unit
+        mean = np.average(relative, axis=0, weights=shares)
+        scale = np.sqrt(np.average((relative - mean) ** 2, axis=0, weights=shares)) * unit
+        is_constant = (numbers == numbers[0]).all(axis=0)
+        return cls(
+            np.where(is_constant, numbers[0], mean * unit),
+            np.where(is_constant, 0.0, scale),
+            is_single=y.ndim == 1,
+        )
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets."""
+        return len(self.mean)
+
+    def check_shape(self, y: np.ndarray) -> None:
+        """Refuse more or fewer targets than at first.
+
+        Raises
+        ------
+        ValueError
+            Naming both shapes.
+        """
+        if y.shape[1:] != (() if self.is_single else (self.n_targets,)):
+            shape = "(n,)" if self.is_single else f"(n, {self.n_targets})"
+            raise ValueError(
+                f"y must have the shape {shape}, as at first. Got {y.shape}. Start anew by fit "
+                "with warm_start=False."
+            )
+
+    def continued(self, y: np.ndarray, weights: np.ndarray) -> "TargetScale":
+        """Return the scale for further targets: the same, but for targets that were constant."""
+        self.check_shape(y)
+        fresh, was_constant = TargetScale.learn(y, weights), self.scale == 0
+        return TargetScale(
+            np.where(was_constant, fresh.mean, self.mean),
+            np.where(was_constant, fresh.scale, self.scale),
+            self.is_single,
+        )
+
+    def standardise(self, y: np.ndarray) -> np.ndarray:
+        """Return targets (n, n_targets) of mean 0 and deviation 1; zeros where constant."""
+        divisor = np.where(self.scale > 0, self.scale, 1.0)
+        standardised: np.ndarray = (y.reshape(len(y), -1) - self.mean) / divisor
+        return standardised
+
+    def restore(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs (n, n_targets) in the units of the targets, in the shape of ``y``."""
+        numbers: np.ndarray = outputs * self.scale + self.mean
+        return numbers[:, 0] if self.is_single else numbers
+
+
+def encode_numbers(
+    images: np.ndarray,
+    rows: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray,
+    scale: TargetScale,
+    dtype: str,
+) -> Examples:
+    """Leave out the images of zero weight, and standardise the targets of the others.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width, channels)
+    rows : ndarray of shape (n,), int
+        Those whose weight is not zero.
+    y : ndarray of shape (n_images,) or (n_images, n_targets), float64
+    sample_weight : ndarray of shape (n_images,), float64, at least 0
+    scale : TargetScale
+    dtype : {"float32", "float64"}
+        Type of the network.
+    """
+    weights, log_unit = scaled_weights(sample_weight[rows])
+    targets = scale.standardise(y[rows]).astype(dtype)
+    return Examples(images, rows, targets, weights, log_unit=log_unit)

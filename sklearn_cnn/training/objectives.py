@@ -1,0 +1,254 @@
+"""What the outputs of a network mean: their loss in training, their score, and what is predicted.
+
+An objective is a plain value. Its targets are an array of one row an image, and its outputs one of
+shape (n, n_outputs).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import log
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.metrics import r2_score
+from torch import nn
+from torch.nn import functional
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "squared_error": functional.mse_loss,
+    "absolute_error": functional.l1_loss,
+    "huber": functional.huber_loss,
+}
+"""Losses of numbers: (outputs, targets, reduction) -> losses. Huber's turns linear at 1."""
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """What a network of ``n_outputs`` outputs learns.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of outputs.
+    """
+
+    n_outputs: int
+
+    estimator_type: ClassVar[str]
+    """What scikit-learn takes the net for: "classifier" or "regressor"."""
+
+    guess: ClassVar[str]
+    """What a network does that has learnt nothing, for a warning."""
+
+    score_names: ClassVar[tuple[str, ...]] = ()
+    """Further names that skorch gives the score on validation images."""
+
+    @property
+    @abstractmethod
+    def criterion(self) -> "partial[nn.Module]":
+        """What makes the module (outputs, targets) -> losses of shape (n,)."""
+
+    @abstractmethod
+    def loss_of_guess(self, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return the mean loss, by weight, of a network that has learnt nothing."""
+
+    @abstractmethod
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Turn outputs into predictions in the form of targets."""
+
+    @abstractmethod
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return the score of outputs by weight: the higher, the better."""
+
+    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Turn outputs into what skorch calls probabilities."""
+        return outputs
+
+
+@dataclass(frozen=True)
+class OneClass(Objective):
+    """One of several classes an image. Targets are class numbers of shape (n,), int64.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of classes.
+    label_smoothing : float
+        Share of each label's probability that is spread over all classes.
+    """
+
+    label_smoothing: float
+
+    estimator_type = "classifier"
+    guess = "giving all classes the same probability"
+    score_names = ("valid_acc",)
+
+    @property
+    def criterion(self) -> "partial[nn.Module]":
+        """Cross-entropy."""
+        loss: type[nn.Module] = nn.CrossEntropyLoss
+        return partial(loss, reduction="none", label_smoothing=self.label_smoothing)
+
+    def loss_of_guess(self, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return the logarithm of the number of classes."""
+        return log(self.n_outputs)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Take the class of the highest output."""
+        return np.asarray(outputs.argmax(axis=1))
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return the share of right classes."""
+        return float(np.average(self.decide(outputs) == targets, weights=weights))
+
+    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities of the classes."""
+        return torch.softmax(outputs, dim=-1)
+
+
+@dataclass(frozen=True)
+class SeveralLabels(Objective):
+    """Any of several labels an image. Targets are an indicator matrix (n, n_labels), float32.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of labels.
+    label_smoothing : float
+        Share of the way to 0.5 that each target goes.
+    absent, present : tuple of float or None
+        Weight of each label in the loss where an image does not have it, and where it does; None
+        for 1.
+    """
+
+    label_smoothing: float
+    absent: tuple[float, ...] | None = None
+    present: tuple[float, ...] | None = None
+
+    estimator_type = "classifier"
+    guess = "giving each label the probability 0.5"
+
+    @property
+    def criterion(self) -> "partial[nn.Module]":
+        """Binary cross-entropy, the mean of the labels."""
+        loss: type[nn.Module] = LossOfLabels
+        return partial(
+            loss,
+            label_smoothing=self.label_smoothing,
+            absent=self.absent,
+            present=self.present,
+        )
+
+    def loss_of_guess(self, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return log 2, times the mean weight of the labels."""
+        if self.absent is None or self.present is None:
+            return log(2)
+        of_labels = np.where(targets > 0, self.present, self.absent).mean(axis=1)
+        return log(2) * float(np.average(of_labels, weights=weights))
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Take the labels whose probability is above 0.5."""
+        return (outputs > 0).astype(np.int64)
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return the share of images all of whose labels are right."""
+        return float(np.average((self.decide(outputs) == targets).all(axis=1), weights=weights))
+
+    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the probability of each label."""
+        return torch.sigmoid(outputs)
+
+
+@dataclass(frozen=True)
+class Numbers(Objective):
+    """One or several numbers an image. Targets are standardised, of shape (n, n_targets).
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of targets.
+    loss : {"squared_error", "absolute_error", "huber"}
+        Loss of a target, in units of its standard deviation.
+    """
+
+    loss: str
+
+    estimator_type = "regressor"
+    guess = "predicting the mean of y"
+
+    @property
+    def criterion(self) -> "partial[nn.Module]":
+        """The mean loss of the targets."""
+        loss: type[nn.Module] = LossOfNumbers
+        return partial(loss, loss=self.loss)
+
+    def loss_of_guess(self, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return the loss of zeros, which stand for the means."""
+        numbers = torch.from_numpy(targets)
+        losses = self.criterion()(torch.zeros_like(numbers), numbers).numpy()
+        return float(np.average(losses, weights=weights))
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs as they are."""
+        return outputs
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        """Return R2, the mean of the targets."""
+        return float(r2_score(targets, outputs, sample_weight=weights))
+
+
+class LossOfLabels(nn.Module):
+    """Binary cross-entropy of logits and an indicator matrix, the mean of the labels.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        Share of the way to 0.5 that each target goes.
+    absent, present : sequence of float or None
+        Weights of the labels, by their target.
+    """
+
+    absent: torch.Tensor | None
+    present: torch.Tensor | None
+
+    def __init__(
+        self,
+        label_smoothing: float,
+        absent: tuple[float, ...] | None,
+        present: tuple[float, ...] | None,
+    ) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        for name, weights in (("absent", absent), ("present", present)):
+            self.register_buffer(name, None if weights is None else torch.tensor(weights))
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Take outputs and targets of shape (n, n_labels), and give losses of shape (n,)."""
+        targets = targets.to(outputs.dtype)
+        smooth = targets + self.label_smoothing * (0.5 - targets)
+        losses = functional.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
+        if self.absent is not None and self.present is not None:
+            losses = losses * torch.where(targets > 0, self.present, self.absent)
+        return losses.mean(dim=1)
+
+
+class LossOfNumbers(nn.Module):
+    """Loss of numbers and standardised targets, the mean of the targets.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "huber"}
+        What an error costs.
+    """
+
+    def __init__(self, loss: str) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Take outputs and targets of shape (n, n_targets), and give losses of shape (n,)."""
+        targets = targets.to(outputs.dtype)
+        return LOSSES[self.loss](outputs, targets, reduction="none").mean(dim=1)
