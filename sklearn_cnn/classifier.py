@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 from torch.optim import Optimizer
@@ -317,6 +318,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     def _has_partial_fit(self) -> bool:
         if self.early_stopping:
             raise AttributeError(
@@ -431,7 +437,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        decided = self.net_.objective.decide(self._logits(X))
+        logits = self._logits(X)
+        decided = self.net_.objective.decide(logits)
         labels: np.ndarray = decided if self.multilabel_ else self.classes_[decided]
         return labels
 

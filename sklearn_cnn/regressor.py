@@ -297,7 +297,6 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
-        tags.target_tags.single_output = True
         tags.target_tags.multi_output = True
         return tags
 
@@ -395,4 +394,5 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        return self.target_scale_.restore(self._logits(X))
+        outputs = self._logits(X)
+        return self.target_scale_.restore(outputs)

@@ -9,6 +9,7 @@ def test_public_names():
         "Backbone",
         "BatchNorm",
         "CNNClassifier",
+        "CNNRegressor",
         "Conv",
         "Dense",
         "Dropout",
@@ -34,8 +35,12 @@ def test_public_names():
         assert hasattr(sklearn_cnn, name)
 
 
-def test_parameters_of_the_classifier():
-    assert list(sklearn_cnn.CNNClassifier().get_params()) == [
+def test_parameters_of_both_learners():
+    of_classifier = list(sklearn_cnn.CNNClassifier().get_params())
+    of_regressor = list(sklearn_cnn.CNNRegressor().get_params())
+    assert set(of_classifier) - set(of_regressor) == {"class_weight", "label_smoothing"}
+    assert set(of_regressor) - set(of_classifier) == {"loss"}
+    assert of_classifier == [
         "activation",
         "augment",
         "batch_norm",
@@ -62,6 +67,7 @@ def test_parameters_of_the_classifier():
         "precision",
         "random_state",
         "schedule",
+        "scoring",
         "tol",
         "validation_fraction",
         "verbose",

@@ -674,6 +674,12 @@ class ConvNet(NeuralNet):
         """Predict what targets are, so that skorch's scoring callbacks can compare them."""
         return self.objective.decide(to_numpy(self.forward(X)))
 
+    def score(
+        self, X: object, y: np.ndarray | torch.Tensor, sample_weight: np.ndarray | None = None
+    ) -> float:
+        """Return the share of right predictions, or R2, for skorch's ``EpochScoring(None)``."""
+        return self.objective.score(to_numpy(self.forward(X)), to_numpy(y), sample_weight)
+
     def as_if_stopped(self) -> "ConvNet":
         """Copy the net during training, or at its end, without its callbacks.
 

@@ -60,8 +60,8 @@ class Objective(ABC):
         """Turn outputs into predictions in the form of targets."""
 
     @abstractmethod
-    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Return the score of outputs by weight: the higher, the better."""
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
+        """Return the score of outputs, by weight if there are any: the higher, the better."""
 
     def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
         """Turn outputs into what skorch calls probabilities."""
@@ -100,7 +100,7 @@ class OneClass(Objective):
         """Take the class of the highest output."""
         return np.asarray(outputs.argmax(axis=1))
 
-    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """Return the share of right classes."""
         return float(np.average(self.decide(outputs) == targets, weights=weights))
 
@@ -153,7 +153,7 @@ class SeveralLabels(Objective):
         """Take the labels whose probability is above 0.5."""
         return (outputs > 0).astype(np.int64)
 
-    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """Return the share of images all of whose labels are right."""
         return float(np.average((self.decide(outputs) == targets).all(axis=1), weights=weights))
 
@@ -195,7 +195,7 @@ class Numbers(Objective):
         """Return the outputs as they are."""
         return outputs
 
-    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """Return R2, the mean of the targets."""
         return float(r2_score(targets, outputs, sample_weight=weights))
 

@@ -30,7 +30,7 @@ from torch import nn, optim
 from torch.optim import lr_scheduler
 
 from sklearn_cnn.machine.isolation import draw_seed
-from sklearn_cnn.training.examples import split_validation
+from sklearn_cnn.training.validation import split_validation
 
 
 class NoteRates(Callback):

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_cnn.training.examples import split_validation
+from sklearn_cnn.training.validation import split_validation
 
 SMALLEST, LARGEST = np.nextafter(0, 1), np.nextafter(1, 0)
 

@@ -17,10 +17,8 @@ from sklearn_cnn.training.callbacks import (
     StopTraining,
     ValidationScore,
 )
-from sklearn_cnn.training.examples import split_validation
 from sklearn_cnn.training.optimizer import cosine
-
-WEIGHT = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+from sklearn_cnn.training.validation import split_validation
 
 
 def run(epochs, patience=10, tol=0.0):
@@ -29,16 +27,15 @@ def run(epochs, patience=10, tol=0.0):
     Returns the number of epochs run, and the number of the one whose weights were restored.
     """
     net = SimpleNamespace(history=History(), module_=nn.Linear(1, 1, bias=False))
-    callback = ValidationScore(patience, tol, LearningRateSchedule("constant", 1.0, 1)).initialize()
+    schedule = LearningRateSchedule("constant", 1.0, 1)
+    callback = ValidationScore(patience, tol, schedule, lambda outputs: outputs.item()).initialize()
     for number, (score, loss) in enumerate(epochs, start=1):
         net.history.new_epoch()
         net.history.record("valid_loss", loss)
         net.history.record("train_batch_count", 1)
         nn.init.constant_(net.module_.weight, number)
         callback.on_epoch_begin(net)
-        shares = {"sample_weight": torch.tensor([score, 1 - score], dtype=torch.float64)}
-        batch = (shares, torch.tensor([1, 1]))  # the first is right, the second is not
-        callback.on_batch_end(net, batch=batch, training=False, y_pred=WEIGHT)
+        callback.on_batch_end(net, training=False, y_pred=torch.tensor([[score]]))
         try:
             callback.on_epoch_end(net)
         except StopTraining:
