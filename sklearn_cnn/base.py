@@ -336,7 +336,7 @@ class BaseCNN(
         (5, 256)
         """
         check_is_fitted(self)
-        (features,) = self._outputs(X, [self._feature_source()])
+        (features,) = self._layer_outputs(X, [self._feature_source()])
         return features.reshape(len(features), -1)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -405,14 +405,14 @@ class BaseCNN(
         check_is_fitted(self)
         names = layer_names(self.layers_)
         if layer is None:
-            outputs = self._outputs(X, [Source(name) for name in names])
+            outputs = self._layer_outputs(X, [Source(name) for name in names])
             return dict(zip(names, outputs, strict=True))
         if layer not in names:
             raise ValueError(
                 f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
                 f"{did_you_mean(layer, names)}"
             )
-        (maps,) = self._outputs(X, [Source(layer)])
+        (maps,) = self._layer_outputs(X, [Source(layer)])
         return maps
 
     def summary(self) -> NetworkSummary:
@@ -585,13 +585,13 @@ class BaseCNN(
             dtype=str(self.net_.dtype).removeprefix("torch."),
         )
 
-    def _logits(self, X: object) -> np.ndarray:
+    def _outputs(self, X: object) -> np.ndarray:
         images = self._images(X)  # which may move the net
-        return self.net_.logits(images)
+        return self.net_.outputs(images)
 
-    def _outputs(self, X: object, sources: Sequence[Source]) -> list[np.ndarray]:
+    def _layer_outputs(self, X: object, sources: Sequence[Source]) -> list[np.ndarray]:
         images = self._images(X)
-        return self.net_.outputs(images, sources)
+        return self.net_.layer_outputs(images, sources)
 
     def _design(self) -> Design:
         """Return what the parameters ask to build the network of."""

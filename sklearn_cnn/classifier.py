@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
@@ -437,7 +437,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        logits = self._logits(X)
+        logits = self._outputs(X)
         decided = self.net_.objective.decide(logits)
         labels: np.ndarray = decided if self.multilabel_ else self.classes_[decided]
         return labels
@@ -491,8 +491,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        logits = self._logits(X)
-        return np.asarray(expit(logits) if self.multilabel_ else softmax(logits, axis=1))
+        logits = self._outputs(X)
+        return self.net_.objective.probabilities(logits)
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict the logarithm of what ``predict_proba`` predicts.
@@ -514,7 +514,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        logits = self._logits(X)
+        logits = self._outputs(X)
         return np.asarray(log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -539,6 +539,6 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        logits = self._logits(X)
+        logits = self._outputs(X)
         is_binary = len(self.classes_) == 2 and not self.multilabel_
         return logits[:, 1] - logits[:, 0] if is_binary else logits

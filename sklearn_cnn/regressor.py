@@ -394,5 +394,5 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         ValueError, TypeError
             If ``X`` holds no images of the shape and range seen at fit.
         """
-        outputs = self._logits(X)
+        outputs = self._outputs(X)
         return self.target_scale_.restore(outputs)

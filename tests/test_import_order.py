@@ -38,7 +38,9 @@ MAY_IMPORT = {
         "pixels",
         "network",
         "training",
+        "base",
         "classifier",
+        "regressor",
     },
     "pretrained": {
         "_messages",

@@ -11,7 +11,7 @@ from torch import nn
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_count, did_you_mean
 from sklearn_cnn.inspection import panels
-from sklearn_cnn.inspection.target import Target, choose_images, name_classes
+from sklearn_cnn.inspection.target import Target, choose_images
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,21 +45,24 @@ class FeatureMapDisplay:
         What the layers give, by their names, in the order in which they run.
     vector : ndarray of shape (values,)
         What flattening gives.
-    probabilities : ndarray of shape (n_classes,)
-        What the network predicts.
-    display_labels : ndarray of shape (n_classes,)
-        Names of the classes.
+    predictions : ndarray of shape (n_outputs,)
+        What the network predicts: probabilities, or numbers.
+    display_labels : ndarray of shape (n_outputs,)
+        Names of the classes, labels or targets.
+    title : {"probabilities", "predictions"}, default="probabilities"
+        What they are; probabilities are drawn from 0 to 1.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         The frame around all.
     axes_ : dict of str to ndarray of matplotlib Axes
-        The axes of each part: "input", the layers by their names, "vector", "probabilities".
+        The axes of each part: "input", the layers by their names, "vector", and
+        "probabilities", or "predictions" of a regressor.
     im_ : dict of str to ndarray of matplotlib AxesImage
         Their pictures.
     bars_ : matplotlib BarContainer
-        The probabilities.
+        The predictions.
     figure_ : matplotlib Figure
         The figure.
 
@@ -83,14 +86,16 @@ class FeatureMapDisplay:
         image: np.ndarray,
         maps: Mapping[str, np.ndarray],
         vector: np.ndarray,
-        probabilities: np.ndarray,
+        predictions: np.ndarray,
         display_labels: np.ndarray,
+        title: str = "probabilities",
     ) -> None:
         self.image = image
         self.maps = maps
         self.vector = vector
-        self.probabilities = probabilities
+        self.predictions = predictions
         self.display_labels = display_labels
+        self.title = title
 
     def plot(
         self,
@@ -100,7 +105,7 @@ class FeatureMapDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the image, its maps, the vector and the probabilities, from top to bottom.
+        """Draw the image, its maps, the vector and the predictions, from top to bottom.
 
         Parameters
         ----------
@@ -161,30 +166,47 @@ class FeatureMapDisplay:
         images["vector"] = [below.imshow(strip, **stretched)]
         below.set(xticks=[], yticks=[])
         below.set_title(f"flattened: {self.vector.size} values", fontsize=size)
-        self._draw_probabilities(bottom, size)
-        axes |= {"vector": [below], "probabilities": [bottom]}
+        self._draw_predictions(bottom, size)
+        axes |= {"vector": [below], self.title: [bottom]}
         self.axes_ = {name: panels.as_array(each) for name, each in axes.items()}
         self.im_ = {name: panels.as_array(each) for name, each in images.items()}
         return self
 
-    def _draw_probabilities(self, ax: "Axes", size: float) -> None:
-        shown = np.sort(np.argsort(-self.probabilities, kind="stable")[:MOST_CLASSES])
-        places, shares = np.arange(len(shown)), self.probabilities[shown]
-        colors = np.where(shown == self.probabilities.argmax(), "C1", "C0").tolist()
-        self.bars_ = ax.bar(places, shares, color=colors)
-        ax.set(ylim=(0, 1.15), yticks=[0, 1], xlim=(-0.6, len(shown) - 0.4))
+    def _draw_predictions(self, ax: "Axes", size: float) -> None:
+        are_shares, n_outputs = self.title == "probabilities", len(self.predictions)
+        heights = self.predictions if are_shares else np.abs(self.predictions)
+        shown = np.sort(np.argsort(-heights, kind="stable")[:MOST_CLASSES])
+        places, values = np.arange(len(shown)), self.predictions[shown]
+        highest = are_shares & (shown == self.predictions.argmax())
+        self.bars_ = ax.bar(places, values, color=np.where(highest, "C1", "C0").tolist())
+        ax.set(xlim=(-0.6, len(shown) - 0.4))
+        if are_shares:
+            ax.set(ylim=(0, 1.15), yticks=[0, 1])
+        else:
+            ax.margins(y=0.25)
+            ax.axhline(0, color="gray", linewidth=0.8)
+            ax.locator_params(axis="y", nbins=3)
         ax.tick_params(labelsize=size - 1)
         room = max(LONGEST_NAME, LETTERS_IN_LINE // len(shown)) * panels.letter_width(8)
         names = [panels.shorten(str(self.display_labels[index]), room, 8) for index in shown]
         is_tight = max(map(len, names)) * len(names) > LETTERS_IN_LINE
         rotation, side = (30, "right") if is_tight else (0, "center")
         ax.set_xticks(places, names, rotation=rotation, ha=side, fontsize=size - 1)
-        for place, share in enumerate(shares):
-            if share >= 0.005:
-                ax.text(place, share + 0.02, f"{share:.2f}", ha="center", fontsize=size - 2)
-        n_classes = len(self.probabilities)
-        which = "" if len(shown) == n_classes else f", the highest {len(shown)} of {n_classes}"
-        ax.set_title(f"probabilities{which}", fontsize=size)
+        for place, value in enumerate(values):
+            text = f"{value:.2f}" if are_shares else f"{value:.4g}"
+            if value >= 0.005 or not are_shares:
+                side = "bottom" if value >= 0 else "top"
+                ax.annotate(
+                    text,
+                    (place, value),
+                    (0, 1 if value >= 0 else -1),
+                    textcoords="offset points",
+                    ha="center",
+                    va=side,
+                    fontsize=size - 2,
+                )
+        which = "" if len(shown) == n_outputs else f", the highest {len(shown)} of {n_outputs}"
+        ax.set_title(f"{self.title}{which}", fontsize=size)
         ax.spines[["top", "right"]].set_visible(False)
 
     @classmethod
@@ -201,20 +223,21 @@ class FeatureMapDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw one image on its way through a fitted classifier.
+        """Draw one image on its way through a fitted estimator.
 
         Parameters
         ----------
-        estimator : CNNClassifier, or Pipeline or search that ends in one
-            The fitted classifier.
+        estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
+            The fitted estimator.
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int, default=0
             Which of them; -1 is the last.
         layers : sequence of str or None, default=None
             Names of layers that give maps; None for all convolutions and poolings.
-        display_labels : array-like of shape (n_classes,) or None, default=None
-            Names of the classes, in the order of ``classes_``; None for their labels.
+        display_labels : array-like of shape (n_outputs,) or None, default=None
+            Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
+            order of the columns of ``y``. None for their labels or positions.
         n_maps, cmap, im_kw, ax
             As for :meth:`plot`.
 
@@ -235,13 +258,15 @@ class FeatureMapDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         target = Target(estimator)
-        names = name_classes(display_labels, target.classifier.classes_)
+        outcomes = target.outcomes(display_labels)
         chosen = choose_images(target.read(X), [image])
-        outputs, vector = target.outputs(chosen)
+        outputs, vector = target.layer_outputs(chosen)
         (picture,) = target.pictures(chosen)
         maps = {name: outputs[name] for name in _choose_layers(target.net.module_, outputs, layers)}
-        (probabilities,) = target.probabilities(chosen)
-        display = cls(picture, maps, vector, probabilities, names)
+        (predictions,) = target.predictions(chosen)
+        are_numbers = outcomes.kind == "numbers"
+        title = "predictions" if are_numbers else "probabilities"
+        display = cls(picture, maps, vector, predictions, outcomes.names, title)
         return display.plot(n_maps=n_maps, cmap=cmap, im_kw=im_kw, ax=ax)
 
 

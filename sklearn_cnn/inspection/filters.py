@@ -180,12 +180,12 @@ class FilterDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the kernels of a fitted classifier.
+        """Draw the kernels of a fitted estimator.
 
         Parameters
         ----------
-        estimator : CNNClassifier, or Pipeline or search that ends in one
-            The fitted classifier.
+        estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
+            The fitted estimator.
         layer : str or None, default=None
             Name of a convolution in ``layers_``; None for the first.
         X : array-like or None, default=None
@@ -215,7 +215,7 @@ class FilterDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         target = Target(estimator)
-        rows = target.classifier.layers_
+        rows = target.learner.layers_
         names = [row.name for row in rows]
         modules = ((name, target.net.module_.get_submodule(name)) for name in names)
         convolutions = {name: module for name, module in modules if isinstance(module, nn.Conv2d)}
@@ -233,7 +233,7 @@ class FilterDisplay:
         weights, patches = convolutions[layer].weight.detach().cpu().numpy(), None
         if X is not None:
             shapes = {row.output_shape for row in rows[: names.index(layer)]}
-            if shapes - {target.classifier.image_shape_}:
+            if shapes - {target.learner.image_shape_}:
                 raise ValueError(
                     f"X gives patches of images, which only a convolution that sees the images "
                     f"themselves answers to. Got layer={layer!r}, after layers that change their "
@@ -252,7 +252,7 @@ def _find_patches(
     answers, places = [], []
     for first in range(0, len(images), IMAGES_AT_ONCE):
         block = images[first : first + IMAGES_AT_ONCE]
-        (maps,) = target.net.outputs(block, [Source(layer)])
+        (maps,) = target.net.layer_outputs(block, [Source(layer)])
         flat = maps.reshape(len(maps), -1, maps.shape[-1])  # (images, places, kernels)
         answers.append(flat.max(axis=1))
         places.append(flat.argmax(axis=1))

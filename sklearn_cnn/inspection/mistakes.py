@@ -1,18 +1,20 @@
-"""The images that a classifier is surest about, and wrong."""
+"""The images that a classifier is surest about, and wrong, or that a regressor misses most."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
 
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_count
 from sklearn_cnn.inspection import panels
-from sklearn_cnn.inspection.target import Target, as_pictures, find_file_names, name_classes
+from sklearn_cnn.inspection.outcomes import Outcomes
+from sklearn_cnn.inspection.target import Target, as_pictures, find_file_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +24,25 @@ AROUND = len(" taken for")  # letters that stand beside the name of a class
 MOST_LETTERS = 40  # of a line for which a new figure has room
 
 
+class Mistakes(NamedTuple):
+    """Mistakes of predictions, the worst first."""
+
+    rows: np.ndarray
+    """The numbers of their images."""
+
+    true: Sequence[str]
+    predicted: Sequence[str]
+
+    confidence: np.ndarray | None
+    """Probabilities of what is predicted; None for numbers."""
+
+
 class MistakesDisplay:
-    """The worst mistakes: their images, true labels, predictions and confidence.
+    """The worst mistakes: their images, what is true, predictions and confidence.
+
+    Of classes, the mistakes that a classifier is surest about are the worst; of several labels an
+    image, the label with the largest error counts. Of numbers, the worst are those furthest from
+    the truth; of several numbers, in standard deviations of each.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
     stored as attributes.
@@ -33,9 +52,9 @@ class MistakesDisplay:
     images : sequence of ndarray of shape (height, width), or (height, width, 3 or 4)
         The images of the worst mistakes as matplotlib draws them, the worst first.
     y_true, y_pred : array-like of shape (n_shown,)
-        Names of their true and predicted classes.
-    confidence : array-like of shape (n_shown,)
-        Probability of the predicted class, between 0 and 1.
+        Names of their true and predicted classes; or the numbers.
+    confidence : array-like of shape (n_shown,) or None
+        Probability of what is predicted, between 0 and 1; None for numbers.
     n_mistakes, n_images : int
         Number of mistakes, shown or not, and of images.
     file_names : sequence of str or None, default=None
@@ -58,6 +77,7 @@ class MistakesDisplay:
     See Also
     --------
     sklearn.metrics.ConfusionMatrixDisplay : Which class is taken for which, and how often.
+    sklearn.metrics.PredictionErrorDisplay : Predicted numbers against true ones.
 
     Examples
     --------
@@ -77,7 +97,7 @@ class MistakesDisplay:
         images: Sequence[np.ndarray] | np.ndarray,
         y_true: Collection[object],
         y_pred: Collection[object],
-        confidence: Collection[float],
+        confidence: Collection[float] | None,
         n_mistakes: int,
         n_images: int,
         file_names: Sequence[str] | None = None,
@@ -131,18 +151,26 @@ class MistakesDisplay:
         most = max(AROUND, min(n_letters, 8 + AROUND))
         size = min(8, 8 * width / (panels.letter_width(8) * most))
         room = width - AROUND * panels.letter_width(size)
-        for made, image, head, true, predicted, confidence in zip(
-            tiles, self.images, heads, self.y_true, self.y_pred, self.confidence, strict=True
+        are_numbers = self.confidence is None
+        shares = [None] * n_shown if self.confidence is None else self.confidence
+        for made, image, head, true, predicted, share in zip(
+            tiles, self.images, heads, self.y_true, self.y_pred, shares, strict=True
         ):
             style = {"cmap": cmap} | ({"vmin": 0, "vmax": 1} if np.ndim(image) == 2 else {})
             pictures.append(made.imshow(image, **panels.image_style(style, im_kw)))
             true, predicted = (panels.shorten(str(name), room, size) for name in (true, predicted))
             lines = [panels.shorten(head, width, size)] if head else []
-            lines += [f"{true} taken for", f"{predicted} ({100 * confidence:.0f} %)"]
+            if share is None:
+                lines += [f"{true},", f"predicted {predicted}"]
+            else:
+                lines += [f"{true} taken for", f"{predicted} ({100 * share:.0f} %)"]
             made.set_title("\n".join(lines), fontsize=size, pad=3)
         which = "all" if n_shown == self.n_mistakes else f"the worst {n_shown} of"
         which = f"{which} {self.n_mistakes}" if self.n_mistakes else "no"
-        panels.set_title(self.ax_, f"{which} mistakes on {self.n_images} images")
+        text = (
+            f"{which} predictions" if are_numbers else f"{which} mistakes on {self.n_images} images"
+        )
+        panels.set_title(self.ax_, text)
         self.axes_, self.im_ = panels.as_array(tiles), panels.as_array(pictures)
         return self
 
@@ -167,21 +195,22 @@ class MistakesDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the worst mistakes of a fitted classifier.
+        """Draw the worst mistakes of a fitted estimator.
 
         Parameters
         ----------
-        estimator : CNNClassifier, or Pipeline or search that ends in one
-            The fitted classifier.
+        estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
+            The fitted estimator.
         X : array-like
             Images, as ``estimator.predict`` takes them. Titles name the files where they are
             paths, and otherwise the positions, as ``X[17]``.
-        y : array-like of shape (n,)
-            Their true labels.
+        y : array-like of shape (n,), (n, n_labels) or (n, n_targets)
+            What is true of them: labels, an indicator matrix, or numbers.
         n_shown : int, default=18
             Most mistakes to show.
-        display_labels : array-like of shape (n_classes,) or None, default=None
-            Names of the classes, in the order of ``classes_``; None for their labels.
+        display_labels : array-like of shape (n_outputs,) or None, default=None
+            Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
+            order of the columns of ``y``. None for their labels or positions.
         cmap, im_kw, ax
             As for :meth:`plot`.
 
@@ -204,10 +233,10 @@ class MistakesDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         target = Target(estimator)
         images = target.read(X)
-        labels, probabilities = target.classifier.classes_, target.probabilities(images)
+        outcomes, predictions = target.outcomes(display_labels), target.predictions(images)
         files = find_file_names(X)
         display = cls._of_worst(
-            images, target.value_range, y, probabilities, labels, n_shown, display_labels, files
+            images, target.value_range, y, predictions, outcomes, n_shown, files
         )
         return display.plot(cmap=cmap, im_kw=im_kw, ax=ax)
 
@@ -216,7 +245,7 @@ class MistakesDisplay:
         cls,
         images: ArrayLike,
         y_true: ArrayLike,
-        y_proba: ArrayLike,
+        y_pred: ArrayLike,
         *,
         classes: ArrayLike | None = None,
         n_shown: int = 18,
@@ -234,13 +263,15 @@ class MistakesDisplay:
             The images, of any real dtype. Colours are drawn as they are where they are bytes, or
             fractions from 0 to 1; others, and gray images, are scaled by their range. Another
             number of channels than 1, 3 or 4 is drawn as their mean.
-        y_true : array-like of shape (n,)
-            Their true labels.
-        y_proba : array-like of shape (n, n_classes)
-            Probabilities, as :func:`sklearn.model_selection.cross_val_predict` gives them with
-            ``method="predict_proba"``.
+        y_true : array-like of shape (n,), (n, n_labels) or (n, n_targets)
+            What is true of them: labels, an indicator matrix, or numbers.
+        y_pred : array-like of shape (n, n_classes), (n, n_labels), (n,) or (n, n_targets)
+            Probabilities of classes or labels, as
+            :func:`sklearn.model_selection.cross_val_predict` gives them with
+            ``method="predict_proba"``; or predicted numbers, in the shape of ``y_true``, which is
+            then of a floating-point type.
         classes : array-like of shape (n_classes,) or None, default=None
-            Labels of the columns of ``y_proba``; None for the sorted ones of ``y_true``.
+            Labels of the columns of ``y_pred``; None for the sorted ones of ``y_true``.
         n_shown : int, default=18
             Most mistakes to show.
         display_labels : array-like of shape (n_classes,) or None, default=None
@@ -262,20 +293,20 @@ class MistakesDisplay:
             If the arguments do not match, or a parameter is out of range.
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        images, y_proba = np.asarray(images), np.asarray(y_proba)
+        images, predictions = np.asarray(images), np.asarray(y_pred)
         if images.ndim == 3:
             images = images[..., np.newaxis]
         value_range = _range_to_draw(images)
-        labels = np.unique(np.asarray(y_true)) if classes is None else np.asarray(classes)
-        if len(images) != len(y_proba):
+        if len(images) != len(predictions):
             raise ValueError(
-                f"images and y_proba must have the same length. Got {len(images)} images and "
-                f"{len(y_proba)} rows of probabilities."
+                f"images and y_pred must have the same length. Got {len(images)} images and "
+                f"{len(predictions)} predictions."
             )
+        outcomes = _outcomes_of(np.asarray(y_true), predictions, classes, display_labels)
         files = None if file_names is None else list(file_names)
-        display = cls._of_worst(
-            images, value_range, y_true, y_proba, labels, n_shown, display_labels, files
-        )
+        if outcomes.kind == "numbers":
+            predictions = predictions.reshape(len(predictions), -1)
+        display = cls._of_worst(images, value_range, y_true, predictions, outcomes, n_shown, files)
         return display.plot(cmap=cmap, im_kw=im_kw, ax=ax)
 
     @classmethod
@@ -284,40 +315,103 @@ class MistakesDisplay:
         images: np.ndarray,
         value_range: tuple[float, float],
         y_true: ArrayLike,
-        probabilities: np.ndarray,
-        classes: np.ndarray,
+        predictions: np.ndarray,
+        outcomes: Outcomes,
         n_shown: int,
-        display_labels: ArrayLike | None,
         file_names: Sequence[object] | None,
     ) -> Self:
         check_count(n_shown, "n_shown")
-        names = name_classes(display_labels, classes)
-        true = _numbers_of(column_or_1d(y_true), classes)
-        if probabilities.shape != (len(true), len(classes)):
+        n_images = len(predictions)
+        if file_names is not None and len(file_names) != n_images:
             raise ValueError(
-                f"There must be a label and a row of {len(classes)} probabilities for each image. "
-                f"Got {len(true)} labels, and probabilities of shape {probabilities.shape}. Where "
-                "some class has no label here, name all of them with classes=."
-            )
-        if file_names is not None and len(file_names) != len(true):
-            raise ValueError(
-                f"file_names must have a name for each of the {len(true)} images. Got "
+                f"file_names must have a name for each of the {n_images} images. Got "
                 f"{len(file_names)}."
             )
-        predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-        wrong = np.flatnonzero(predicted != true)
-        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:n_shown]
+        find = {"classes": _wrong_classes, "labels": _wrong_labels, "numbers": _errors}
+        found = find[outcomes.kind](y_true, predictions, outcomes)
+        worst = found.rows[:n_shown]
         display = cls(
             as_pictures(images[worst], *value_range),
-            names[true[worst]],
-            names[predicted[worst]],
-            confidence[worst],
-            len(wrong),
-            len(true),
+            found.true[:n_shown],
+            found.predicted[:n_shown],
+            None if found.confidence is None else found.confidence[:n_shown],
+            len(found.rows),
+            n_images,
             None if file_names is None else [str(file_names[row]) for row in worst],
         )
         display.indices_ = worst
         return display
+
+
+def _outcomes_of(
+    y_true: np.ndarray,
+    predictions: np.ndarray,
+    classes: ArrayLike | None,
+    display_labels: ArrayLike | None,
+) -> Outcomes:
+    """Tell from the shapes of predictions what they are."""
+    is_matrix = y_true.ndim == 2 and y_true.shape[1] > 1
+    if is_matrix and np.isin(y_true, (0, 1)).all():
+        return Outcomes.named("labels", np.arange(y_true.shape[1]), display_labels)
+    if is_matrix or (y_true.dtype.kind == "f" and predictions.ndim == 1):
+        n_targets = y_true.shape[1] if is_matrix else 1
+        return Outcomes.named("numbers", np.arange(n_targets), display_labels)
+    keys = np.unique(y_true) if classes is None else np.asarray(classes)
+    return Outcomes.named("classes", keys, display_labels)
+
+
+def _wrong_classes(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcomes) -> Mistakes:
+    """Find the images of a wrong class, the surest first."""
+    true = _numbers_of(column_or_1d(y_true), outcomes.keys)
+    if predictions.shape != (len(true), len(outcomes.keys)):
+        raise ValueError(
+            f"There must be a label and a row of {len(outcomes.keys)} probabilities for each "
+            f"image. Got {len(true)} labels, and probabilities of shape {predictions.shape}. Where "
+            "some class has no label here, name all of them with classes=; where y holds numbers, "
+            "not classes, pass them as floats."
+        )
+    predicted, confidence = predictions.argmax(axis=1), predictions.max(axis=1)
+    wrong = np.flatnonzero(predicted != true)
+    rows = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    names = outcomes.names
+    return Mistakes(rows, names[true[rows]], names[predicted[rows]], confidence[rows])
+
+
+def _wrong_labels(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcomes) -> Mistakes:
+    """Find the images with a wrong label, that with the largest error first."""
+    true = _matrix_like(y_true, predictions) > 0
+    error = np.where(true, 1 - predictions, predictions)
+    labels, largest = error.argmax(axis=1), error.max(axis=1)
+    wrong = np.flatnonzero(((predictions > 0.5) != true).any(axis=1))
+    rows = wrong[np.argsort(-largest[wrong], kind="stable")]
+    has, names = true[rows, labels[rows]], outcomes.names[labels[rows]]
+    pairs = [(f"{name}", f"no {name}") for name in names]
+    texts = [pair if has_it else pair[::-1] for pair, has_it in zip(pairs, has, strict=True)]
+    return Mistakes(rows, [a for a, _ in texts], [b for _, b in texts], largest[rows])
+
+
+def _errors(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcomes) -> Mistakes:
+    """Order all images by the error of their numbers, the largest first."""
+    true = _matrix_like(y_true, predictions).astype(np.float64)
+    unit = true.std(axis=0)
+    error = np.abs(predictions - true) / np.where(unit > 0, unit, 1.0)
+    targets, rows = error.argmax(axis=1), np.argsort(-error.max(axis=1), kind="stable")
+    one = len(outcomes.keys) == 1
+    names = ["" if one else f"{outcomes.names[target]}: " for target in targets]
+    shown = [(names[row], true[row, targets[row]], predictions[row, targets[row]]) for row in rows]
+    true_texts = [f"{name}{value:.4g}" for name, value, _ in shown]
+    return Mistakes(rows, true_texts, [f"{value:.4g}" for *_, value in shown], None)
+
+
+def _matrix_like(y_true: Any, predictions: np.ndarray) -> np.ndarray:
+    """Return what is true in the shape of the predictions."""
+    true = y_true.toarray() if issparse(y_true) else np.asarray(y_true)
+    true = true.reshape(len(true), -1)
+    if true.shape != predictions.shape:
+        raise ValueError(
+            f"y must have the shape of the predictions, {predictions.shape}. Got {true.shape}."
+        )
+    return true
 
 
 def _range_to_draw(images: np.ndarray) -> tuple[float, float]:

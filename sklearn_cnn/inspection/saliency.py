@@ -1,4 +1,4 @@
-"""Which pixels a class score rests on: by its gradient, by the last maps, by covering parts up."""
+"""Which pixels a score rests on: by its gradient, by the last maps, by covering parts up."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
@@ -13,7 +13,7 @@ from torch.nn import functional
 from sklearn_cnn._compat import check_matplotlib_support
 from sklearn_cnn._messages import check_choice, did_you_mean
 from sklearn_cnn.inspection import panels
-from sklearn_cnn.inspection.target import Target, choose_images, name_classes, name_images
+from sklearn_cnn.inspection.target import Target, choose_images, name_images
 from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.layers import as_pair
 from sklearn_cnn.network.modules import copy_network
@@ -40,7 +40,7 @@ VALUES_AT_ONCE = 2**24  # pixel values of the covered images that lie in memory 
 
 
 class SaliencyDisplay:
-    """Saliency: the pixels that a class score rests on, over the image and beside it.
+    """Saliency: the pixels that a prediction rests on, over the image and beside it.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
@@ -73,7 +73,8 @@ class SaliencyDisplay:
     The original stands at the left, in its colours. Below the map, the image is drawn in gray,
     darkened, so that the saliency stands out. Each map has a scale of its own. The number in the
     title is the probability of the class. The score is its logit, which ``decision_function`` gives
-    for more than two classes.
+    for more than two classes. For a regressor, the number is the prediction, and the score the
+    same in standard deviations of the target at fit.
 
     "gradient" is how fast the score changes with a pixel [1]_: quick, fine and noisy. "grad_cam"
     adds up the last feature maps, weighted by their worth for the class [2]_: smooth, and as coarse
@@ -206,12 +207,12 @@ class SaliencyDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw what the score of a class rests on in an image, or in each of several.
+        """Draw what a prediction rests on in an image, or in each of several.
 
         Parameters
         ----------
-        estimator : CNNClassifier, or Pipeline or search that ends in one
-            The fitted classifier.
+        estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
+            The fitted estimator.
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int or sequence of int, default=0
@@ -219,8 +220,10 @@ class SaliencyDisplay:
             Display have one more axis, and the titles name the files, or the positions in ``X``.
         method : {"gradient", "grad_cam", "occlusion"}, default="gradient"
             See the notes above.
-        target : label or None, default=None
-            The class, one of ``classes_``; None for the one that is predicted, of each image.
+        target : label, int or None, default=None
+            The class, one of ``classes_``; None for the one that is predicted, of each image. The
+            number of the column, where ``y`` was an indicator matrix or several numbers; None for
+            the label of the highest probability, or the first number.
         layer : str or None, default=None
             The layer of "grad_cam", a name of ``layers_`` that gives maps; None for the last whose
             maps are more than a single pixel.
@@ -229,8 +232,9 @@ class SaliencyDisplay:
             2 if that is less.
         stride : int, (height, width) or None, default=None
             Its step; None for half of the window.
-        display_labels : array-like of shape (n_classes,) or None, default=None
-            Names of the classes, in the order of ``classes_``; None for their labels.
+        display_labels : array-like of shape (n_outputs,) or None, default=None
+            Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
+            order of the columns of ``y``. None for their labels or positions.
         cmap, alpha, colorbar, original, im_kw, ax
             As for :meth:`plot`.
 
@@ -253,19 +257,18 @@ class SaliencyDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         shown = Target(estimator)
         check_choice(method, "method", UNITS)
-        classes = shown.classifier.classes_
-        names = name_classes(display_labels, classes)
+        outcomes = shown.outcomes(display_labels)
         which = list(image) if isinstance(image, Collection) and np.ndim(image) else [image]
         if not which:
             raise ValueError(f"image must be the number of an image, or several. Got {image=}.")
         chosen = choose_images(shown.read(X), which)
-        probabilities = shown.probabilities(chosen)
-        numbers = [_number_of(target, classes, row) for row in probabilities]
+        predictions = shown.predictions(chosen)
+        numbers = [outcomes.choose(target, row) for row in predictions]
         attribute = _attribution(shown, method, chosen.shape[1:3], layer, window, stride)
         maps = [attribute(chosen[i : i + 1], number) for i, number in enumerate(numbers)]
         titles = [
-            f"{method}: {names[number]} ({100 * row[number]:.0f} %)"
-            for row, number in zip(probabilities, numbers, strict=True)
+            f"{method}: {outcomes.say(number, row)}"
+            for row, number in zip(predictions, numbers, strict=True)
         ]
         pictures = shown.pictures(chosen)
         if isinstance(image, Collection):
@@ -290,18 +293,6 @@ def _highest_of(saliency: np.ndarray) -> float:
     return float(np.percentile(positive, PERCENTILE)) if positive.size else 1.0
 
 
-def _number_of(target: object, classes: np.ndarray, probabilities: np.ndarray) -> int:
-    if target is None:
-        return int(probabilities.argmax())
-    found = np.flatnonzero(classes == target) if np.asarray(target).ndim == 0 else np.arange(0)
-    if not len(found):
-        raise ValueError(
-            "target must be None, for the predicted class, or one of "
-            f"{', '.join(map(str, classes))}. Got target={target!r}."
-        )
-    return int(found[0])
-
-
 def _attribution(
     shown: Target,
     method: str,
@@ -315,7 +306,7 @@ def _attribution(
     if method == "gradient":
         return lambda image, number: gradient(network, image, number)
     if method == "grad_cam":
-        name = _layer_with_maps(shown.classifier.layers_, layer)
+        name = _layer_with_maps(shown.learner.layers_, layer)
         return lambda image, number: grad_cam(network, image, number, name)
     eighth = tuple(max(2, round(side / 8)) for side in sides)
     asked = as_pair(eighth if window is None else window, "window")
@@ -323,7 +314,7 @@ def _attribution(
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     step = half if stride is None else as_pair(stride, "stride")
     mean = network.get_buffer("normalize.mean").ravel().cpu().numpy()
-    return lambda image, number: occlusion(shown.net.logits, image, number, size, step, mean)
+    return lambda image, number: occlusion(shown.net.outputs, image, number, size, step, mean)
 
 
 def _layer_with_maps(rows: Sequence[LayerRow], layer: str | None) -> str:
@@ -379,7 +370,7 @@ def occlusion(
 ) -> np.ndarray:
     """Cover the image up part by part by the mean pixel, and see how far a logit falls.
 
-    ``predict`` takes images and gives their logits. A pixel has the mean fall of the parts that it
+    ``predict`` takes images and gives outputs. A pixel has the mean fall of the parts that it
     is in, below 0 where the score rises: (height, width), float64.
     """
     pixels = image.astype(mean.dtype)

@@ -1,24 +1,26 @@
-"""What a Display shows: the classifier, the images as it sees them, and what it makes of them."""
+"""What a Display shows: the learner, the images as it sees them, and what it makes of them."""
 
 import os
 from collections.abc import Collection, Iterable
 from numbers import Integral
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import softmax
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_cnn.base import BaseCNN
 from sklearn_cnn.classifier import CNNClassifier
+from sklearn_cnn.inspection.outcomes import Outcomes
 from sklearn_cnn.network.outputs import Source, flattened_source, layer_names
+from sklearn_cnn.regressor import CNNRegressor
 
 
 class Target:
-    """The fitted classifier that pipelines and searches end in.
+    """The fitted classifier or regressor that pipelines and searches end in.
 
     ``read`` takes what ``estimator.predict`` takes. The other methods take images that were read,
     of shape (n, height, width, channels): read again, they might be turned where they come channels
@@ -27,35 +29,48 @@ class Target:
 
     def __init__(self, estimator: BaseEstimator) -> None:
         self.transformers, last = _take_apart(estimator)
-        if not isinstance(last, CNNClassifier):
+        if not isinstance(last, CNNClassifier | CNNRegressor):
             ends = f", which ends in {type(last).__name__}" if self.transformers else ""
-            if self.transformers and isinstance(self.transformers[-1][-1], CNNClassifier):
-                ends += "; without its last step, pipeline[:-1], it ends in a CNNClassifier"
+            before = self.transformers[-1][-1] if self.transformers else None
+            if isinstance(before, BaseCNN):
+                name = type(before).__name__
+                ends += f"; without its last step, pipeline[:-1], it ends in a {name}"
             raise TypeError(
-                "estimator must be a fitted CNNClassifier, or a Pipeline or search that ends in "
-                f"one. Got {type(estimator).__name__}{ends}."
+                "estimator must be a fitted CNNClassifier or CNNRegressor, or a Pipeline or search "
+                f"that ends in one. Got {type(estimator).__name__}{ends}."
             )
         check_is_fitted(last)
         last._follow_parameters()
-        self.classifier, self.net = last, last.net_
+        self.learner, self.net = last, last.net_
         self.value_range = last.image_spec_.low, last.image_spec_.high
 
     def read(self, X: object) -> np.ndarray:
-        """Return images as the classifier sees them, of any real dtype."""
+        """Return images as the learner sees them, of any real dtype."""
         for transformer in self.transformers:
             X = transformer.transform(X)
-        return self.classifier._images(X)
+        return self.learner._images(X)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Compute what ``predict_proba`` gives."""
-        return np.asarray(softmax(self.net.logits(images), axis=1))
+    def outcomes(self, display_labels: ArrayLike | None) -> Outcomes:
+        """Return what is predicted, under the names that a Display was given."""
+        learner = self.learner
+        if isinstance(learner, CNNRegressor):
+            return Outcomes.named("numbers", np.arange(learner.n_outputs_), display_labels)
+        kind: Literal["labels", "classes"] = "labels" if learner.multilabel_ else "classes"
+        return Outcomes.named(kind, learner.classes_, display_labels)
 
-    def outputs(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def predictions(self, images: np.ndarray) -> np.ndarray:
+        """Compute probabilities (n, n_classes), or numbers (n, n_targets) in their units."""
+        outputs, learner = self.net.outputs(images), self.learner
+        if isinstance(learner, CNNRegressor):
+            return learner.target_scale_.restore(outputs).reshape(len(images), -1)
+        return self.net.objective.probabilities(outputs)
+
+    def layer_outputs(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Compute what each layer gives of the only image, and what its maps are flattened to."""
-        rows = self.classifier.layers_
+        rows = self.learner.layers_
         names = layer_names(rows)
         sources = [*map(Source, names), flattened_source(self.net.module_, rows)]
-        *outputs, flattened = (values[0] for values in self.net.outputs(image, sources))
+        *outputs, flattened = (values[0] for values in self.net.layer_outputs(image, sources))
         return dict(zip(names, outputs, strict=True)), flattened.ravel()
 
     def pictures(self, images: np.ndarray) -> np.ndarray:
@@ -119,14 +134,3 @@ def name_images(X: Collection[object], numbers: Iterable[int]) -> list[str]:
     if files is None:
         return [f"X[{number % len(X)}]" for number in numbers]
     return [PurePath(files[number]).name for number in numbers]
-
-
-def name_classes(display_labels: ArrayLike | None, classes: np.ndarray) -> np.ndarray:
-    """Return the names under which the classes are drawn, their labels where none are given."""
-    names = classes if display_labels is None else np.asarray(display_labels)
-    if names.shape != classes.shape:
-        raise ValueError(
-            f"display_labels must have a name for each of the {len(classes)} classes, in the order "
-            f"of classes_: shape {classes.shape}. Got an array of shape {names.shape}."
-        )
-    return names

@@ -126,12 +126,12 @@ class TrainingCurveDisplay:
         ax: "Axes | None" = None,
         line_kw: Mapping[str, object] | None = None,
     ) -> Self:
-        """Draw the training of a fitted classifier.
+        """Draw the training of a fitted estimator.
 
         Parameters
         ----------
-        estimator : CNNClassifier, or Pipeline or search that ends in one
-            The fitted classifier.
+        estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
+            The fitted estimator.
         ax, line_kw
             As for :meth:`plot`.
 
@@ -149,9 +149,9 @@ class TrainingCurveDisplay:
             If ``estimator`` is not fitted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        classifier = Target(estimator).classifier
-        epochs, losses = list(classifier.history_), list(classifier.loss_curve_)
-        rates, scores = np.full(len(losses), np.nan), classifier.validation_scores_
+        learner = Target(estimator).learner
+        epochs, losses = list(learner.history_), list(learner.loss_curve_)
+        rates, scores = np.full(len(losses), np.nan), learner.validation_scores_
         for epoch in epochs:  # the history forgets the first of many calls of partial_fit
             rates[epoch["epoch"] - 1] = epoch["learning_rate"]
         best = None if scores is None else max(epochs[-len(scores) :], key=rank_of_epoch)["epoch"]

@@ -1,1 +1,1 @@
-"""Pixels to logits: layer descriptions, the design that lists them, the module built of it."""
+"""Pixels to outputs: layer descriptions, the design that lists them, the module built of it."""

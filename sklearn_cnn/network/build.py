@@ -64,7 +64,7 @@ def build_network(
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> nn.Sequential:
-    """Build the module that turns raw pixels into logits.
+    """Build the module that turns raw pixels into outputs.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def build_network(
     image_shape : tuple of int
         Height, width, channels.
     n_outputs : int
-        Number of classes.
+        Number of classes, labels or targets.
     mean, std : ndarray of shape (channels,), float64
         What the first layer, ``normalize``, subtracts and divides by. Three of each for gray images
         make colour images of them, as a backbone takes.
@@ -304,7 +304,7 @@ def _outputs_of_blank_images(
     images = "one image" if n_images == 1 else f"{n_images} images in training"
     expected = (
         f"The module that layers returned must give {n_outputs} outputs an image, one for each "
-        f"class: expected shape {(n_images, n_outputs)} for {images}, got"
+        f"class or target: expected shape {(n_images, n_outputs)} for {images}, got"
     )
     if not isinstance(outputs, torch.Tensor):
         raise ValueError(

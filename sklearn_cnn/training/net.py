@@ -62,7 +62,7 @@ from sklearn_cnn.training.examples import Batch, Examples, ImageDataset, Indexed
 from sklearn_cnn.training.objectives import Objective
 from sklearn_cnn.training.optimizer import FIRST_PHASE, SHARE, OptimizerRecipe, set_rate
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
-from sklearn_cnn.training.prediction import predict_logits, predict_maps, predict_outputs
+from sklearn_cnn.training.prediction import predict_layers, predict_maps, predict_outputs
 
 LossAndLogits = tuple[torch.Tensor, torch.Tensor]
 
@@ -274,15 +274,15 @@ class ConvNet(NeuralNet):
         work = n_multiplications(self._rows_that_run)
         return trains_in_bfloat16(self.precision, self.device, work, hazard)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def outputs(self, images: np.ndarray) -> np.ndarray:
         """Compute the outputs, of shape (n, n_outputs), of images (n, height, width, channels)."""
-        return predict_logits(self.module_, images, self.chunk, self._chunks_at_once)
+        return predict_outputs(self.module_, images, self.chunk, self._chunks_at_once)
 
-    def outputs(self, images: np.ndarray, sources: Sequence[Source]) -> list[np.ndarray]:
+    def layer_outputs(self, images: np.ndarray, sources: Sequence[Source]) -> list[np.ndarray]:
         """Compute what some layers give for images (n, height, width, channels)."""
         with isolated(self.device):  # copies the network
             network = LayerOutputs(self.module_, sources)
-            return predict_outputs(network, images, self.chunk, self._chunks_at_once)
+            return predict_layers(network, images, self.chunk, self._chunks_at_once)
 
     @property
     def _chunks_at_once(self) -> int:

@@ -13,7 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import expit, softmax
 from sklearn.metrics import r2_score
+from skorch.utils import to_numpy
 from torch import nn
 from torch.nn import functional
 
@@ -63,9 +65,13 @@ class Objective(ABC):
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """Return the score of outputs, by weight if there are any: the higher, the better."""
 
-    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Turn outputs into what skorch calls probabilities."""
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Turn outputs into probabilities, or what stands for them."""
         return outputs
+
+    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Do so for skorch, in whose words it is a nonlinearity."""
+        return torch.from_numpy(self.probabilities(to_numpy(outputs).astype(np.float64)))
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,9 @@ class OneClass(Objective):
         """Return the share of right classes."""
         return float(np.average(self.decide(outputs) == targets, weights=weights))
 
-    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the probabilities of the classes."""
-        return torch.softmax(outputs, dim=-1)
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class."""
+        return np.asarray(softmax(outputs, axis=1))
 
 
 @dataclass(frozen=True)
@@ -157,9 +163,9 @@ class SeveralLabels(Objective):
         """Return the share of images all of whose labels are right."""
         return float(np.average((self.decide(outputs) == targets).all(axis=1), weights=weights))
 
-    def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the probability of each label."""
-        return torch.sigmoid(outputs)
+        return np.asarray(expit(outputs))
 
 
 @dataclass(frozen=True)

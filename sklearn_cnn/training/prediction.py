@@ -1,4 +1,4 @@
-"""Logits and features of images, in chunks of one size: no row depends on its neighbours.
+"""Outputs and features of images, in chunks of one size: no row depends on its neighbours.
 
 The arithmetic of a matrix product may round differently for another number of rows. Every chunk
 therefore has the same number of them: the last is filled up with zeros, which are then dropped.
@@ -17,10 +17,10 @@ from sklearn_cnn.network.outputs import LayerOutputs
 from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, as_pixels
 
 
-def predict_logits(
+def predict_outputs(
     network: nn.Module, images: np.ndarray, chunk: int, n_at_once: int = 1
 ) -> np.ndarray:
-    """Compute the logits of images.
+    """Compute what a network gives for images: logits, or numbers.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def predict_logits(
 
     Returns
     -------
-    ndarray of shape (n, n_classes), float64
+    ndarray of shape (n, n_outputs), float64
 
     Raises
     ------
@@ -45,12 +45,14 @@ def predict_logits(
     torch.OutOfMemoryError
         If a GPU cannot hold a single image.
     """
-    device = next(network.buffers()).device  # logits are few, and stay there until all are computed
-    (logits,) = _outputs(network, images, chunk, n_at_once, wait_on=device)
-    return logits.astype(np.float64)
+    device = next(
+        network.buffers()
+    ).device  # outputs are few, and stay there until all are computed
+    (outputs,) = _outputs(network, images, chunk, n_at_once, wait_on=device)
+    return outputs.astype(np.float64)
 
 
-def predict_outputs(
+def predict_layers(
     network: LayerOutputs, images: np.ndarray, chunk: int, n_at_once: int = 1
 ) -> list[np.ndarray]:
     """Compute what some layers give for images.
@@ -60,7 +62,7 @@ def predict_outputs(
     network : LayerOutputs
         Of the built network.
     images, chunk, n_at_once
-        As for ``predict_logits``.
+        As for ``predict_outputs``.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def predict_outputs(
     Raises
     ------
     ValueError, torch.OutOfMemoryError
-        As by ``predict_logits``.
+        As by ``predict_outputs``.
     """
     results = _outputs(network, images, chunk, n_at_once, wait_on=torch.device("cpu"))
     return [np.ascontiguousarray(result) for result in results]
@@ -90,7 +92,7 @@ def predict_maps(
     rows : ndarray of shape (n,), int
         Which images.
     chunk, n_at_once
-        As for ``predict_logits``.
+        As for ``predict_outputs``.
 
     Returns
     -------
@@ -140,7 +142,7 @@ def compute_in_chunks(
     Parameters
     ----------
     network, images, chunk, n_at_once
-        As for ``predict_logits``.
+        As for ``predict_outputs``.
     wait_on : torch.device
         Where the outputs of a chunk lie until all are computed.
     n_threads : int or None, default=None

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from sklearn_cnn.training.prediction import predict_logits
+from sklearn_cnn.training.prediction import predict_outputs
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
 IMAGES.flags.writeable = False
@@ -57,9 +57,9 @@ def test_chunks_are_halved_until_they_fit(n, most, chunk, tried):
     zero images, which is a loop without end.
     """
     small = network(most)
-    logits = predict_logits(small, IMAGES[:n], chunk)
+    logits = predict_outputs(small, IMAGES[:n], chunk)
     assert logits.shape == (n, 3)
-    assert_allclose(logits, predict_logits(network(1000), IMAGES[:n], chunk), atol=1e-5)
+    assert_allclose(logits, predict_outputs(network(1000), IMAGES[:n], chunk), atol=1e-5)
     fits = tried[-1]
     assert small.sizes == tried[:-1] + [fits] * -(-n // fits)
 
@@ -78,16 +78,16 @@ def test_memory_that_runs_out_half_way():
         return forward(pixels)
 
     shrinking.layers.forward = take_memory
-    logits = predict_logits(shrinking, IMAGES, 16)
+    logits = predict_outputs(shrinking, IMAGES, 16)
     assert shrinking.sizes == [16, 16, 16, 8, 4, 4, 4, 4, 4]  # 18 images are left for the last
-    assert_allclose(logits, predict_logits(network(1000), IMAGES, 16), atol=1e-5)
+    assert_allclose(logits, predict_outputs(network(1000), IMAGES, 16), atol=1e-5)
 
 
 def test_a_single_image_that_does_not_fit_raises():
     """Catches a loop without end, and an error that hides that memory was short."""
     small = network(0)
     with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
-        predict_logits(small, IMAGES, 8)
+        predict_outputs(small, IMAGES, 8)
     assert small.sizes == [8, 4, 2, 1]
 
 
@@ -98,7 +98,7 @@ def test_other_errors_pass_through_at_once(error):
     """A RuntimeError is the parent of torch's. Catches an error of a kernel that is tried again."""
     broken = network(4, error=error)
     with pytest.raises(error, match="Tried to allocate") as caught:
-        predict_logits(broken, IMAGES, 16)
+        predict_outputs(broken, IMAGES, 16)
     assert caught.type is error
     assert broken.sizes == [16]
 
@@ -106,20 +106,20 @@ def test_other_errors_pass_through_at_once(error):
 def test_memory_that_runs_out_on_mps():
     """It raises a RuntimeError, and says so in words alone."""
     small = network(5, error=RuntimeError, text="MPS backend out of memory")
-    logits = predict_logits(small, IMAGES, 16)
+    logits = predict_outputs(small, IMAGES, 16)
     assert small.sizes[:3] == [16, 8, 4]
-    assert_allclose(logits, predict_logits(network(1000), IMAGES, 16), atol=1e-5)
+    assert_allclose(logits, predict_outputs(network(1000), IMAGES, 16), atol=1e-5)
 
 
 def test_the_next_prediction_begins_with_a_whole_chunk():
     """Memory may be free again. Catches a model that stays slow, and one that predict changes."""
     small = network(3)
-    first = predict_logits(small, IMAGES[:4], 8)
+    first = predict_outputs(small, IMAGES[:4], 8)
     tried, small.sizes = small.sizes, []
-    assert_array_equal(predict_logits(small, IMAGES[:4], 8), first)
+    assert_array_equal(predict_outputs(small, IMAGES[:4], 8), first)
     assert small.sizes == tried == [8, 4, 2, 2]
     small.most, small.sizes = 8, []
-    predict_logits(small, IMAGES[:4], 8)
+    predict_outputs(small, IMAGES[:4], 8)
     assert small.sizes == [8]
 
 

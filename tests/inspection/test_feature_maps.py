@@ -41,7 +41,7 @@ def test_parts_are_what_the_classifier_computes(fitted, numbers):
         assert_array_equal(maps, given[name][0])
     assert_array_equal(display.image, images[4] / 16)
     assert_array_equal(display.vector, given["flatten"][0])
-    assert_array_equal(display.probabilities, fitted.predict_proba(images[4:5])[0])
+    assert_array_equal(display.predictions, fitted.predict_proba(images[4:5])[0])
     assert display.display_labels is fitted.classes_
 
 

@@ -355,7 +355,7 @@ def test_labels_in_several_columns_are_refused(fitted, numbers):
 
 
 def test_images_must_be_as_many_as_predictions():
-    text = r"^images and y_proba must have the same length\. Got 5 images and 6 rows of probabil"
+    text = r"^images and y_pred must have the same length\. Got 5 images and 6 predictions\."
     with pytest.raises(ValueError, match=text):
         MistakesDisplay.from_predictions(IMAGES[:5], Y_TRUE, Y_PROBA)
 
@@ -365,7 +365,7 @@ def test_images_must_be_as_many_as_predictions():
 )
 def test_every_class_needs_a_column(y_proba, shape):
     """As of decision_function for two classes, or of labels that lack a class."""
-    text = f"Got 6 labels, and probabilities of shape {shape}. Where some class has no label here, "
+    text = f"Got 6 labels, and probabilities of shape {shape}. Where "
     with pytest.raises(ValueError, match=re.escape(text)):
         MistakesDisplay.from_predictions(IMAGES, Y_TRUE, y_proba)
 

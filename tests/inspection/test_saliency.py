@@ -36,7 +36,7 @@ def test_saliency_is_that_of_the_attributions(fitted, numbers):
     images, _ = numbers
     network, image = fitted.net_.module_, images[5:6, ..., np.newaxis]
     winner = int(fitted.predict_proba(images[5:6]).argmax())
-    predict, mean = fitted.net_.logits, network.normalize.mean.ravel().numpy()
+    predict, mean = fitted.net_.outputs, network.normalize.mean.ravel().numpy()
     expected = {
         "gradient": gradient(network, image, winner),
         "grad_cam": grad_cam(network, image, winner, "activation1"),

@@ -26,7 +26,8 @@ from sklearn_cnn import (
     SaliencyDisplay,
     TrainingCurveDisplay,
 )
-from sklearn_cnn.inspection.target import Target, choose_images, name_classes, name_images
+from sklearn_cnn.inspection.outcomes import Outcomes
+from sklearn_cnn.inspection.target import Target, choose_images, name_images
 
 DISPLAYS = [
     FeatureMapDisplay,
@@ -49,14 +50,14 @@ def data_of(display):
 def test_the_classifier_that_others_end_in(fitted, around):
     """Catches another one: of an earlier fit, or the one that was cloned."""
     search, nested = around["search"], around["pipeline in a pipeline"]
-    assert Target(fitted).classifier is fitted
-    assert Target(around["pipeline"]).classifier is around["pipeline"][-1]
-    assert Target(search).classifier is search.best_estimator_
+    assert Target(fitted).learner is fitted
+    assert Target(around["pipeline"]).learner is around["pipeline"][-1]
+    assert Target(search).learner is search.best_estimator_
     whole = around["pipeline in a search"]
-    assert Target(whole).classifier is whole.best_estimator_[-1]
+    assert Target(whole).learner is whole.best_estimator_[-1]
     last = around["search in a pipeline"][-1]
-    assert Target(around["search in a pipeline"]).classifier is last.best_estimator_
-    assert Target(nested).classifier is nested[-1][-1]
+    assert Target(around["search in a pipeline"]).learner is last.best_estimator_
+    assert Target(nested).learner is nested[-1][-1]
 
 
 @pytest.mark.parametrize("form", TURNING)
@@ -84,7 +85,7 @@ def test_displays_look_through_what_stands_around(draw, around, numbers, display
     images, y = numbers
     estimator = around[form]
     seen = Target(estimator).read(images)
-    expected = draw(display, Target(estimator).classifier, seen, y)
+    expected = draw(display, Target(estimator).learner, seen, y)
     assert_equal(data_of(draw(display, estimator, images, y)), data_of(expected))
 
 
@@ -102,7 +103,10 @@ def test_displays_look_through_what_stands_around(draw, around, numbers, display
 )
 @pytest.mark.parametrize("display", DISPLAYS)
 def test_other_estimators_are_refused(draw, numbers, display, estimator):
-    text = r"^estimator must be a fitted CNNClassifier, or a Pipeline or search that ends in one\. "
+    text = (
+        "^estimator must be a fitted CNNClassifier or CNNRegressor, or a Pipeline or search that "
+        r"ends in one\. "
+    )
     with pytest.raises(TypeError, match=f"{text}Got {type(estimator).__name__}"):
         draw(display, estimator, *numbers)
 
@@ -192,8 +196,9 @@ def test_pictures_of_blank_training_images(small):
 
 def test_classes_are_drawn_by_their_labels_or_other_names():
     classes = np.array([3, 5])
-    assert name_classes(None, classes) is classes
-    assert name_classes(("three", "five"), classes).tolist() == ["three", "five"]
+    assert Outcomes.named("classes", classes, None).names is classes
+    named = Outcomes.named("classes", classes, ("three", "five"))
+    assert named.names.tolist() == ["three", "five"]
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], [["a"], ["b"]], "ab", []])
@@ -210,9 +215,9 @@ def test_probabilities_and_outputs_are_those_of_the_classifier(fitted, numbers):
     images, _ = numbers
     target = Target(fitted)
     seen = target.read(images)
-    assert_array_equal(target.probabilities(seen), fitted.predict_proba(images))
+    assert_array_equal(target.predictions(seen), fitted.predict_proba(images))
     expected = {name: maps[0] for name, maps in fitted.feature_maps(images[:1]).items()}
-    outputs, flattened = target.outputs(seen[:1])
+    outputs, flattened = target.layer_outputs(seen[:1])
     assert_equal(outputs, expected)
     assert_array_equal(flattened, expected["flatten"])
 
@@ -299,7 +304,7 @@ def test_what_maps_are_flattened_to(small, numbers, layers):
     images, y = numbers
     model = small(max_epochs=1, layers=layers and by_function).fit(images, y)
     target = Target(model)
-    _, flattened = target.outputs(target.read(images)[:1])
+    _, flattened = target.layer_outputs(target.read(images)[:1])
     last = "activation1" if layers is None else "network.conv"
     assert_array_equal(np.sort(flattened), np.sort(model.feature_maps(images[:1], last).ravel()))
 
@@ -324,7 +329,7 @@ def test_a_pipeline_that_goes_on_after_the_network(small, numbers):
     model = make_pipeline(small(max_epochs=1), LogisticRegression(max_iter=5000)).fit(*numbers)
     with pytest.raises(TypeError, match=r"ends in LogisticRegression; .* pipeline\[:-1\]"):
         Target(model)
-    assert Target(model[:-1]).classifier is model[0]
+    assert Target(model[:-1]).learner is model[0]
 
 
 def test_what_tunes_a_threshold_is_no_search(small, bars):

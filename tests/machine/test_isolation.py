@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 from torch.backends import cuda, cudnn
 
 from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated, shared_settings
-from sklearn_cnn.training.prediction import predict_logits
+from sklearn_cnn.training.prediction import predict_outputs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -206,7 +206,7 @@ def test_two_threads_that_predict_at_once(first_out):
 
     def predict(network):
         torch.set_num_threads(3)
-        predict_logits(network.eval(), IMAGES, 2)
+        predict_outputs(network.eval(), IMAGES, 2)
         return torch.get_num_threads()
 
     with ThreadPoolExecutor(2) as pool:
@@ -244,7 +244,7 @@ def test_a_thread_that_trains_while_another_predicts(small, bars, first_out):
 
     def predict():
         torch.set_num_threads(3)
-        predict_logits(network, IMAGES, 2)
+        predict_outputs(network, IMAGES, 2)
         after.append(torch.get_num_threads())
 
     thread = threading.Thread(target=predict)

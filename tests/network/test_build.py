@@ -232,8 +232,8 @@ def test_lazy_modules_take_their_size_from_the_image():
 def test_a_module_with_another_number_of_outputs(outputs, got):
     """Would catch labels that index out of the logits, or classes that cannot be predicted."""
     text = (
-        "The module that layers returned must give 3 outputs an image, one for each class: "
-        f"expected shape (1, 3) for one image, got {got}."
+        "The module that layers returned must give 3 outputs an image, one for each class or "
+        f"target: expected shape (1, 3) for one image, got {got}."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         built(lambda _, n: nn.Sequential(nn.Flatten(), outputs(n)), (2, 2, 1), 3)

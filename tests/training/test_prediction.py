@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from sklearn_cnn.network.outputs import LayerOutputs, Source
-from sklearn_cnn.training.prediction import predict_logits, predict_outputs
+from sklearn_cnn.training.prediction import predict_layers, predict_outputs
 
 CHUNK = 16
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
@@ -42,24 +42,24 @@ def network():
 
 @pytest.fixture
 def expected(network):
-    return predict_logits(network, IMAGES, CHUNK)
+    return predict_outputs(network, IMAGES, CHUNK)
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 32, 33, 50])
 def test_a_row_does_not_depend_on_how_many_there_are(network, expected, n):
     """Below, at and above whole chunks. Catches a last chunk of another size, and its rounding."""
-    assert_array_equal(predict_logits(network, IMAGES[:n], CHUNK), expected[:n])
-    assert_array_equal(predict_logits(network, IMAGES[-n:], CHUNK), expected[-n:])
+    assert_array_equal(predict_outputs(network, IMAGES[:n], CHUNK), expected[:n])
+    assert_array_equal(predict_outputs(network, IMAGES[-n:], CHUNK), expected[-n:])
 
 
 def test_a_row_does_not_depend_on_its_place_or_its_neighbours(network, expected):
     """Catches statistics of the chunk, and a vectorised remainder loop."""
     order = np.random.default_rng(1).permutation(50)
-    assert_array_equal(predict_logits(network, IMAGES[order], CHUNK), expected[order])
+    assert_array_equal(predict_outputs(network, IMAGES[order], CHUNK), expected[order])
     for row in (0, 7, 15, 16, 49):
         among_noise = np.full((CHUNK, 8, 8, 3), 255, np.uint8)
         among_noise[row % CHUNK] = IMAGES[row]
-        assert_array_equal(predict_logits(network, among_noise, CHUNK)[row % CHUNK], expected[row])
+        assert_array_equal(predict_outputs(network, among_noise, CHUNK)[row % CHUNK], expected[row])
 
 
 def test_equals_one_pass_over_all(network, expected):
@@ -75,7 +75,7 @@ def test_equals_one_pass_over_all(network, expected):
 @pytest.mark.parametrize(("chunk", "n_passes"), [(1, 50), (49, 2), (50, 1), (51, 1), (7, 8)])
 def test_every_pass_has_the_size_of_a_chunk(network, expected, chunk, n_passes):
     """Catches a last pass that is not filled up."""
-    logits = predict_logits(network, IMAGES, chunk)
+    logits = predict_outputs(network, IMAGES, chunk)
     assert network.shapes[-n_passes:] == [(chunk, 3, 8, 8)] * n_passes
     assert_allclose(logits, expected, atol=1e-5)
 
@@ -97,7 +97,7 @@ def test_any_layout_and_dtype_of_the_same_pixels(network, expected, view):
     view = view.view()
     view.flags.writeable = False
     before = view.tobytes()
-    assert_array_equal(predict_logits(network, view, CHUNK), expected)
+    assert_array_equal(predict_outputs(network, view, CHUNK), expected)
     assert view.tobytes() == before
 
 
@@ -105,7 +105,7 @@ def test_a_network_in_training_mode_is_put_in_evaluation_mode(network, expected)
     """Catches logits of batch statistics, and running statistics moved by a prediction."""
     state = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
-    assert_array_equal(predict_logits(network, IMAGES, CHUNK), expected)
+    assert_array_equal(predict_outputs(network, IMAGES, CHUNK), expected)
     assert not network.training
     for name, value in network.state_dict().items():
         assert_array_equal(value, state[name])
@@ -150,7 +150,7 @@ SOURCES = Source("layers.1"), Source("layers.3", is_input=True), Source("layers.
 
 
 def outputs(network, images, chunk=CHUNK, n_at_once=1):
-    return predict_outputs(LayerOutputs(network, SOURCES), images, chunk, n_at_once)
+    return predict_layers(LayerOutputs(network, SOURCES), images, chunk, n_at_once)
 
 
 def assert_equal_outputs(found, expected):
@@ -215,7 +215,7 @@ def test_outputs_lie_pixel_by_pixel_and_may_be_written_to(n, n_at_once):
     """Catches a view of maps that lie channel by channel, and arrays that are read-only."""
     network = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (3, 8, 8)))
     network.register_buffer("zero", torch.zeros(()))
-    (maps,) = predict_outputs(LayerOutputs(network, [Source("1")]), IMAGES[:n], 16, n_at_once)
+    (maps,) = predict_layers(LayerOutputs(network, [Source("1")]), IMAGES[:n], 16, n_at_once)
     assert_array_equal(maps, IMAGES[:n])
     assert maps.flags.c_contiguous
     maps += 1
@@ -226,7 +226,7 @@ def test_outputs_have_the_type_of_the_network(network):
     double = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()).double()
     double.register_buffer("zero", torch.zeros(()))
     images = np.random.default_rng(0).random((20, 4, 4, 3))
-    (vector,) = predict_outputs(LayerOutputs(double, [Source("1")]), images, 8)
+    (vector,) = predict_layers(LayerOutputs(double, [Source("1")]), images, 8)
     assert vector.dtype == np.float64
     with torch.no_grad():
         whole = double(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
@@ -244,7 +244,7 @@ def test_outputs_that_are_not_finite_are_an_error(network, rows, text):
     assert str(caught.value).endswith("too far from those seen at fit: scale them likewise.")
     images[rows] = 1e38
     network.layers[3].weight.data *= 1e9
-    finite = predict_outputs(LayerOutputs(network, SOURCES[:2]), images, CHUNK)
+    finite = predict_layers(LayerOutputs(network, SOURCES[:2]), images, CHUNK)
     assert all(np.isfinite(values).all() for values in finite)
     with pytest.raises(ValueError, match=re.escape(text)):
         outputs(network, images)
@@ -271,6 +271,6 @@ def test_memory_that_runs_out_halves_the_chunk_of_outputs(network):
     """Catches an image that is lost or doubled where the chunk changes."""
     tight = NeedsMemory(network)
     sources = [Source(f"0.{layer}", is_input) for layer, is_input in SOURCES]
-    found = predict_outputs(LayerOutputs(tight, sources), IMAGES, 16)
+    found = predict_layers(LayerOutputs(tight, sources), IMAGES, 16)
     for values, others in zip(found, outputs(network, IMAGES), strict=True):
         assert_allclose(values, others, atol=1e-5)
