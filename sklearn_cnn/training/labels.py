@@ -300,9 +300,9 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     if len(unseen):
         raise ValueError(
             f"y holds labels that are not among the classes: {np.unique(unseen)[:5].tolist()}; the "
-            f"classes are {classes[:10].tolist()}{' and more' if len(classes) > 10 else ''}. Pass "
-            "all classes to the first call of partial_fit, or start anew by fit with "
-            "warm_start=False."
+            f"classes are {classes[:10].tolist()}{' and more' if len(classes) > 10 else ''}. "
+            "Learn from images of each class by fit with warm_start=False, or pass all classes to "
+            "the first call of partial_fit."
         )
     return numbers.astype(np.int64)
 
@@ -429,7 +429,7 @@ def label_weights(
         if not len(dicts) == len(class_weight) == targets.shape[1]:
             raise ValueError(
                 f"class_weight must be a list of {targets.shape[1]} dicts, one {{0: weight, 1: "
-                "weight}} for each label, or 'balanced', where y is an indicator matrix. Got "
+                "weight} for each label, or 'balanced', where y is an indicator matrix. Got "
                 f"class_weight={class_weight!r}."
             )
         absent, present = (np.array([float(d.get(k, 1.0)) for d in dicts]) for k in (0, 1))

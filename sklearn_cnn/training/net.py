@@ -165,11 +165,9 @@ class ConvNet(NeuralNet):
         return tags
 
     @property
-    def classes_(self) -> np.ndarray:
-        """The class numbers, or the numbers of the labels."""
-        if self.objective.estimator_type != "classifier":
-            raise AttributeError("The net of a regressor has no classes_.")
-        return np.arange(self.objective.n_outputs)
+    def classes_(self) -> np.ndarray | list[np.ndarray]:
+        """The class numbers, or two classes for each of several labels."""
+        return self.objective.classes
 
     def start(self, image_shape: tuple[int, int, int], seed: int) -> None:
         """Build the network, and draw its first weights.

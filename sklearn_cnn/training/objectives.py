@@ -49,6 +49,17 @@ class Objective(ABC):
     """Further names that skorch gives the score on validation images."""
 
     @property
+    def classes(self) -> np.ndarray | list[np.ndarray]:
+        """The classes of the targets, as scikit-learn's scorers look for them.
+
+        Raises
+        ------
+        AttributeError
+            If targets are no classes.
+        """
+        raise AttributeError("The net of a regressor has no classes_.")
+
+    @property
     @abstractmethod
     def criterion(self) -> "partial[nn.Module]":
         """What makes the module (outputs, targets) -> losses of shape (n,)."""
@@ -91,6 +102,11 @@ class OneClass(Objective):
     estimator_type = "classifier"
     guess = "giving all classes the same probability"
     score_names = ("valid_acc",)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The class numbers."""
+        return np.arange(self.n_outputs)
 
     @property
     def criterion(self) -> "partial[nn.Module]":
@@ -136,6 +152,11 @@ class SeveralLabels(Objective):
 
     estimator_type = "classifier"
     guess = "giving each label the probability 0.5"
+
+    @property
+    def classes(self) -> list[np.ndarray]:
+        """Two classes for each label; the numbers of two labels would look like two classes."""
+        return [np.arange(2)] * self.n_outputs
 
     @property
     def criterion(self) -> "partial[nn.Module]":

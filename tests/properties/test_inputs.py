@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, CNNRegressor
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -21,10 +21,41 @@ LAYOUTS = ["rows", "gray", "channels_last", "channels_first"]
 STRIDES = ["c", "fortran", "negative", "read_only", "every_second"]
 
 
-def quick(**parameters):
-    return CNNClassifier(
+def quick(make=CNNClassifier, **parameters):
+    return make(
         **{"conv_channels": 4, "dense_units": 8, "max_epochs": 1, "random_state": 0, **parameters}
     )
+
+
+@SETTINGS
+@given(
+    kind=st.sampled_from(["labels", "number", "numbers"]),
+    dtype=st.sampled_from(DTYPES),
+    layout=st.sampled_from(["rows", "gray", "channels_last"]),
+    side=st.integers(5, 12),
+    n=st.integers(2, 9),
+    seed=st.integers(0, 1000),
+)
+def test_other_targets_of_any_type_give_predictions_of_their_shape(
+    kind, dtype, layout, side, n, seed
+):
+    """P1 for several labels and numbers: shapes, types, and targets that are not written to."""
+    rng = np.random.default_rng(seed)
+    X = arrange((rng.random((n, side, side, 1)) * 250).astype(np.uint8), layout)
+    if kind == "labels":
+        y = (rng.random((n, 3)) < 0.5).astype(dtype)
+        y[0] = 1, 1, 0  # at least two of the first image, so that it is no class
+    else:
+        y = rng.random(n if kind == "number" else (n, 2)) * 100 + 2
+        y = y.astype("int8" if dtype == "bool" else dtype)  # bools would be an indicator matrix
+    y.flags.writeable = False
+    model = quick(CNNClassifier if kind == "labels" else CNNRegressor).fit(X, y)
+    predicted = model.predict(X)
+    assert predicted.shape == y.shape
+    assert predicted.dtype == (np.int64 if kind == "labels" else np.float64)
+    assert np.isfinite(predicted).all()
+    if kind == "labels":
+        assert ((model.predict_proba(X) > 0.5) == predicted).all()
 
 
 def arrange(images, layout):

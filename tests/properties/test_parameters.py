@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_cnn import (
     CNNClassifier,
+    CNNRegressor,
     RandomErasing,
     RandomFlip,
     RandomRotation,
@@ -65,6 +66,7 @@ ALLOWED = {
     "batch_size": st.integers(1, 100),
     "max_epochs": st.integers(1, 2),
     "early_stopping": st.booleans(),
+    "scoring": st.sampled_from([None, "loss", "accuracy", lambda model, X, y: model.score(X, y)]),
     "validation_fraction": st.floats(0.01, 0.99),
     "n_iter_no_change": st.integers(1, 3),
     "tol": st.floats(0, 1),
@@ -91,6 +93,53 @@ def test_any_allowed_value_fits(parameters):
     assert probabilities.shape == (24, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     assert model.transform(X).shape == (24, len(model.get_feature_names_out()))
+
+
+OF_NUMBERS = {
+    **{
+        key: value
+        for key, value in ALLOWED.items()
+        if key not in ("label_smoothing", "class_weight")
+    },
+    "scoring": st.sampled_from([None, "loss", "neg_mean_absolute_error"]),
+    "loss": st.sampled_from(["squared_error", "absolute_error", "huber"]),
+}
+
+
+def test_every_parameter_of_the_regressor_is_drawn():
+    others = {"warm_start", "callbacks", "random_state", "verbose"}
+    assert set(OF_NUMBERS) | others == set(CNNRegressor().get_params())
+
+
+@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(parameters=st.fixed_dictionaries({}, optional=OF_NUMBERS))
+def test_any_allowed_value_of_the_regressor_fits(parameters):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((24, 6, 7)), rng.normal(size=(24, 2))
+    model = CNNRegressor(random_state=0).set_params(**{"max_epochs": 1, **parameters})
+    assert model.fit(X, y).predict(X).shape == (24, 2)
+    assert model.transform(X).shape == (24, len(model.get_feature_names_out()))
+
+
+@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    parameters=st.fixed_dictionaries(
+        {},
+        optional={
+            **ALLOWED,
+            "class_weight": st.sampled_from([None, "balanced", [{0: 2}, {1: 0.5}, {}]]),
+        },
+    )
+)
+def test_any_allowed_value_fits_several_labels(parameters):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((24, 6, 7)), rng.integers(0, 2, (24, 3))
+    model = CNNClassifier(random_state=0).set_params(**{"max_epochs": 1, **parameters})
+    probabilities = model.fit(X, y).predict_proba(X)
+    assert probabilities.shape == (24, 3)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +179,7 @@ def test_any_allowed_value_fits(parameters):
         ("class_weight", "auto"),
         ("class_weight", {0: -1.0}),
         ("callbacks", [print]),
+        ("scoring", "acuracy"),
         ("device", "gpu"),
         ("precision", "float16"),
         ("random_state", "zero"),

@@ -94,3 +94,42 @@ def test_two_classes_have_one_decision_value(small, bars):
     np.testing.assert_allclose(
         decision, np.log(probabilities[:, 1] / probabilities[:, 0]), atol=1e-10
     )
+
+
+@pytest.fixture(scope="module", params=["labels", "number", "numbers"])
+def other(request, digits):
+    """A fitted learner of several labels, or of numbers, with its targets and what it gives."""
+    from sklearn_cnn import CNNClassifier, CNNRegressor
+
+    y = digits.target[:300]
+    common = {"dense_units": 16, "max_epochs": 2, "random_state": 0}
+    if request.param == "labels":
+        model = CNNClassifier((8, 16), **common).fit(
+            digits.images[:300], np.c_[y % 2, y > 4, y > 6]
+        )
+        return model, np.c_[y % 2, y > 4, y > 6], model.predict_proba
+    y = y * 10.0 if request.param == "number" else np.c_[y, y**2]
+    model = CNNRegressor((8, 16), **common).fit(digits.images[:300], y)
+    return model, y, model.predict
+
+
+@SETTINGS
+@given(order=st.permutations(range(20)), cut=st.integers(1, 19))
+def test_rows_of_other_targets_are_their_own(other, digits, order, cut):
+    """P3 for several labels and numbers, bit for bit."""
+    _, _, predict = other
+    X, order = digits.images[300:320], list(order)
+    expected = predict(X)
+    np.testing.assert_array_equal(predict(X[order]), expected[order])
+    np.testing.assert_array_equal(np.concatenate([predict(X[:cut]), predict(X[cut:])]), expected)
+
+
+def test_copies_of_learners_of_other_targets(other, digits):
+    model, y, predict = other
+    expected = predict(digits.images)
+    name = predict.__name__
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(getattr(again, name)(digits.images), expected)
+    copy = clone(model).fit(digits.images[:300], y)
+    np.testing.assert_array_equal(getattr(copy, name)(digits.images), expected)
+    assert again.score(digits.images[:300], y) == model.score(digits.images[:300], y)
