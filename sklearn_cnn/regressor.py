@@ -38,9 +38,9 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         of several blocks does not pool to less.
     kernel_size : int or (height, width), default=3
         Size of the convolution kernels, in pixels.
-    pooling : {"max", "mean"}, default="max"
+    pooling : {"max", "mean"}, default="mean"
         What pooling takes of a window: the maximum of the convolution's output, or the mean of
-        what has been normalised and activated.
+        what has been normalised and activated. The mean keeps where things are, and how many.
     pool_size : int or (height, width), default=2
         Size and step of the pooling window, in pixels. A side shorter than it is not pooled.
     dense_units : int or sequence of int, default=(128,)
@@ -95,7 +95,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
         Learning rate over the training: up and down again, down, or as it is. ``partial_fit``
         always keeps it constant.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Largest number of images in a training step. Batches of an epoch are nearly equal in size.
     max_epochs : "auto" or int, default="auto"
         Largest number of passes over the training images. "auto" means 100 for a single batch,
@@ -233,7 +233,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         conv_channels: str | int | Sequence[int] = "auto",
         *,
         kernel_size: int | Sequence[int] = 3,
-        pooling: PoolKind = "max",
+        pooling: PoolKind = "mean",
         pool_size: int | Sequence[int] = 2,
         dense_units: int | Sequence[int] = (128,),
         activation: ActivationName = "relu",
@@ -249,7 +249,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         learning_rate: float = 0.004,
         weight_decay: float = 0.1,
         schedule: str = "one_cycle",
-        batch_size: int = 128,
+        batch_size: int = 64,
         max_epochs: str | int = "auto",
         early_stopping: bool = False,
         scoring: str | Callable[..., float] | None = None,
