@@ -212,7 +212,7 @@ def score_by(
         value = float(scorer(estimator, X, y, **weights))
         if not np.isfinite(value):
             raise ValueError(
-                f"scoring={scoring!r} gave {value} on the validation images. Validate on images "
+                f"scoring={getattr(scoring, '__name__', repr(scoring))} gave {value} on the validation images. Validate on images "
                 "that it is defined for, such as some of each class, or use another scoring."
             )
         return value

@@ -87,7 +87,12 @@ def test_requests_are_kept_by_method(quick):
     assert_request_equal(
         net.get_metadata_routing(),
         {
-            "fit": {"sample_weight": True},
+            "fit": {
+                "sample_weight": True,
+                "X_val": None,
+                "y_val": None,
+                "sample_weight_val": None,
+            },
             "partial_fit": {"sample_weight": True, "classes": True},
             "score": {"sample_weight": "test_weight"},
         },
