@@ -55,8 +55,8 @@ def check_numbers(y: object, name: str) -> np.ndarray:
         numbers: np.ndarray = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"y must hold numbers. Got {values.ravel()[:1].tolist()} for one: {error}. "
-            "CNNClassifier learns classes."
+            f"y must hold numbers. Got {values.ravel()[:1].tolist()[0]!r} for one. CNNClassifier "
+            "learns classes."
         ) from error
     assert_all_finite(numbers, input_name="y")
     if numbers.ndim == 2 and len(numbers) > 1 and np.isin(numbers, (0, 1)).all():
