@@ -208,12 +208,14 @@ def score_by(
     """
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
 
+    name = getattr(scoring, "__name__", repr(scoring))
+
     def score(_: np.ndarray) -> float:
         value = float(scorer(estimator, X, y, **weights))
         if not np.isfinite(value):
             raise ValueError(
-                f"scoring={getattr(scoring, '__name__', repr(scoring))} gave {value} on the validation images. Validate on images "
-                "that it is defined for, such as some of each class, or use another scoring."
+                f"scoring={name} gave {value} on the validation images. Validate on images that "
+                "it is defined for, such as some of each class, or use another scoring."
             )
         return value
 
