@@ -38,7 +38,7 @@ TABLE = (
 )
 """Benchmarks that answer with rows of the table."""
 
-OTHERS = ("threads.py", "reading.py", "memory_of_reading.py", "pretrained.py")
+OTHERS = ("threads.py", "reading.py", "memory_of_reading.py", "pretrained.py", "targets.py")
 """Benchmarks with tables of their own, which run with ``--all``."""
 
 LIBRARIES = (
