@@ -101,13 +101,13 @@ def build_network(
     if not callable(design):
         described = _described_modules(design, image_shape, n_outputs, dtype)
         network = nn.Sequential(OrderedDict(normalize=normalize, **described))
-        _lay_out(network, torch.channels_last)
+        lay_out(network, torch.channels_last)
         return network.train()
     module = _made_module(design, image_shape, n_outputs)
     network = nn.Sequential(OrderedDict(normalize=normalize, network=module))
     # not to(dtype), which makes complex weights real
     network = network.double() if dtype == torch.float64 else network.float()
-    _lay_out(network, torch.contiguous_format)
+    lay_out(network, torch.contiguous_format)
     for layer in module.modules():
         if isinstance(layer, modules.Normalize) and not layer.is_left_to_another:
             normalize.leave_to(layer)  # a fitted network, or a part of one
@@ -127,7 +127,7 @@ def build_network(
         )
     normalize.is_contiguous_on_cpus = watch.has_strided_pointwise
     if not watch.has_strided_pointwise:
-        _lay_out(network, torch.channels_last)
+        lay_out(network, torch.channels_last)
     return network.train()
 
 
@@ -163,7 +163,7 @@ def may_train_in_parts(module: nn.Module) -> bool:
     return getattr(module, "trains_in_parts", False) is True
 
 
-def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
+def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
     """Put the weights of convolutions in a memory format."""
     for weight in network.parameters():
         if not is_lazy(weight) and weight.ndim == 4:

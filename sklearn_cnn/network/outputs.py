@@ -61,6 +61,8 @@ def blank_images(
 def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[LayerRow, ...]:
     """Run a blank image through a network, and note what each innermost module gives.
 
+    On the meta device, nothing is computed, and the rows are the same.
+
     Parameters
     ----------
     network : torch.nn.Module
@@ -88,7 +90,8 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
     try:
         network.eval()
         device = next(network.buffers()).device
-        with isolated(device), torch.no_grad():
+        computes_on = torch.device("cpu") if device.type == "meta" else device
+        with isolated(computes_on), torch.no_grad():
             network(blank_images(1, image_shape, device))
     finally:
         for handle in handles:

@@ -107,7 +107,7 @@ class Container:
             with self._open() as file:
                 content = file.read()
             try:
-                entries = safetensors.deserialize(content)
+                entries = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
             except (safetensors.SafetensorError, ValueError, OverflowError) as error:
                 self.refuse(f"it is damaged ({error})")
             del content

@@ -67,7 +67,7 @@ class Read:
             raise ValueError(f"the array {name!r} is missing")
         return self.container.declared[name].shape
 
-    def check(self, name: str, dtypes: Iterable[object], shape: tuple[int, ...]) -> None:
+    def check(self, name: str, dtypes: Iterable[str], shape: tuple[int, ...]) -> None:
         """Compare what is declared of an array with what is expected.
 
         Raises
@@ -78,7 +78,7 @@ class Read:
         found, dtype = self.shape(name), self.container.declared[name].dtype
         if found != shape:
             raise ValueError(f"the array {name!r} has the shape {found}, and not {shape}")
-        if dtype not in [np.dtype(each) for each in dtypes]:
+        if dtype.name not in dtypes:
             raise ValueError(f"the array {name!r} has the type {dtype}")
 
     def take(self, name: str, *, finite: bool = True) -> np.ndarray:

@@ -80,7 +80,10 @@ def encode_value(value: object, depth: int = 0) -> Any:
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         if name == "Backbone":
             own["weights"] = None  # they are in the file
-        return {"kind": name, **{key: encode_value(item, depth + 1) for key, item in own.items()}}
+        return {
+            "description": name,
+            **{key: encode_value(item, depth + 1) for key, item in own.items()},
+        }
     if callable(value):
         raise NotKept(f"is {getattr(value, '__name__', name)}, and a file holds no code")
     raise NotKept(f"is of the type {name}")
@@ -107,9 +110,9 @@ def decode_value(value: Any) -> Any:
                 return dict(pairs)
             except TypeError as error:
                 raise ValueError(f"a key of a dict is of no use: {error}") from error
-    kind = value.get("kind")
+    kind = value.get("description")
     if isinstance(kind, str) and kind in DESCRIPTIONS:
-        own = {name: decode_value(item) for name, item in value.items() if name != "kind"}
+        own = {name: decode_value(item) for name, item in value.items() if name != "description"}
         if kind == "Backbone" and own.get("weights") is not None:
             raise ValueError("it names another file, of weights")
         try:

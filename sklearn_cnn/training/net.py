@@ -15,6 +15,7 @@ from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.exceptions import SkorchException
+from skorch.history import History
 from skorch.utils import TeeGenerator, to_numpy
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -186,6 +187,16 @@ class ConvNet(NeuralNet):
             self.initialize()
             self.layers_ = layer_table(self.module_, image_shape)
         self.may_be_cut = not callable(self.design) or may_train_in_parts(self.module_.network)
+
+    def resume(self, module: nn.Module, layers: tuple[LayerRow, ...], history: History) -> None:
+        """Take a network that was trained before, with its layers and history."""
+        build = self.__dict__["module"]
+        self.module = lambda: module
+        with isolated(self.device, 0), warnings.catch_warnings():
+            self.initialize()
+        self.module, self.layers_, self.history_ = build, layers, history
+        self.may_be_cut = not callable(self.design) or may_train_in_parts(self.module_.network)
+        self.module_.eval()
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Return skorch's own callbacks, less the one that prints."""

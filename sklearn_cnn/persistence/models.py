@@ -1,0 +1,292 @@
+"""save_model and load_model: one file a model, which runs no code when it is loaded."""
+
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cnn.files.reader import ImageReader
+from sklearn_cnn.persistence.atomic import write_atomically
+from sklearn_cnn.persistence.container import Container, pack
+from sklearn_cnn.persistence.learners import LEARNERS, describe_learner, rebuild_learner
+from sklearn_cnn.persistence.nodes import (
+    Node,
+    Read,
+    Written,
+    about,
+    check_keys,
+    decode_names,
+    encode_names,
+    encode_parameters,
+    make_estimator,
+)
+from sklearn_cnn.persistence.steps import STEPS, describe_step, kind_of, rebuild_step
+from sklearn_cnn.persistence.values import DEEPEST, NotKept
+from sklearn_cnn.pretrained.features import PretrainedFeatures
+
+FORMAT = 1
+"""The version of the format; docs/model_files.md has the procedure for a next one."""
+
+STATELESS: dict[str, type[BaseEstimator]] = {
+    "ImageReader": ImageReader,
+    "PretrainedFeatures": PretrainedFeatures,
+}
+"""Transformers that learn nothing, by the names of their kinds."""
+
+REMEDIES = {
+    "augment=": "set_params(augment=None) predicts the same, and can be saved.",
+    "optimizer=": "set_params(optimizer='adamw') and another fit can be saved.",
+    "scoring=": "set_params(scoring=None) predicts the same, and can be saved.",
+    "network=": "Keep such a model by joblib, for readers who trust you.",
+    "weights=": "The file would name another file: use the weights of the package, weights=None.",
+}
+
+
+def save_model(model: BaseEstimator, path: str | os.PathLike[str]) -> None:
+    """Save a fitted model in one file that runs no code when it is loaded.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted ``CNNClassifier`` or ``CNNRegressor``, an ``ImageReader``, a
+        ``PretrainedFeatures``, or a ``Pipeline`` of these and of scikit-learn's
+        ``StandardScaler``, ``PCA``, ``LogisticRegression``, ``SVC`` and ``Ridge``.
+    path : str or path
+        Name of the file, such as "model.safetensors". A file of that name is replaced, once the
+        new one is whole.
+
+    Raises
+    ------
+    ValueError
+        If the model holds what a file cannot: code, such as a function in ``augment``, or another
+        estimator. The error names it.
+    NotFittedError
+        If it is not fitted.
+    OSError
+        If the file cannot be written. The former file stays.
+
+    See Also
+    --------
+    load_model : Load it again.
+
+    Notes
+    -----
+    The file has the layout of safetensors: arrays, and a JSON document in its metadata. Weights,
+    the state of the optimizer and the course of the training are kept, so that ``partial_fit`` and
+    ``warm_start`` go on where they were. Callbacks, the folder of a cache, and a ``RandomState``
+    as ``random_state`` are not; a seed is. The weights of ``PretrainedFeatures`` stay in their
+    package; those of a ``Backbone`` are in the file.
+
+    A function as ``layers`` is code, which the file names only: ``load_model`` is then given
+    the function.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier, load_model, save_model
+    >>> images, y = load_digits().images[:200], load_digits().target[:200]
+    >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+    >>> path = Path(tempfile.mkdtemp(), "digits.safetensors")
+    >>> save_model(classifier, path)
+    >>> loaded = load_model(path)
+    >>> bool((loaded.predict_proba(images) == classifier.predict_proba(images)).all())
+    True
+    """
+    written = Written()
+    try:
+        node = _describe(model, "", written)
+    except NotKept as error:
+        remedy = next((text for name, text in REMEDIES.items() if name in str(error)), "")
+        raise ValueError(f"model cannot be saved: {error}. {remedy}".rstrip()) from None
+    document = {
+        "format": FORMAT,
+        "written_by": {
+            "sklearn_cnn": version("sklearn-cnn"),
+            "scikit-learn": version("scikit-learn"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "fortran": written.fortran,
+        "model": node,
+    }
+    write_atomically(path, pack(document, written.arrays))
+
+
+def load_model(
+    path: str | os.PathLike[str], *, layers: Callable[..., torch.nn.Module] | None = None
+) -> Any:
+    """Load a model that ``save_model`` has saved; nothing in the file is run or imported.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    layers : callable (image_shape, n_outputs) -> torch.nn.Module, or None, default=None
+        The function that the model was given as ``layers``, which the file does not hold.
+
+    Returns
+    -------
+    estimator
+        As it was saved. It predicts, transforms, draws and goes on training as the original did,
+        to the bit on a machine of the same kind. A model from a GPU computes on the CPU where that
+        GPU is not available.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is no such file, holds a newer format, or needs ``layers``.
+    OSError
+        If it cannot be read.
+
+    See Also
+    --------
+    save_model : Save it.
+
+    Notes
+    -----
+    A damaged or hostile file is a ``ValueError``. Loading needs at most about twice the memory of
+    the file. What the model then predicts is another matter: a file tells nothing of who made it.
+    """
+    container = Container(path)
+    try:
+        document = container.document
+        if isinstance(document, dict) and type(document.get("format")) is int:
+            newer = document["format"]
+            if newer > FORMAT:
+                raise ValueError(
+                    f"it has format {newer}, and this version of sklearn_cnn reads up to {FORMAT}: "
+                    "install a newer sklearn_cnn"
+                )
+        check_keys(document, ("format", "written_by", "fortran", "model"))
+        if document["format"] != FORMAT or not isinstance(document["fortran"], list):
+            raise ValueError("its format is unknown")
+        read = Read(container, map(str, document["fortran"]))
+        model, n_functions = _rebuild(document["model"], "", read, layers)
+        if read.left:
+            raise ValueError(f"it holds the unknown array {sorted(read.left)[0][:100]!r}")
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError) as error:
+        container.refuse(f"its parts do not go together ({type(error).__name__}: {error})")
+    except (TypeError, ValueError) as error:
+        container.refuse(str(error).rstrip("."))
+    if layers is not None and not n_functions:
+        raise ValueError(
+            f"layers= is for a model that was given a function as layers, and {path!r} holds none. "
+            "Leave layers out."
+        )
+    return model
+
+
+def _describe(model: object, place: str, written: Written, depth: int = 0) -> Node:
+    """Return the node of a model, whatever its kind."""
+    kind = type(model).__name__
+    if type(model) is Pipeline:
+        if depth > DEEPEST:
+            raise NotKept("pipelines lie too deeply in each other")
+        return _describe_pipeline(model, place, written, depth)
+    if LEARNERS.get(kind) is type(model):
+        check_is_fitted(model)
+        return describe_learner(model, place, written)
+    if STATELESS.get(kind) is type(model):
+        node = {"kind": kind, "parameters": encode_parameters(model), **encode_names(model)}
+        if node["parameters"].get("weights") is not None:
+            raise NotKept("weights= is the path of another file")
+        return node
+    if kind_of(model) is not None:
+        return describe_step(model, place, written)
+    kept = ", ".join(["Pipeline", *LEARNERS, *STATELESS, *STEPS])
+    raise NotKept(f"{kind} is none of the estimators that a file holds: {kept}")
+
+
+def _describe_pipeline(model: Pipeline, place: str, written: Written, depth: int) -> Node:
+    if model.memory is not None:
+        raise NotKept("memory= is a folder of this machine; set_params(memory=None) leaves it out")
+    steps = []
+    for number, (name, step) in enumerate(model.steps):
+        if step is None or isinstance(step, str):
+            steps.append([name, {"kind": "passthrough"}])
+            continue
+        with about(f"its step {name!r}:"):
+            steps.append([name, _describe(step, f"{place}{number}.", written, depth + 1)])
+    transform_input = getattr(model, "transform_input", None)
+    return {
+        "kind": "Pipeline",
+        "steps": steps,
+        "verbose": bool(model.verbose),
+        "transform_input": None if transform_input is None else list(transform_input),
+    }
+
+
+def _rebuild(
+    node: object,
+    place: str,
+    read: Read,
+    layers: Callable[..., torch.nn.Module] | None,
+    depth: int = 0,
+) -> tuple[Any, int]:
+    """Return the model of a node, and how many functions of layers it took."""
+    kind = node.get("kind") if isinstance(node, dict) else None
+    if not isinstance(node, dict) or not isinstance(kind, str):
+        raise ValueError("the document describes no model")
+    if kind == "Pipeline" and depth <= DEEPEST:
+        return _rebuild_pipeline(node, place, read, layers, depth)
+    if kind in LEARNERS:
+        if "layers_function" in node and layers is None:
+            name = str(node["layers_function"])[:100]
+            raise ValueError(
+                f"its network was made by the function {name!r}, and files hold no code: pass it "
+                f"as load_model(path, layers={name})"
+            )
+        return rebuild_learner(node, place, read, layers), int("layers_function" in node)
+    if kind in STATELESS:
+        optional = ("n_features", "feature_names", "output")
+        check_keys(node, ("kind", "parameters"), optional)
+        if node["parameters"].get("weights") is not None:
+            raise ValueError("it names another file, of weights")
+        transformer = make_estimator(STATELESS[kind], node["parameters"])
+        decode_names(node, transformer)
+        return transformer, 0
+    if kind in STEPS:
+        return rebuild_step(node, place, read), 0
+    raise ValueError(f"the kind {kind[:50]!r} is unknown")
+
+
+def _rebuild_pipeline(
+    node: Node,
+    place: str,
+    read: Read,
+    layers: Callable[..., torch.nn.Module] | None,
+    depth: int,
+) -> tuple[Pipeline, int]:
+    check_keys(node, ("kind", "steps", "verbose", "transform_input"))
+    if not isinstance(node["steps"], list) or not node["steps"]:
+        raise ValueError("a pipeline has no steps")
+    steps, n_functions = list[tuple[str, Any]](), 0
+    for number, item in enumerate(node["steps"]):
+        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str):
+            raise ValueError("the steps of a pipeline are damaged")
+        name, step = item
+        if step == {"kind": "passthrough"}:
+            steps.append((name, "passthrough"))
+            continue
+        rebuilt, n = _rebuild(step, f"{place}{number}.", read, layers, depth + 1)
+        steps.append((name, rebuilt))
+        n_functions += n
+    pipeline = Pipeline(steps, verbose=node["verbose"] is True)
+    names = node["transform_input"]
+    if names is not None:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("transform_input is damaged")
+        pipeline.set_params(transform_input=names)
+    pipeline._validate_names([name for name, _ in steps])
+    for _, step in steps[:-1]:
+        if step != "passthrough" and not hasattr(step, "transform"):
+            raise ValueError(f"{type(step).__name__} cannot stand before another step")
+    return pipeline, n_functions
