@@ -52,6 +52,19 @@ MAY_IMPORT = {
         "network",
         "training",
     },
+    "persistence": {
+        "_messages",
+        "_compat",
+        "machine",
+        "pixels",
+        "files",
+        "network",
+        "augment",
+        "training",
+        "classifier",
+        "regressor",
+        "pretrained",
+    },
     "__init__": {
         "pretrained",
         "files",
@@ -60,6 +73,7 @@ MAY_IMPORT = {
         "classifier",
         "regressor",
         "inspection",
+        "persistence",
     },
 }
 """What each part may import, beside itself: it stands below those that it imports."""

@@ -30,6 +30,8 @@ def test_public_names():
         "TrainingCurveDisplay",
         "__version__",
         "load_image_folder",
+        "load_model",
+        "save_model",
     ]
     for name in sklearn_cnn.__all__:
         assert hasattr(sklearn_cnn, name)

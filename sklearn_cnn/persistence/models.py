@@ -154,6 +154,16 @@ def load_model(
     -----
     A damaged or hostile file is a ``ValueError``. Loading needs at most about twice the memory of
     the file. What the model then predicts is another matter: a file tells nothing of who made it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_cnn import ImageReader, load_model, save_model
+    >>> path = Path(tempfile.mkdtemp(), "reader.safetensors")
+    >>> save_model(ImageReader(32, mode="L"), path)
+    >>> load_model(path)
+    ImageReader(mode='L', size=32)
     """
     container = Container(path)
     try:

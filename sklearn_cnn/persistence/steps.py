@@ -176,10 +176,10 @@ def describe_step(estimator: Any, place: str, written: Written) -> Node:
     values: Node = {}
     for name in STEPS[kind].attributes:
         value = getattr(estimator, name)
-        if isinstance(value, np.ndarray) and value.ndim:
-            written.put(f"{place}{name}", value)
+        if isinstance(value, np.ndarray | np.generic):  # of one number too: it has a type
+            written.put(f"{place}{name}", np.asarray(value))
         else:
-            values[name] = None if value is None else np.asarray(value).item()
+            values[name] = value
     if STEPS[kind].has_classes:
         node["classes"] = encode_labels(estimator.classes_)
     if kind == "Ridge":
@@ -238,16 +238,10 @@ def _value_of(
         fitting = [shape for shape in attribute.shapes if len(shape) == len(declared)]
         match_shape(declared, (fitting or attribute.shapes)[0], lengths, key)
         read.check(key, attribute.dtypes, declared)
-        return read.take(key)
+        return read.take(key)[()]
     value = values[name]
     if value is None and attribute.may_be_none:
         return None
     if () not in attribute.shapes or isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is {str(value)[:50]}, and not what it must be")
-    return (
-        value
-        if attribute.dtypes == INTS
-        else np.float64(value)
-        if isinstance(value, float)
-        else value
-    )
+    return value
