@@ -26,6 +26,7 @@ from sklearn_cnn.network.layers import (
     Flatten,
     Pool,
 )
+from sklearn_cnn.persistence.export import export_onnx
 from sklearn_cnn.persistence.models import load_model, save_model
 from sklearn_cnn.pretrained.features import PretrainedFeatures
 from sklearn_cnn.regressor import CNNRegressor
@@ -55,6 +56,7 @@ __all__ = [
     "SaliencyDisplay",
     "TrainingCurveDisplay",
     "__version__",
+    "export_onnx",
     "load_image_folder",
     "load_model",
     "save_model",

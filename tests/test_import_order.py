@@ -81,6 +81,8 @@ MAY_IMPORT = {
 ONLY_IN = {
     "PIL": {"files/decode.py", "files/opening.py", "files/framing.py"},
     "filelock": {"files/cache.py"},
+    "onnx": {"persistence/export.py", "persistence/onnx_graph.py"},
+    "safetensors": {"network/pretrained.py", "persistence/container.py"},
     "simplejpeg": {"files/decode.py"},
     "tqdm": {"_forks.py"},
 }

@@ -40,6 +40,10 @@ DEEPEST = 20
 """How deep values may lie within each other."""
 
 
+LARGEST = (1 << 31) - 1
+"""The largest number of a layer: torch's kernels count in 32 bits."""
+
+
 class NotKept(ValueError):
     """A value that a file cannot hold; its text is the end of a sentence about it."""
 
@@ -115,11 +119,19 @@ def decode_value(value: Any) -> Any:
         own = {name: decode_value(item) for name, item in value.items() if name != "description"}
         if kind == "Backbone" and own.get("weights") is not None:
             raise ValueError("it names another file, of weights")
+        if any(isinstance(n, int) and abs(n) > LARGEST for n in _numbers_in(own)):
+            raise ValueError(f"a number of {kind} is too large")
         try:
             return DESCRIPTIONS[kind](**own)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{kind} cannot be made: {error}") from error
     raise ValueError(f"it holds the unknown value {str(value)[:100]}")
+
+
+def _numbers_in(own: Mapping[str, object]) -> list[object]:
+    """List the values of a description, and those in its pairs."""
+    values = list(own.values())
+    return values + [item for value in values if isinstance(value, tuple | list) for item in value]
 
 
 def encode_labels(labels: np.ndarray) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from pathlib import Path
 import joblib
 import matplotlib.image
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.pipeline import make_pipeline
 
 import sklearn_cnn
-from sklearn_cnn import load_image_folder
+from sklearn_cnn import CNNClassifier, ImageReader, export_onnx, load_image_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,6 +119,23 @@ def test_a_damaged_file_ends_the_example_before_anything_is_computed(image_folde
     (folder / "test" / "circle" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(SystemExit, match=r"broken\.png(.|\n)*--skip-damaged leaves such files out"):
         run_example("image_folder.py", folder, "--size", 16, "--output", tmp_path / "output")
+
+
+def test_files_are_classified_without_torch(tmp_path):
+    """By the metadata of the ONNX file: the labels that the pipeline predicts, from files."""
+    rng = np.random.default_rng(0)
+    paths, names = [], np.array(["dark", "light"])[np.arange(20) % 2]
+    for i in range(20):
+        pixels = rng.integers(0, 120, (23, 31, 3), dtype=np.uint8) + 120 * np.uint8(i % 2)
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(pixels).save(paths[-1])
+    reader = ImageReader((8, 9), resize="stretch")
+    model = make_pipeline(reader, CNNClassifier(4, max_epochs=20, random_state=0))
+    export_onnx(model.fit(paths, names), tmp_path / "model.onnx")
+    said = run_example("predict_onnx.py", tmp_path / "model.onnx", *paths)
+    shares = 100 * model.predict_proba(paths).max(axis=1)
+    expected = [f"{p}: {n} ({s:.0f} %)" for p, n, s in zip(paths, names, shares, strict=True)]
+    assert said.splitlines() == expected
 
 
 GALLERY = {

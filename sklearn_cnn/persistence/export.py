@@ -1,0 +1,219 @@
+"""export_onnx: the model with its normalisation, for machines without Python."""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cnn._messages import check_choice
+from sklearn_cnn.classifier import CNNClassifier
+from sklearn_cnn.files.reader import ImageReader
+from sklearn_cnn.persistence.atomic import write_atomically
+from sklearn_cnn.persistence.onnx_graph import IR_VERSION, OPSET, Graph
+from sklearn_cnn.regressor import CNNRegressor
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
+OUTPUTS = ("probabilities", "features")
+
+Learner = CNNClassifier | CNNRegressor
+
+
+def export_onnx(
+    model: BaseEstimator, path: str | os.PathLike[str], *, output: str = "probabilities"
+) -> None:
+    """Write a fitted model as an ONNX file, with its preprocessing.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted ``CNNClassifier`` or ``CNNRegressor``, or a ``Pipeline`` of an ``ImageReader`` and
+        one of them. Files are decoded outside of the graph; what the reader does to them stands in
+        the metadata.
+    path : str or path
+        Name of the file, such as "model.onnx". A file of that name is replaced.
+    output : {"probabilities", "features"}, default="probabilities"
+        What the graph gives: predictions, or what ``transform`` gives by ``feature_layer="dense"``.
+
+    Raises
+    ------
+    ImportError
+        If onnx is not installed, which the extra ``onnx`` brings.
+    ValueError, TypeError
+        If the model is none of these, or its network is a module that ``layers`` made.
+    NotFittedError
+        If it is not fitted.
+    OSError
+        If the file cannot be written.
+
+    See Also
+    --------
+    save_model : Keep a model for Python, to go on training.
+
+    Notes
+    -----
+    The graph has one input, ``pixels`` of shape (n, height, width, channels), any n: uint8 where
+    the images at fit were whole numbers from 0 to 255, and float32 otherwise. Its outputs are named
+    as by scikit-learn's own converters: ``label`` and ``probabilities`` of a classifier, where
+    ``label`` is int64 or text, or the indicator matrix of several labels; ``variable`` of a
+    regressor, in the units of ``y``; or ``features``. It computes in float32, whatever the
+    precision of the model, and does not check the range of pixels: that is in the metadata, as JSON
+    under ``sklearn_cnn``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier, export_onnx
+    >>> images, y = load_digits().images[:200], load_digits().target[:200]
+    >>> classifier = CNNClassifier(16, max_epochs=1).fit(images, y)
+    >>> path = Path(tempfile.mkdtemp(), "digits.onnx")
+    >>> export_onnx(classifier, path)
+    >>> path.stat().st_size > 100_000
+    True
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(
+            "export_onnx needs onnx, which is not installed: pip install 'sklearn-cnn[onnx]'."
+        ) from error
+    check_choice(output, "output", OUTPUTS)
+    learner, reader = _take_apart(model)
+    graph = Graph()
+    pixels, outputs = _write(graph, learner, output)
+    made = onnx.helper.make_graph(graph.nodes, "sklearn_cnn", [pixels], outputs, graph.constants)
+    exported: ModelProto = onnx.helper.make_model(
+        made,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="sklearn_cnn",
+        producer_version=version("sklearn-cnn"),
+    )
+    described = json.dumps(_describe(learner, reader))
+    onnx.helper.set_model_props(exported, {"sklearn_cnn": described})
+    onnx.checker.check_model(exported, full_check=True)
+    write_atomically(path, exported.SerializeToString())
+
+
+def _take_apart(model: object) -> tuple[Learner, ImageReader | None]:
+    """Return the learner, and the reader before it."""
+    reader = None
+    if isinstance(model, Pipeline):
+        steps = [step for step in model.named_steps.values() if step not in (None, "passthrough")]
+        if len(steps) == 2 and isinstance(steps[0], ImageReader):
+            reader, steps = steps[0], steps[1:]
+        if len(steps) == 1:
+            model = steps[0]
+    if not isinstance(model, CNNClassifier | CNNRegressor):
+        ends = ""
+        if isinstance(model, Pipeline):
+            names = " -> ".join(type(step).__name__ for _, step in model.steps)
+            ends = f" of {names}"
+        raise TypeError(
+            "model must be a fitted CNNClassifier or CNNRegressor, or a Pipeline of an ImageReader "
+            f"and one of them. Got a {type(model).__name__}{ends}. Of a network before another "
+            "estimator, export its features, export_onnx(model[:-1], path, output='features')."
+        )
+    check_is_fitted(model)
+    if callable(model.net_.design):
+        raise ValueError(
+            "model has a network that a function made as layers, which export_onnx cannot write. "
+            "Export net_.module_ by torch.onnx.export(dynamo=True): it takes raw pixels of shape "
+            "(n, channels, height, width)."
+        )
+    return model, reader
+
+
+def _write(
+    graph: Graph, learner: Learner, output: str
+) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
+    """Write the graph of a learner; return its input and outputs."""
+    from onnx import TensorProto, helper
+
+    kind = TensorProto.UINT8 if _takes_bytes(learner) else TensorProto.FLOAT
+    pixels = helper.make_tensor_value_info("pixels", kind, ["n", *learner.image_shape_])
+    value = graph.add("Transpose", ["pixels"], perm=[0, 3, 1, 2])
+    if kind == TensorProto.UINT8:
+        value = graph.add("Cast", [value], to=TensorProto.FLOAT)
+    layers = list(learner.net_.module_.children())
+    for layer in layers[:-1]:
+        value = graph.run(layer, value)
+    if output == "features":
+        graph.add("Identity", [value], "features")
+        n_features = layers[-1].in_features
+        return pixels, [
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", n_features])
+        ]
+    value = graph.run(layers[-1], value)
+    n_outputs = learner.net_.objective.n_outputs
+    if isinstance(learner, CNNRegressor):
+        scale, mean = learner.target_scale_.scale, learner.target_scale_.mean
+        value = graph.add("Mul", [value, graph.constant(scale.astype(np.float32))])
+        graph.add("Add", [value, graph.constant(mean.astype(np.float32))], "variable")
+        return pixels, [
+            helper.make_tensor_value_info("variable", TensorProto.FLOAT, ["n", n_outputs])
+        ]
+    shares = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", n_outputs])
+    if learner.multilabel_:
+        graph.add("Sigmoid", [value], "probabilities")
+        zero = graph.constant(np.zeros((), np.float32))
+        graph.add("Cast", [graph.add("Greater", [value, zero])], "label", to=TensorProto.INT64)
+        label = helper.make_tensor_value_info("label", TensorProto.INT64, ["n", n_outputs])
+        return pixels, [label, shares]
+    graph.add("Softmax", [value], "probabilities", axis=1)
+    winner = graph.add("ArgMax", [value], axis=1, keepdims=0)
+    names = _names_of(learner.classes_)
+    graph.add("Gather", [graph.constant(names), winner], "label")
+    of_label = TensorProto.STRING if names.dtype == object else TensorProto.INT64
+    return pixels, [helper.make_tensor_value_info("label", of_label, ["n"]), shares]
+
+
+def _takes_bytes(learner: Learner) -> bool:
+    spec = learner.image_spec_
+    return spec.whole and spec.low >= 0 and spec.high <= 255
+
+
+def _names_of(classes: np.ndarray) -> np.ndarray:
+    """Return classes as whole numbers where they are some, and as text otherwise."""
+    if classes.dtype.kind in "biu":
+        return classes.astype(np.int64)
+    if classes.dtype.kind == "f" and (classes == np.floor(classes)).all():
+        return classes.astype(np.int64)
+    return np.array([str(label) for label in classes], dtype=object)
+
+
+def _describe(learner: Learner, reader: ImageReader | None) -> Mapping[str, Any]:
+    """Return what stands in the metadata."""
+    spec = learner.image_spec_
+    described: dict[str, Any] = {
+        "layout": "channels_last",
+        "image_shape": list(spec.shape),
+        "range": [float(spec.low), float(spec.high)],
+        "whole": bool(spec.whole),
+        "versions": {"sklearn_cnn": version("sklearn-cnn"), "onnx": version("onnx")},
+    }
+    if isinstance(learner, CNNClassifier):
+        described["classes"] = _names_of(learner.classes_).tolist()
+        described["multilabel"] = bool(learner.multilabel_)
+    if reader is not None:
+        size = reader.size
+        described["reader"] = {
+            "size": size if size is None or isinstance(size, int) else [int(n) for n in size],
+            "mode": reader.mode,
+            "resize": reader.resize,
+            "background": np.asarray(reader.background).tolist(),
+            "dtype": str(np.dtype(reader.dtype)),
+            "value_range": None
+            if reader.value_range is None
+            else [float(n) for n in reader.value_range],
+        }
+    return described

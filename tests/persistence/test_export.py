@@ -1,0 +1,208 @@
+"""ONNX files give what the model gives, in onnxruntime, whatever the network and the targets."""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+from sklearn_cnn import (
+    Activation,
+    Backbone,
+    BatchNorm,
+    CNNClassifier,
+    CNNRegressor,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    ImageReader,
+    Pool,
+    export_onnx,
+)
+
+RNG = np.random.default_rng(0)
+GRAY = RNG.integers(0, 256, (40, 12, 9), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (40, 12, 9, 3), dtype=np.uint8)
+NAMES = np.array(["cat", "dog", "eel"])[np.arange(40) % 3]
+SMALL = {"conv_channels": (4, 5), "dense_units": 6, "max_epochs": 2, "random_state": 0}
+
+
+def run(path, images):
+    """What onnxruntime makes of images (n, height, width, channels)."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (pixels,) = session.get_inputs()
+    dtype = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}[pixels.type]
+    images = np.asarray(images).reshape(len(images), *pixels.shape[1:]).astype(dtype)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"pixels": images}), strict=True))
+
+
+LAYERS = [
+    [Conv(4, (2, 3), 2), BatchNorm(), Activation(), Pool("mean", 2), Flatten()],
+    [Conv(4, 4), Activation("silu"), Conv(5, 1, 2), Pool("max", (2, 1)), Flatten(), Dense(7)],
+    [Conv(3, 3, padding="valid", bias=False), Pool("max", 3, 2), Dropout(0.5), Flatten(), Dense(6),
+     BatchNorm(), Activation("gelu")],
+    [Flatten()],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *({"activation": name} for name in ("relu", "leaky_relu", "elu", "gelu")),
+        *({"activation": name, "pooling": "mean"} for name in ("silu", "tanh", "sigmoid")),
+        {"batch_norm": False, "dropout": 0.5},
+        *({"layers": layers} for layers in LAYERS),
+        {"precision": "float64"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "images", [GRAY, COLOUR, COLOUR / np.float32(255)], ids=["gray", "colour", "fractions"]
+)
+def test_networks_of_all_layers(tmp_path, parameters, images):
+    """Within 1e-5; and every label whose two best probabilities differ by more."""
+    model = CNNClassifier(**{**SMALL, **parameters}).fit(images, NAMES)
+    export_onnx(model, tmp_path / "model.onnx")
+    found, expected = run(tmp_path / "model.onnx", images), model.predict_proba(images)
+    assert_allclose(found["probabilities"], expected, atol=1e-5)
+    best = np.sort(expected, axis=1)
+    clear = best[:, -1] - best[:, -2] > 1e-5
+    assert clear.sum() > 30
+    assert_array_equal(found["label"][clear], model.predict(images)[clear])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_any_number_of_images(tmp_path, n):
+    model = CNNClassifier(**SMALL).fit(COLOUR, NAMES)
+    export_onnx(model, str(tmp_path / "model.onnx"))
+    found = run(tmp_path / "model.onnx", COLOUR[:n])
+    assert_allclose(found["probabilities"], model.predict_proba(COLOUR[:n]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (NAMES, NAMES.astype(object)),
+        (np.arange(40) % 4 - 2, np.arange(40) % 4 - 2),
+        (np.arange(40) % 2 == 0, np.arange(40) % 2 == 0),
+        (np.arange(40) % 2 * 3.0, np.arange(40) % 2 * 3),
+    ],
+    ids=["text", "whole numbers", "booleans", "floats"],
+)
+def test_labels_of_any_type(tmp_path, labels, expected):
+    """Text, or int64."""
+    model = CNNClassifier(**SMALL).fit(COLOUR, labels)
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", COLOUR)["label"]
+    assert found.dtype == (object if expected.dtype == object else np.int64)
+    assert_array_equal(found, model.predict(COLOUR).astype(found.dtype))
+    assert set(found) <= set(expected.astype(found.dtype))
+
+
+def test_several_labels(tmp_path):
+    y = np.stack([np.arange(40) % 2, np.arange(40) > 9, np.arange(40) % 3 == 0], axis=1).astype(int)
+    model = CNNClassifier(**SMALL).fit(COLOUR, y)
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", COLOUR)
+    assert_allclose(found["probabilities"], model.predict_proba(COLOUR), atol=1e-5)
+    clear = np.abs(found["probabilities"] - 0.5) > 1e-5
+    assert_array_equal(found["label"][clear], model.predict(COLOUR)[clear])
+
+
+@pytest.mark.parametrize(
+    "y", [np.arange(40.0), np.stack([np.arange(40.0), np.full(40, 7)], axis=1)]
+)
+def test_numbers_in_their_units(tmp_path, y):
+    model = CNNRegressor(**SMALL).fit(COLOUR, y)
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", COLOUR)["variable"]
+    assert found.shape == (40, y.size // 40)
+    assert_allclose(found.reshape(y.shape), model.predict(COLOUR), rtol=1e-5, atol=1e-4)
+
+
+def test_features(tmp_path):
+    model = CNNClassifier(**SMALL).fit(COLOUR, NAMES)
+    export_onnx(model, tmp_path / "model.onnx", output="features")
+    found = run(tmp_path / "model.onnx", COLOUR)
+    assert list(found) == ["features"]
+    assert_allclose(found["features"], model.transform(COLOUR), atol=1e-5)
+
+
+def test_a_backbone(tmp_path):
+    images = RNG.integers(0, 256, (6, 45, 32), dtype=np.uint8)
+    model = CNNClassifier(layers=[Backbone()], max_epochs=1, random_state=0)
+    model.fit(images, np.arange(6) % 2)
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", images)
+    assert_allclose(found["probabilities"], model.predict_proba(images), atol=1e-4)
+
+
+def test_the_reader_stands_in_the_metadata(tmp_path):
+    reader = ImageReader((12, 9), resize="pad", background=(1, 2, 3))
+    pipeline = make_pipeline(reader, CNNClassifier(**SMALL)).fit(list(COLOUR), NAMES)
+    export_onnx(pipeline, tmp_path / "model.onnx")
+    made = onnx.load(tmp_path / "model.onnx")
+    (described,) = (json.loads(p.value) for p in made.metadata_props if p.key == "sklearn_cnn")
+    assert described["reader"] == {
+        "size": [12, 9], "mode": "RGB", "resize": "pad", "background": [1, 2, 3],
+        "dtype": "uint8", "value_range": None,
+    }  # fmt: skip
+    assert described["classes"] == ["cat", "dog", "eel"]
+    assert described["image_shape"] == [12, 9, 3]
+    assert described["range"] == [0, 255]
+    assert (made.opset_import[0].version, made.ir_version) == (20, 10)
+
+
+def own_module(image_shape, n_outputs):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(n_outputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (
+            lambda: make_pipeline(CNNClassifier(**SMALL), SVC()),
+            TypeError,
+            r"a Pipeline of CNNClassifier -> SVC\. .*export_onnx\(model\[:-1\], path, output='feat",
+        ),
+        (
+            lambda: make_pipeline(ImageReader((12, 9)), CNNClassifier(**SMALL), PCA(2), SVC()),
+            TypeError,
+            "of ImageReader -> CNNClassifier -> PCA -> SVC",
+        ),
+        (
+            lambda: CNNClassifier(layers=own_module, max_epochs=1),
+            ValueError,
+            r"torch\.onnx\.export",
+        ),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path, make, error, text):
+    """Catches labels of the network in place of those of the estimator after it."""
+    model = make().fit(list(COLOUR), NAMES)
+    with pytest.raises(error, match=text):
+        export_onnx(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnx(tmp_path, monkeypatch):
+    model = CNNClassifier(**SMALL).fit(COLOUR, NAMES)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-cnn\[onnx\]'"):
+        export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_an_output_that_there_is_not(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"output must be one of probabilities, features\. Got output='probs'"
+    ):
+        export_onnx(CNNClassifier(), tmp_path / "model.onnx", output="probs")
