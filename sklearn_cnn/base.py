@@ -615,7 +615,7 @@ class BaseCNN(
     def _start(self, training: Examples, objective: Objective, seed: int) -> None:
         """Make a new net, whose first layer standardises as the training images need it."""
         design, device, shape = self._design(), resolve_device(self.device), self.image_shape_
-        dtype = weights_dtype(self.precision, device)
+        dtype = str(weights_dtype(self.precision, device)).removeprefix("torch.")
         mean, std = self._pixel_statistics(design, training)
         self.net_ = ConvNet(
             partial(build_network, design, shape, objective.n_outputs, mean, std, dtype, device),

@@ -5,6 +5,7 @@ A mutation takes the bytes of a file and a generator, and returns other bytes.
 
 import json
 import struct
+import warnings
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -50,6 +51,12 @@ def of_layers():
 
 def make_models():
     """A fitted model of each kind that a file may hold, by a name."""
+    with warnings.catch_warnings():  # scikit-learn 1.6 uses what SciPy has deprecated since
+        warnings.filterwarnings("ignore", "scipy.optimize", DeprecationWarning)
+        return _make_models()
+
+
+def _make_models():
     numbers = np.arange(24.0)
     labels = np.stack([numbers % 2 > 0, numbers > 9], axis=1).astype(int)
     network = CNNClassifier(**SMALL)

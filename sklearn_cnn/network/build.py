@@ -61,7 +61,7 @@ def build_network(
     n_outputs: int,
     mean: np.ndarray,
     std: np.ndarray,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     device: torch.device | None = None,
 ) -> nn.Sequential:
     """Build the module that turns raw pixels into outputs.
@@ -78,8 +78,9 @@ def build_network(
     mean, std : ndarray of shape (channels,), float64
         What the first layer, ``normalize``, subtracts and divides by. Three of each for gray images
         make colour images of them, as a backbone takes.
-    dtype : torch.dtype
-        Floating-point type of the weights.
+    dtype : torch.dtype or its name
+        Floating-point type of the weights. A net that is kept holds the name, which formats other
+        than pickle know.
     device : torch.device or None, default=None
         Where it will compute, for the checks of a user-defined module. None for the CPU, where it
         is built in any case.
@@ -97,6 +98,7 @@ def build_network(
         If the layers do not fit each other or the image, or the callable gives no module or one
         with another number of outputs.
     """
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     normalize = modules.Normalize(mean, std, dtype)
     if not callable(design):
         described = _described_modules(design, image_shape, n_outputs, dtype)

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+import sklearn_cnn
 from sklearn_cnn._messages import check_choice
 from sklearn_cnn.classifier import CNNClassifier
 from sklearn_cnn.files.reader import ImageReader
@@ -96,7 +97,7 @@ def export_onnx(
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="sklearn_cnn",
-        producer_version=version("sklearn-cnn"),
+        producer_version=sklearn_cnn.__version__,
     )
     described = json.dumps(_describe(learner, reader))
     onnx.helper.set_model_props(exported, {"sklearn_cnn": described})
@@ -199,7 +200,7 @@ def _describe(learner: Learner, reader: ImageReader | None) -> Mapping[str, Any]
         "image_shape": list(spec.shape),
         "range": [float(spec.low), float(spec.high)],
         "whole": bool(spec.whole),
-        "versions": {"sklearn_cnn": version("sklearn-cnn"), "onnx": version("onnx")},
+        "versions": {"sklearn_cnn": sklearn_cnn.__version__, "onnx": version("onnx")},
     }
     if isinstance(learner, CNNClassifier):
         described["classes"] = _names_of(learner.classes_).tolist()

@@ -278,7 +278,7 @@ def _read_net(
     if training["optimizer"] not in OPTIMIZERS:
         raise ValueError(f"the optimizer {str(training['optimizer'])[:50]!r} is unknown")
     net = ConvNet(
-        partial(build, mean, std, dtype, device),
+        partial(build, mean, std, str(dtype).removeprefix("torch."), device),
         design=design,
         optimizer=OptimizerRecipe(
             training["optimizer"],

@@ -3,14 +3,15 @@
 import os
 import platform
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
+import sklearn
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+import sklearn_cnn
 from sklearn_cnn.files.reader import ImageReader
 from sklearn_cnn.persistence.atomic import write_atomically
 from sklearn_cnn.persistence.container import Container, pack
@@ -109,8 +110,8 @@ def save_model(model: BaseEstimator, path: str | os.PathLike[str]) -> None:
     document = {
         "format": FORMAT,
         "written_by": {
-            "sklearn_cnn": version("sklearn-cnn"),
-            "scikit-learn": version("scikit-learn"),
+            "sklearn_cnn": sklearn_cnn.__version__,
+            "scikit-learn": sklearn.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },

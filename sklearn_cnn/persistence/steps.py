@@ -169,7 +169,10 @@ def describe_step(estimator: Any, place: str, written: Written) -> Node:
     """
     check_is_fitted(estimator)
     kind = type(estimator).__name__
-    node: Node = {"kind": kind, "parameters": encode_parameters(estimator)}
+    # the others follow scikit-learn's version, which renames parameters and their defaults
+    parameters, defaults = map(encode_parameters, (estimator, type(estimator)()))
+    own = {name: value for name, value in parameters.items() if value != defaults.get(name)}
+    node: Node = {"kind": kind, "parameters": own}
     node |= encode_names(estimator)
     if kind == "SVC" and (estimator._sparse or estimator.kernel == "precomputed"):
         raise NotKept("has learnt from a sparse or precomputed matrix")

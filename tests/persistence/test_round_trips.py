@@ -40,6 +40,9 @@ from sklearn_cnn import (
     save_model,
 )
 
+# scikit-learn 1.6 uses what SciPy has deprecated since
+pytestmark = pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")
+
 
 def again(model, folder, **options):
     save_model(model, folder / "model.safetensors")
