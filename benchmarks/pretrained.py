@@ -175,7 +175,7 @@ def of_photographs(folder: Path, quick: bool) -> None:
 
 def of_classes(folder: Path, quick: bool) -> None:
     """Print rows 3 and 4: ten classes of small images, which are read larger."""
-    n_each, n_test = (20, 20) if quick else (300, 100)
+    n_each, n_test = (20, 20) if quick else (300, 200)
     models: dict[str, Callable[[], Any]] = {
         "features of lite0 at 128": lambda: on_features(128),
         "features of lite0 at 96": lambda: on_features(96),

@@ -41,7 +41,7 @@ def check_numbers(y: object, name: str) -> np.ndarray:
     values = np.asarray(to_host(y))
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(y, warn=True)
-    if values.ndim not in (1, 2):
+    if values.ndim not in (1, 2) or 0 in values.shape[1:]:
         raise ValueError(
             "y must hold one number an image, in shape (n,), or several, in shape (n, n_targets). "
             f"Got shape {values.shape}: images come first, numbers second."

@@ -211,7 +211,11 @@ def score_by(
     name = getattr(scoring, "__name__", repr(scoring))
 
     def score(_: np.ndarray) -> float:
-        value = float(scorer(estimator, X, y, **weights))
+        try:
+            value = float(scorer(estimator, X, y, **weights))
+        except Exception as error:
+            error.add_note(f"Raised by scoring={name}, on the validation images.")
+            raise
         if not np.isfinite(value):
             raise ValueError(
                 f"scoring={name} gave {value} on the validation images. Validate on images that "

@@ -51,6 +51,7 @@ def test_a_single_column_becomes_flat_with_a_warning():
         ([1, np.inf], "Input y contains infinity"),
         ([1, None], "Input y contains NaN"),
         (np.zeros((3, 8, 8)), r"Got shape \(3, 8, 8\): images come first, numbers second"),
+        (np.zeros((3, 0)), r"Got shape \(3, 0\): images come first"),
         ([1 + 2j, 3], "Complex data not supported"),
         (np.array(["2020-01-01"], "datetime64[D]"), "convert times to numbers, such as seconds"),
         ([[1, 2], [3]], "inhomogeneous"),

@@ -227,6 +227,15 @@ def test_scorings_that_give_no_score(parts, scoring, text):
         quick(scoring=scoring).fit(X, y, X_val=X_val, y_val=y_val)
 
 
+def test_the_error_of_a_scorer_says_where_it_comes_from(parts):
+    """As of a score of classes for a regressor."""
+    X, y, X_val, y_val = parts
+    model = CNNRegressor(4, dense_units=8, max_epochs=1, early_stopping=True, scoring="roc_auc")
+    with pytest.raises(AttributeError) as caught:
+        model.fit(X, y, X_val=X_val, y_val=y_val)
+    assert caught.value.__notes__[0].startswith("Raised by scoring='roc_auc', on the validation im")
+
+
 def test_a_scorer_is_not_asked_without_early_stopping(parts):
     X, y, *_ = parts
     quick(scoring=lambda *_: 1 / 0, early_stopping=False, max_epochs=1).fit(X, y)
