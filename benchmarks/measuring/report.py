@@ -38,7 +38,14 @@ TABLE = (
 )
 """Benchmarks that answer with rows of the table."""
 
-OTHERS = ("threads.py", "reading.py", "memory_of_reading.py", "pretrained.py", "targets.py")
+OTHERS = (
+    "threads.py",
+    "reading.py",
+    "memory_of_reading.py",
+    "pretrained.py",
+    "targets.py",
+    "keeping.py",
+)
 """Benchmarks with tables of their own, which run with ``--all``."""
 
 LIBRARIES = (

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,7 +16,7 @@ from sklearn_cnn._messages import check_choice
 from sklearn_cnn.classifier import CNNClassifier
 from sklearn_cnn.files.reader import ImageReader
 from sklearn_cnn.persistence.atomic import write_atomically
-from sklearn_cnn.persistence.onnx_graph import IR_VERSION, OPSET, Graph
+from sklearn_cnn.persistence.onnx_graph import IR_VERSION, OPSET, Graph, flatten
 from sklearn_cnn.regressor import CNNRegressor
 
 if TYPE_CHECKING:
@@ -35,18 +35,19 @@ def export_onnx(
     Parameters
     ----------
     model : estimator
-        A fitted ``CNNClassifier`` or ``CNNRegressor``, or a ``Pipeline`` of an ``ImageReader`` and
-        one of them. Files are decoded outside of the graph; what the reader does to them stands in
-        the metadata.
+        A fitted ``CNNClassifier`` or ``CNNRegressor``, or a ``Pipeline`` with one. An
+        ``ImageReader`` may stand before it: files are decoded outside of the graph, and what the
+        reader does to them stands in the metadata. Estimators of scikit-learn may stand after it:
+        they learn from its features, and skl2onnx writes their part.
     path : str or path
         Name of the file, such as "model.onnx". A file of that name is replaced.
     output : {"probabilities", "features"}, default="probabilities"
-        What the graph gives: predictions, or what ``transform`` gives by ``feature_layer="dense"``.
+        What the graph gives: predictions, or what ``transform`` gives.
 
     Raises
     ------
     ImportError
-        If onnx is not installed, which the extra ``onnx`` brings.
+        If onnx is not installed, which the extra ``onnx`` brings; or skl2onnx, where it is needed.
     ValueError, TypeError
         If the model is none of these, or its network is a module that ``layers`` made.
     NotFittedError
@@ -88,9 +89,14 @@ def export_onnx(
             "export_onnx needs onnx, which is not installed: pip install 'sklearn-cnn[onnx]'."
         ) from error
     check_choice(output, "output", OUTPUTS)
-    learner, reader = _take_apart(model)
+    reader, learner, after = _take_apart(model)
     graph = Graph()
-    pixels, outputs = _write(graph, learner, output)
+    if after is not None and output == "probabilities":
+        pixels, outputs = _write_features(graph, learner, "cnn_features")
+    elif output == "features":
+        pixels, outputs = _write_features(graph, learner, "features")
+    else:
+        pixels, outputs = _write(graph, learner)
     made = onnx.helper.make_graph(graph.nodes, "sklearn_cnn", [pixels], outputs, graph.constants)
     exported: ModelProto = onnx.helper.make_model(
         made,
@@ -99,45 +105,66 @@ def export_onnx(
         producer_name="sklearn_cnn",
         producer_version=sklearn_cnn.__version__,
     )
-    described = json.dumps(_describe(learner, reader))
+    if after is not None and output == "probabilities":
+        exported = _joined(exported, after)
+    described = json.dumps(_describe(learner, reader, after))
     onnx.helper.set_model_props(exported, {"sklearn_cnn": described})
     onnx.checker.check_model(exported, full_check=True)
     write_atomically(path, exported.SerializeToString())
 
 
-def _take_apart(model: object) -> tuple[Learner, ImageReader | None]:
-    """Return the learner, and the reader before it."""
-    reader = None
+def _take_apart(model: object) -> tuple[ImageReader | None, Learner, Pipeline | None]:
+    """Return the reader before a learner, the learner, and what stands after it."""
+    steps = [("", model)]
     if isinstance(model, Pipeline):
-        steps = [step for step in model.named_steps.values() if step not in (None, "passthrough")]
-        if len(steps) == 2 and isinstance(steps[0], ImageReader):
-            reader, steps = steps[0], steps[1:]
-        if len(steps) == 1:
-            model = steps[0]
-    if not isinstance(model, CNNClassifier | CNNRegressor):
+        steps = [(name, step) for name, step in model.steps if step not in (None, "passthrough")]
+    reader = None
+    if len(steps) > 1 and isinstance(steps[0][1], ImageReader):
+        reader, steps = steps[0][1], steps[1:]
+    learner = steps[0][1] if steps else None
+    if not isinstance(learner, CNNClassifier | CNNRegressor):
         ends = ""
         if isinstance(model, Pipeline):
-            names = " -> ".join(type(step).__name__ for _, step in model.steps)
-            ends = f" of {names}"
+            ends = f" of {' -> '.join(type(step).__name__ for _, step in model.steps)}"
         raise TypeError(
-            "model must be a fitted CNNClassifier or CNNRegressor, or a Pipeline of an ImageReader "
-            f"and one of them. Got a {type(model).__name__}{ends}. Of a network before another "
-            "estimator, export its features, export_onnx(model[:-1], path, output='features')."
+            "model must be a fitted CNNClassifier or CNNRegressor, or a Pipeline of an "
+            "ImageReader, one of them, and estimators of scikit-learn after it. Got a "
+            f"{type(model).__name__}{ends}."
         )
-    check_is_fitted(model)
-    if callable(model.net_.design):
+    check_is_fitted(learner)
+    if callable(learner.net_.design):
         raise ValueError(
             "model has a network that a function made as layers, which export_onnx cannot write. "
             "Export net_.module_ by torch.onnx.export(dynamo=True): it takes raw pixels of shape "
             "(n, channels, height, width)."
         )
-    return model, reader
+    return reader, learner, Pipeline(steps[1:]) if len(steps) > 1 else None
 
 
-def _write(
-    graph: Graph, learner: Learner, output: str
-) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
-    """Write the graph of a learner; return its input and outputs."""
+def _joined(network: "ModelProto", after: Pipeline) -> "ModelProto":
+    """Return the network with the estimators that learn from its features."""
+    import onnx
+
+    try:
+        import skl2onnx
+    except ImportError as error:
+        raise ImportError(
+            "export_onnx needs skl2onnx for the estimators after the network, and it is not "
+            "installed: pip install skl2onnx. Without it, output='features' writes the network."
+        ) from error
+    (features,) = network.graph.output
+    n_features = features.type.tensor_type.shape.dim[1].dim_value
+    initial = [("features", skl2onnx.common.data_types.FloatTensorType([None, n_features]))]
+    options = {id(after.steps[-1][1]): {"zipmap": False}} if is_classifier(after) else {}
+    written = skl2onnx.to_onnx(
+        after, initial_types=initial, options=options, target_opset={"": OPSET, "ai.onnx.ml": 3}
+    )
+    written.ir_version = IR_VERSION
+    return onnx.compose.merge_models(network, written, io_map=[("cnn_features", "features")])
+
+
+def _begin(graph: Graph, learner: Learner) -> tuple["ValueInfoProto", str]:
+    """Write how pixels come in; return the input, and the name of what the network takes."""
     from onnx import TensorProto, helper
 
     kind = TensorProto.UINT8 if _takes_bytes(learner) else TensorProto.FLOAT
@@ -145,16 +172,42 @@ def _write(
     value = graph.add("Transpose", ["pixels"], perm=[0, 3, 1, 2])
     if kind == TensorProto.UINT8:
         value = graph.add("Cast", [value], to=TensorProto.FLOAT)
-    layers = list(learner.net_.module_.children())
-    for layer in layers[:-1]:
-        value = graph.run(layer, value)
-    if output == "features":
-        graph.add("Identity", [value], "features")
-        n_features = layers[-1].in_features
-        return pixels, [
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", n_features])
-        ]
-    value = graph.run(layers[-1], value)
+    return pixels, value
+
+
+def _write_features(
+    graph: Graph, learner: Learner, name: str
+) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
+    """Write what ``transform`` computes; return the input and the output."""
+    from onnx import TensorProto, helper
+
+    pixels, value = _begin(graph, learner)
+    layers = dict(learner.net_.module_.named_children())
+    asked, *_, last = learner.feature_layer, *layers
+    if asked != "dense" and asked not in layers:
+        raise ValueError(
+            f"export_onnx writes the features of feature_layer='dense', or of a layer: "
+            f"{', '.join(layers)}. Got feature_layer={asked!r}."
+        )
+    for layer, module in layers.items():
+        if asked == "dense" and layer == last:
+            break
+        value = graph.run(module, value)
+        if layer == asked:
+            rows = {row.name: row for row in learner.layers_}
+            value = flatten(graph, value) if len(rows[layer].output_shape) == 3 else value
+            break
+    graph.add("Identity", [value], name)
+    n_features = learner._n_features_out
+    return pixels, [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", n_features])]
+
+
+def _write(graph: Graph, learner: Learner) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
+    """Write the graph of a learner's predictions; return its input and outputs."""
+    from onnx import TensorProto, helper
+
+    pixels, value = _begin(graph, learner)
+    value = graph.run(learner.net_.module_, value)
     n_outputs = learner.net_.objective.n_outputs
     if isinstance(learner, CNNRegressor):
         scale, mean = learner.target_scale_.scale, learner.target_scale_.mean
@@ -192,7 +245,9 @@ def _names_of(classes: np.ndarray) -> np.ndarray:
     return np.array([str(label) for label in classes], dtype=object)
 
 
-def _describe(learner: Learner, reader: ImageReader | None) -> Mapping[str, Any]:
+def _describe(
+    learner: Learner, reader: ImageReader | None, after: Pipeline | None
+) -> Mapping[str, Any]:
     """Return what stands in the metadata."""
     spec = learner.image_spec_
     described: dict[str, Any] = {
@@ -202,7 +257,9 @@ def _describe(learner: Learner, reader: ImageReader | None) -> Mapping[str, Any]
         "whole": bool(spec.whole),
         "versions": {"sklearn_cnn": sklearn_cnn.__version__, "onnx": version("onnx")},
     }
-    if isinstance(learner, CNNClassifier):
+    if after is not None:
+        described["steps_after"] = [type(step).__name__ for _, step in after.steps]
+    elif isinstance(learner, CNNClassifier):
         described["classes"] = _names_of(learner.classes_).tolist()
         described["multilabel"] = bool(learner.multilabel_)
     if reader is not None:

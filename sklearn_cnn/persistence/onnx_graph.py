@@ -31,7 +31,7 @@ class Graph:
         """Add a constant, and return its name."""
         from onnx import numpy_helper
 
-        name = f"constant{len(self.constants)}"
+        name = f"cnn_constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
@@ -45,8 +45,8 @@ class Graph:
         """Add a node of one output, and return the name of that."""
         from onnx import helper
 
-        name = output or f"value{len(self.nodes)}"
-        node = f"{kind}{len(self.nodes)}"
+        name = output or f"cnn_value{len(self.nodes)}"
+        node = f"cnn_{kind}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=node, **attributes))
         return name
 
@@ -110,6 +110,11 @@ def _pool(graph: Graph, module: Any, value: str) -> str:
 
 
 def _flatten(graph: Graph, module: Any, value: str) -> str:
+    return flatten(graph, value)
+
+
+def flatten(graph: Graph, value: str) -> str:
+    """Make a vector of maps, and return its name."""
     last = graph.add("Transpose", [value], perm=[0, 2, 3, 1])  # pixel by pixel
     return graph.add("Flatten", [last], axis=1)
 

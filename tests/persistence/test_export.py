@@ -10,7 +10,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_cnn import (
@@ -137,6 +140,54 @@ def test_features(tmp_path):
     assert_allclose(found["features"], model.transform(COLOUR), atol=1e-5)
 
 
+@pytest.mark.parametrize("layer", ["flatten", "pool1", "activation2", "dense1", "normalize"])
+def test_features_of_any_layer(tmp_path, layer):
+    """Maps pixel by pixel, as ``transform`` gives them."""
+    model = CNNClassifier(**SMALL, feature_layer=layer).fit(COLOUR, NAMES)
+    export_onnx(model, tmp_path / "model.onnx", output="features")
+    found = run(tmp_path / "model.onnx", COLOUR)["features"]
+    assert found.shape == model.transform(COLOUR).shape
+    assert_allclose(found, model.transform(COLOUR), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "after",
+    [
+        [SVC(probability=False)],
+        [StandardScaler(), PCA(3), LogisticRegression()],
+        [GradientBoostingClassifier(n_estimators=3)],
+    ],
+    ids=str,
+)
+def test_estimators_after_the_network(tmp_path, after):
+    """They learn from its features: catches the labels of the network fed to them, or given."""
+    reader = ImageReader((12, 9))
+    model = make_pipeline(reader, CNNClassifier(**SMALL), *after).fit(list(COLOUR), NAMES)
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", COLOUR)
+    assert (found["label"] == model.predict(list(COLOUR))).mean() > 0.95
+    if hasattr(model, "predict_proba"):
+        expected = model.predict_proba(list(COLOUR))
+        assert_allclose(found["probabilities"], expected, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_regressor_after_the_network(tmp_path):
+    y = np.arange(40.0)
+    model = make_pipeline(CNNRegressor(**SMALL), StandardScaler(), Ridge()).fit(COLOUR, y)
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", COLOUR)["variable"].ravel()
+    assert_allclose(found, model.predict(COLOUR), atol=1e-2)
+
+
+def test_without_skl2onnx(tmp_path, monkeypatch):
+    model = make_pipeline(CNNClassifier(**SMALL), SVC()).fit(COLOUR, NAMES)
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match=r"pip install skl2onnx\. Without it, output='features'"):
+        export_onnx(model, tmp_path / "model.onnx")
+
+
 def test_a_backbone(tmp_path):
     images = RNG.integers(0, 256, (6, 45, 32), dtype=np.uint8)
     model = CNNClassifier(layers=[Backbone()], max_epochs=1, random_state=0)
@@ -170,14 +221,9 @@ def own_module(image_shape, n_outputs):
     ("make", "error", "text"),
     [
         (
-            lambda: make_pipeline(CNNClassifier(**SMALL), SVC()),
+            lambda: make_pipeline(FunctionTransformer(np.asarray), CNNClassifier(**SMALL)),
             TypeError,
-            r"a Pipeline of CNNClassifier -> SVC\. .*export_onnx\(model\[:-1\], path, output='feat",
-        ),
-        (
-            lambda: make_pipeline(ImageReader((12, 9)), CNNClassifier(**SMALL), PCA(2), SVC()),
-            TypeError,
-            "of ImageReader -> CNNClassifier -> PCA -> SVC",
+            "Got a Pipeline of FunctionTransformer -> CNNClassifier",
         ),
         (
             lambda: CNNClassifier(layers=own_module, max_epochs=1),
@@ -187,7 +233,6 @@ def own_module(image_shape, n_outputs):
     ],
 )
 def test_what_cannot_be_exported(tmp_path, make, error, text):
-    """Catches labels of the network in place of those of the estimator after it."""
     model = make().fit(list(COLOUR), NAMES)
     with pytest.raises(error, match=text):
         export_onnx(model, tmp_path / "model.onnx")
