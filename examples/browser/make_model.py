@@ -1,0 +1,31 @@
+"""Train a model of scikit-learn's digits, and write what the page beside it needs.
+
+Run ``python make_model.py`` in this folder, then ``npm install``, then ``python -m http.server``,
+and open http://localhost:8000. It writes model.onnx, model.json, and a picture to try, digit.png.
+Another model: export a CNNClassifier of whole numbers from 0 to 255, and its metadata likewise.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from sklearn_cnn import CNNClassifier, export_onnx
+
+HERE = Path(__file__).parent
+
+digits = load_digits()
+images = (digits.images * 255 / 16).astype(np.uint8)
+names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])[
+    digits.target
+]
+classifier = CNNClassifier(random_state=0).fit(images[:-100], names[:-100])
+print(f"accuracy on the last 100: {classifier.score(images[-100:], names[-100:]):.2f}")
+
+export_onnx(classifier, HERE / "model.onnx")
+metadata = {prop.key: prop.value for prop in onnx.load(HERE / "model.onnx").metadata_props}
+(HERE / "model.json").write_text(metadata["sklearn_cnn"])
+Image.fromarray(images[-1]).resize((80, 80), Image.Resampling.NEAREST).save(HERE / "digit.png")
+print(f"digit.png is a {names[-1]}, taken for a {classifier.predict(images[-1:])[0]}")
