@@ -13,6 +13,7 @@ function pixelsOf(picture, [height, width, channels]) {
   const canvas = document.getElementById("seen");
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high"; // averages, as ImageReader does
   context.drawImage(picture, 0, 0, width, height);
   const rgba = context.getImageData(0, 0, width, height).data;
   const pixels = new Uint8Array(height * width * channels);
