@@ -27,5 +27,6 @@ print(f"accuracy on the last 100: {classifier.score(images[-100:], names[-100:])
 export_onnx(classifier, HERE / "model.onnx")
 metadata = {prop.key: prop.value for prop in onnx.load(HERE / "model.onnx").metadata_props}
 (HERE / "model.json").write_text(metadata["sklearn_cnn"])
-Image.fromarray(images[-1]).resize((80, 80), Image.Resampling.NEAREST).save(HERE / "digit.png")
-print(f"digit.png is a {names[-1]}, taken for a {classifier.predict(images[-1:])[0]}")
+Image.fromarray(images[-1]).save(HERE / "digit.png")
+share = 100 * classifier.predict_proba(images[-1:]).max()
+print(f"digit.png: {names[-1]}, taken for {classifier.predict(images[-1:])[0]} ({share:.0f} %)")
