@@ -15,8 +15,10 @@ import sklearn_cnn
 from sklearn_cnn._messages import check_choice
 from sklearn_cnn.classifier import CNNClassifier
 from sklearn_cnn.files.reader import ImageReader
+from sklearn_cnn.network.pretrained import load_pretrained, published
 from sklearn_cnn.persistence.atomic import write_atomically
 from sklearn_cnn.persistence.onnx_graph import IR_VERSION, OPSET, Graph, flatten
+from sklearn_cnn.pretrained.features import PretrainedFeatures
 from sklearn_cnn.regressor import CNNRegressor
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ def export_onnx(
     Parameters
     ----------
     model : estimator
-        A fitted ``CNNClassifier`` or ``CNNRegressor``, or a ``Pipeline`` with one. An
-        ``ImageReader`` may stand before it: files are decoded outside of the graph, and what the
-        reader does to them stands in the metadata. Estimators of scikit-learn may stand after it:
-        they learn from its features, and skl2onnx writes their part.
+        A fitted ``CNNClassifier`` or ``CNNRegressor``, a ``PretrainedFeatures`` of a published
+        network, or a ``Pipeline`` with one of them. An ``ImageReader`` may stand before it: files
+        are decoded outside of the graph, and what the reader does to them stands in the metadata.
+        Estimators of scikit-learn may stand after it: they learn from its features, and skl2onnx
+        writes their part.
     path : str or path
         Name of the file, such as "model.onnx". A file of that name is replaced.
     output : {"probabilities", "features"}, default="probabilities"
@@ -61,13 +64,13 @@ def export_onnx(
 
     Notes
     -----
-    The graph has one input, ``pixels`` of shape (n, height, width, channels), any n: uint8 where
-    the images at fit were whole numbers from 0 to 255, and float32 otherwise. Its outputs are named
-    as by scikit-learn's own converters: ``label`` and ``probabilities`` of a classifier, where
-    ``label`` is int64 or text, or the indicator matrix of several labels; ``variable`` of a
-    regressor, in the units of ``y``; or ``features``. It computes in float32, whatever the
-    precision of the model, and does not check the range of pixels: that is in the metadata, as JSON
-    under ``sklearn_cnn``.
+    The graph has one input, ``pixels`` of shape (n, height, width, channels), any n. It is uint8
+    where the images at fit were whole numbers from 0 to 255, or with ``PretrainedFeatures``, and
+    float32 otherwise. Its outputs are named as by scikit-learn's own converters: ``label`` and
+    ``probabilities`` of a classifier, where ``label`` is int64 or text, or the indicator matrix of
+    several labels; ``variable`` of a regressor, in the units of ``y``; or ``features``. It computes
+    in float32, whatever the precision of the model, and does not check the range of pixels: that
+    is in the metadata, as JSON under ``sklearn_cnn``.
 
     Examples
     --------
@@ -91,10 +94,11 @@ def export_onnx(
     check_choice(output, "output", OUTPUTS)
     reader, learner, after = _take_apart(model)
     graph = Graph()
-    if after is not None and output == "probabilities":
-        pixels, outputs = _write_features(graph, learner, "cnn_features")
-    elif output == "features":
-        pixels, outputs = _write_features(graph, learner, "features")
+    name = "cnn_features" if after is not None and output == "probabilities" else "features"
+    if isinstance(learner, PretrainedFeatures):
+        pixels, outputs = _write_pretrained(graph, learner, reader, name)
+    elif name == "cnn_features" or output == "features":
+        pixels, outputs = _write_features(graph, learner, name)
     else:
         pixels, outputs = _write(graph, learner)
     made = onnx.helper.make_graph(graph.nodes, "sklearn_cnn", [pixels], outputs, graph.constants)
@@ -113,8 +117,10 @@ def export_onnx(
     write_atomically(path, exported.SerializeToString())
 
 
-def _take_apart(model: object) -> tuple[ImageReader | None, Learner, Pipeline | None]:
-    """Return the reader before a learner, the learner, and what stands after it."""
+def _take_apart(
+    model: object,
+) -> tuple[ImageReader | None, Learner | PretrainedFeatures, Pipeline | None]:
+    """Return the reader before a network, the network, and what stands after it."""
     steps = [("", model)]
     if isinstance(model, Pipeline):
         steps = [(name, step) for name, step in model.steps if step not in (None, "passthrough")]
@@ -122,13 +128,16 @@ def _take_apart(model: object) -> tuple[ImageReader | None, Learner, Pipeline | 
     if len(steps) > 1 and isinstance(steps[0][1], ImageReader):
         reader, steps = steps[0][1], steps[1:]
     learner = steps[0][1] if steps else None
+    after = Pipeline(steps[1:]) if len(steps) > 1 else None
+    if isinstance(learner, PretrainedFeatures):
+        return reader, learner, after
     if not isinstance(learner, CNNClassifier | CNNRegressor):
         ends = ""
         if isinstance(model, Pipeline):
             ends = f" of {' -> '.join(type(step).__name__ for _, step in model.steps)}"
         raise TypeError(
-            "model must be a fitted CNNClassifier or CNNRegressor, or a Pipeline of an "
-            "ImageReader, one of them, and estimators of scikit-learn after it. Got a "
+            "model must be a fitted CNNClassifier or CNNRegressor, a PretrainedFeatures, or a "
+            "Pipeline of an ImageReader, one of them, and estimators of scikit-learn. Got a "
             f"{type(model).__name__}{ends}."
         )
     check_is_fitted(learner)
@@ -138,7 +147,7 @@ def _take_apart(model: object) -> tuple[ImageReader | None, Learner, Pipeline | 
             "Export net_.module_ by torch.onnx.export(dynamo=True): it takes raw pixels of shape "
             "(n, channels, height, width)."
         )
-    return reader, learner, Pipeline(steps[1:]) if len(steps) > 1 else None
+    return reader, learner, after
 
 
 def _joined(network: "ModelProto", after: Pipeline) -> "ModelProto":
@@ -202,6 +211,46 @@ def _write_features(
     return pixels, [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", n_features])]
 
 
+def _write_pretrained(
+    graph: Graph, features: PretrainedFeatures, reader: ImageReader | None, name: str
+) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
+    """Write a published network, for bytes of any size, or of the reader's."""
+    from onnx import TensorProto, helper
+
+    if not isinstance(features.network, str):
+        raise ValueError(
+            "export_onnx writes published networks, such as network='efficientnet_lite0'. Got "
+            f"network={features.network!r}: export that module by torch.onnx.export(dynamo=True)."
+        )
+    if reader is not None and np.dtype(reader.dtype) != np.uint8:
+        raise ValueError(
+            f"export_onnx writes PretrainedFeatures for bytes. Got ImageReader(dtype="
+            f"{reader.dtype!r}): read with dtype='uint8'."
+        )
+    known = published(features.network)
+    network = load_pretrained(features.network, features.weights)
+    mean, std = (
+        255 * np.resize(np.asarray(default if given is None else given, np.float64), 3)
+        for given, default in ((features.mean, known.mean), (features.std, known.std))
+    )
+    channels = 1 if reader is not None and reader.mode == "L" else 3
+    sides: list[str | int] = ["height", "width"]
+    if reader is not None and reader.size is not None:
+        size = reader.size
+        sides = [int(side) for side in np.resize(np.asarray(size), 2)]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", *sides, channels])
+    value = graph.add("Transpose", ["pixels"], perm=[0, 3, 1, 2])
+    value = graph.add("Cast", [value], to=TensorProto.FLOAT)
+    # one channel becomes three: the constants have three
+    for kind, constant in (("Sub", mean), ("Mul", 1 / std)):
+        of_channels = constant.astype(np.float32).reshape(1, 3, 1, 1)
+        value = graph.add(kind, [value, graph.constant(of_channels)])
+    value = graph.add("GlobalAveragePool", [graph.run(network, value)])
+    graph.add("Flatten", [value], name, axis=1)
+    n_features = known.n_features
+    return pixels, [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", n_features])]
+
+
 def _write(graph: Graph, learner: Learner) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
     """Write the graph of a learner's predictions; return its input and outputs."""
     from onnx import TensorProto, helper
@@ -246,17 +295,22 @@ def _names_of(classes: np.ndarray) -> np.ndarray:
 
 
 def _describe(
-    learner: Learner, reader: ImageReader | None, after: Pipeline | None
+    learner: Learner | PretrainedFeatures, reader: ImageReader | None, after: Pipeline | None
 ) -> Mapping[str, Any]:
     """Return what stands in the metadata."""
-    spec = learner.image_spec_
     described: dict[str, Any] = {
         "layout": "channels_last",
-        "image_shape": list(spec.shape),
-        "range": [float(spec.low), float(spec.high)],
-        "whole": bool(spec.whole),
         "versions": {"sklearn_cnn": sklearn_cnn.__version__, "onnx": version("onnx")},
     }
+    if isinstance(learner, PretrainedFeatures):
+        described |= {"network": learner.network, "range": [0, 255], "whole": True}
+    else:
+        spec = learner.image_spec_
+        described |= {
+            "image_shape": list(spec.shape),
+            "range": [float(spec.low), float(spec.high)],
+            "whole": bool(spec.whole),
+        }
     if after is not None:
         described["steps_after"] = [type(step).__name__ for _, step in after.steps]
     elif isinstance(learner, CNNClassifier):

@@ -189,6 +189,16 @@ def test_what_is_no_file(tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps"])
+def test_a_model_from_a_gpu_loads_on_a_cpu(models, saved, load, device):
+    """As a file says that was written there; this machine has none, or hides it."""
+    content = changed(saved["classes"], in_training(device=device, placed_by=[device, "auto"]))
+    model = load(content)
+    assert model.net_.device.type == "cpu"
+    X = model_files.images_for("classes")
+    np.testing.assert_array_equal(model.predict_proba(X), models["classes"].predict_proba(X))
+
+
 def test_shapes_beyond_the_file(saved, load):
     """10**12 values, and products that overflow."""
     header, document, data = model_files.split(saved["classes"])

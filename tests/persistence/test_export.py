@@ -28,6 +28,7 @@ from sklearn_cnn import (
     Flatten,
     ImageReader,
     Pool,
+    PretrainedFeatures,
     export_onnx,
 )
 
@@ -46,6 +47,10 @@ def run(path, images):
     images = np.asarray(images).reshape(len(images), *pixels.shape[1:]).astype(dtype)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {"pixels": images}), strict=True))
+
+
+def own_network():
+    return torch.nn.Conv2d(3, 4, 1)
 
 
 LAYERS = [
@@ -179,6 +184,42 @@ def test_a_regressor_after_the_network(tmp_path):
     export_onnx(model, tmp_path / "model.onnx")
     found = run(tmp_path / "model.onnx", COLOUR)["variable"].ravel()
     assert_allclose(found, model.predict(COLOUR), atol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_pretrained_features_and_what_learns_from_them(tmp_path, mode):
+    """From pixels to labels in one file, the network included."""
+    images = list(RNG.integers(0, 256, (12, 40, 33, 3), dtype=np.uint8))
+    reader = ImageReader((40, 33), mode=mode)
+    after = [StandardScaler(), LogisticRegression()]
+    model = make_pipeline(reader, PretrainedFeatures(), *after).fit(images, NAMES[:12])
+    export_onnx(model, tmp_path / "model.onnx")
+    found = run(tmp_path / "model.onnx", reader.transform(images))
+    assert_allclose(found["probabilities"], model.predict_proba(images), atol=1e-3)
+    assert_array_equal(found["label"], model.predict(images))
+
+
+@pytest.mark.parametrize("side", [32, 45])
+def test_pretrained_features_of_any_size(tmp_path, side):
+    export_onnx(PretrainedFeatures(), tmp_path / "model.onnx")
+    images = RNG.integers(0, 256, (3, side, side + 1, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {"pixels": images})
+    expected = PretrainedFeatures().transform(images)
+    assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (PretrainedFeatures(own_network), "writes published networks, such as"),
+        (make_pipeline(ImageReader(32, dtype="float32"), PretrainedFeatures()), "dtype='uint8'"),
+    ],
+)
+def test_pretrained_features_that_cannot_be_exported(tmp_path, model, text):
+    with pytest.raises(ValueError, match=text):
+        export_onnx(model, tmp_path / "model.onnx")
 
 
 def test_without_skl2onnx(tmp_path, monkeypatch):
