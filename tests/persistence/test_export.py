@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import skl2onnx
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
@@ -220,6 +221,13 @@ def test_pretrained_features_of_any_size(tmp_path, side):
 def test_pretrained_features_that_cannot_be_exported(tmp_path, model, text):
     with pytest.raises(ValueError, match=text):
         export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_skl2onnx_by_itself_refuses_the_network(tmp_path):
+    """As the guide says: catches a network whose labels are fed to what follows it."""
+    model = make_pipeline(CNNClassifier(**SMALL), SVC()).fit(COLOUR, NAMES)
+    with pytest.raises(skl2onnx.common.exceptions.MissingShapeCalculator, match="CNNClassifier"):
+        skl2onnx.to_onnx(model, COLOUR[:1].astype(np.float32))
 
 
 def test_without_skl2onnx(tmp_path, monkeypatch):
