@@ -234,12 +234,14 @@ class BaseCNN(
             examples = self._read(X, targets, sample_weight, continuing=continuing)
             self._log_unit = examples.log_unit
             training, validation, score = examples, None, None
-            if X_val is not None:
-                validation, score = self._own_validation(X_val, y_val, sample_weight_val)
-            elif self.early_stopping:
+            if self.early_stopping and X_val is None:
                 training, validation = self._hold_out(examples, seed)
-                score = self._score_held_out(validation, X, targets, sample_weight)
             objective = self._objective(training)
+            if validation is not None:
+                score = self._score_held_out(objective, validation, X, targets, sample_weight)
+            elif X_val is not None:
+                own = X_val, y_val, sample_weight_val
+                validation, score = self._own_validation(objective, *own)
             if not continuing:
                 self._start(training, objective, seed)
             given = {"X": X, "y": y, "sample_weight": sample_weight}
@@ -517,38 +519,43 @@ class BaseCNN(
         return self._encode(images, rows, targets, weights)
 
     def _own_validation(
-        self, X: object, y: object, sample_weight: object
+        self, objective: Objective, X: object, y: object, sample_weight: object
     ) -> tuple[Examples, Score | None]:
         """Read validation images that the user brings."""
         with errors_named("X_val"):
-            checked = self._check_images(X, reset=False)
-            images = self.image_spec_.read(
-                checked,
-                image_shape=self.image_shape,
-                data_format=self.data_format,
-                dtype=name_of_dtype(self.precision),
-            )
+            images = self._read_further(X, name_of_dtype(self.precision))
         with errors_named("y_val"):
             targets = self._check_y(y)
             weights = check_weights(sample_weight, images, targets)
             rows = np.flatnonzero(weights)
             validation = self._encode(images, rows, targets, weights).scaled()
         given = None if sample_weight is None else weights
-        return validation, self._score(validation, X, targets, given)
+        return validation, self._score(objective, validation, X, targets, given)
 
     def _score_held_out(
-        self, validation: Examples, X: object, targets: np.ndarray, sample_weight: object
+        self,
+        objective: Objective,
+        validation: Examples,
+        X: object,
+        targets: np.ndarray,
+        sample_weight: object,
     ) -> Score | None:
         """Return what scores the images held out of ``X``."""
         if self.scoring in (None, "loss"):
-            return self._score(validation, None, targets, None)
+            return self._score(objective, validation, None, targets, None)
         rows, weights = validation.rows, None
         if sample_weight is not None:
             weights = check_weights(sample_weight, targets, targets)[rows]
-        return self._score(validation, _safe_indexing(X, rows), targets[rows], weights)
+        held_out = _safe_indexing(X, rows)
+        return self._score(objective, validation, held_out, targets[rows], weights)
 
     def _score(
-        self, validation: Examples, X: object, y: np.ndarray, weights: np.ndarray | None
+        self,
+        objective: Objective,
+        validation: Examples,
+        X: object,
+        y: np.ndarray,
+        weights: np.ndarray | None,
     ) -> Score | None:
         """Return what gives the score of an epoch; None for the validation loss."""
         if self.scoring == "loss":
@@ -556,7 +563,6 @@ class BaseCNN(
         if self.scoring is not None:
             scorer = check_scoring(self, self.scoring)
             return score_by(scorer, self.scoring, self, X, y, weights)
-        objective = self._objective(validation)
         if isinstance(objective, Numbers):
             check_enough_for_r2(len(validation))
         return partial(objective.score, targets=validation.targets, weights=validation.weights)
@@ -578,11 +584,15 @@ class BaseCNN(
         """Check images to predict, and view them channels last; add no fitted attribute."""
         check_is_fitted(self)
         self._follow_parameters()
+        return self._read_further(X, str(self.net_.dtype).removeprefix("torch."))
+
+    def _read_further(self, X: object, dtype: str) -> np.ndarray:
+        """View images of the shape and range seen at fit channels last, for a net of that type."""
         return self.image_spec_.read(
             self._check_images(X, reset=False),
             image_shape=self.image_shape,
             data_format=self.data_format,
-            dtype=str(self.net_.dtype).removeprefix("torch."),
+            dtype=dtype,
         )
 
     def _outputs(self, X: object) -> np.ndarray:

@@ -52,12 +52,21 @@ def test_a_stopped_fit_is_a_fit_of_as_many_epochs_on_the_same_rows(parts, kind):
     stopped = make(**common, early_stopping=True, n_iter_no_change=3, max_epochs=40)
     stopped.fit(X, y, X_val=X_val, y_val=y_val)
     assert stopped.n_iter_ < 40
-    best = int(np.argmax(stopped.history_[:, "validation_score_best"][::-1]))
     best = max(
         stopped.history_, key=lambda epoch: (epoch["validation_score"], -epoch["valid_loss"])
     )["epoch"]
     plain = make(**common, max_epochs=best).fit(X, y)
     assert_equal_weights(stopped, plain)
+
+
+def test_weights_of_labels_are_those_of_the_training_images(parts):
+    """Validation images without a label that alone has a weight: they are scored all the same."""
+    X, y, X_val, _ = parts
+    weights = [{0: 0, 1: 2}, {0: 0, 1: 2}]
+    y = np.column_stack([y, np.roll(y, 1)])
+    model = quick(class_weight=weights, max_epochs=1)
+    model.fit(X, y, X_val=X_val, y_val=np.zeros((60, 2), dtype=int))
+    assert len(model.validation_scores_) == 1
 
 
 def test_swapped_labels_are_never_learnt(parts):
