@@ -18,15 +18,13 @@ from sklearn_cnn._compat import StrOptions, _fit_context
 from sklearn_cnn.base import SHARE, BaseCNN
 from sklearn_cnn.network.layers import ActivationName, Layer, PoolKind
 from sklearn_cnn.pixels.arrays import to_host
-from sklearn_cnn.training.examples import Examples
+from sklearn_cnn.training.examples import Examples, check_same_targets
 from sklearn_cnn.training.labels import (
     ClassWeight,
     check_labels,
     check_partial_class_weight,
     check_partial_classes,
-    check_same_kind,
     encode_examples,
-    encode_indicators,
     find_classes,
     label_weights,
     plain_labels,
@@ -396,9 +394,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     def _encode(
         self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
     ) -> Examples:
-        check_same_kind(targets, self.multilabel_, len(self.classes_))
+        check_same_targets(targets, (len(self.classes_),) if self.multilabel_ else ())
         if self.multilabel_:
-            return encode_indicators(images, rows, targets, weights)
+            return Examples.weighted(images, rows, targets[rows].astype(np.float32), weights)
         return encode_examples(images, rows, targets, weights, self.class_weight, self.classes_)
 
     def _objective(self, training: Examples) -> Objective:

@@ -17,7 +17,7 @@ from sklearn_cnn.base import BaseCNN
 from sklearn_cnn.machine.device import name_of_dtype
 from sklearn_cnn.network.layers import ActivationName, Layer, PoolKind
 from sklearn_cnn.training.examples import Examples
-from sklearn_cnn.training.numbers import TargetScale, check_numbers, encode_numbers
+from sklearn_cnn.training.numbers import TargetScale, check_numbers
 from sklearn_cnn.training.objectives import LOSSES, Numbers, Objective
 from sklearn_cnn.training.validation import FEWEST, divide, split_at_random
 
@@ -363,8 +363,9 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
     ) -> Examples:
         self.target_scale_.check_shape(targets)
+        standardised = self.target_scale_.standardise(targets[rows])
         dtype = name_of_dtype(self.precision)
-        return encode_numbers(images, rows, targets, weights, self.target_scale_, dtype)
+        return Examples.weighted(images, rows, standardised.astype(dtype), weights)
 
     def _objective(self, training: Examples) -> Objective:
         return Numbers(self.n_outputs_, self.loss)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +94,11 @@ def export_onnx(
     check_choice(output, "output", OUTPUTS)
     reader, learner, after = _take_apart(model)
     graph = Graph()
-    name = "cnn_features" if after is not None and output == "probabilities" else "features"
+    joined = after if output == "probabilities" else None
+    name = "features" if joined is None else "cnn_features"
     if isinstance(learner, PretrainedFeatures):
         pixels, outputs = _write_pretrained(graph, learner, reader, name)
-    elif name == "cnn_features" or output == "features":
+    elif output == "features" or joined is not None:
         pixels, outputs = _write_features(graph, learner, name)
     else:
         pixels, outputs = _write(graph, learner)
@@ -109,8 +110,8 @@ def export_onnx(
         producer_name="sklearn_cnn",
         producer_version=sklearn_cnn.__version__,
     )
-    if after is not None and output == "probabilities":
-        exported = _joined(exported, after)
+    if joined is not None:
+        exported = _joined(exported, joined)
     described = json.dumps(_describe(learner, reader, after))
     onnx.helper.set_model_props(exported, {"sklearn_cnn": described})
     onnx.checker.check_model(exported, full_check=True)
@@ -172,12 +173,14 @@ def _joined(network: "ModelProto", after: Pipeline) -> "ModelProto":
     return onnx.compose.merge_models(network, written, io_map=[("cnn_features", "features")])
 
 
-def _begin(graph: Graph, learner: Learner) -> tuple["ValueInfoProto", str]:
+def _begin(
+    graph: Graph, shape: Sequence[int | str], *, takes_bytes: bool
+) -> tuple["ValueInfoProto", str]:
     """Write how pixels come in; return the input, and the name of what the network takes."""
     from onnx import TensorProto, helper
 
-    kind = TensorProto.UINT8 if _takes_bytes(learner) else TensorProto.FLOAT
-    pixels = helper.make_tensor_value_info("pixels", kind, ["n", *learner.image_shape_])
+    kind = TensorProto.UINT8 if takes_bytes else TensorProto.FLOAT
+    pixels = helper.make_tensor_value_info("pixels", kind, ["n", *shape])
     value = graph.add("Transpose", ["pixels"], perm=[0, 3, 1, 2])
     if kind == TensorProto.UINT8:
         value = graph.add("Cast", [value], to=TensorProto.FLOAT)
@@ -190,7 +193,8 @@ def _write_features(
     """Write what ``transform`` computes; return the input and the output."""
     from onnx import TensorProto, helper
 
-    pixels, value = _begin(graph, learner)
+    takes_bytes = _takes_bytes(learner)
+    pixels, value = _begin(graph, learner.image_shape_, takes_bytes=takes_bytes)
     layers = dict(learner.net_.module_.named_children())
     asked, *_, last = learner.feature_layer, *layers
     if asked != "dense" and asked not in layers:
@@ -238,9 +242,7 @@ def _write_pretrained(
     if reader is not None and reader.size is not None:
         size = reader.size
         sides = [int(side) for side in np.resize(np.asarray(size), 2)]
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", *sides, channels])
-    value = graph.add("Transpose", ["pixels"], perm=[0, 3, 1, 2])
-    value = graph.add("Cast", [value], to=TensorProto.FLOAT)
+    pixels, value = _begin(graph, [*sides, channels], takes_bytes=True)
     # one channel becomes three: the constants have three
     for kind, constant in (("Sub", mean), ("Mul", 1 / std)):
         of_channels = constant.astype(np.float32).reshape(1, 3, 1, 1)
@@ -255,7 +257,8 @@ def _write(graph: Graph, learner: Learner) -> tuple["ValueInfoProto", list["Valu
     """Write the graph of a learner's predictions; return its input and outputs."""
     from onnx import TensorProto, helper
 
-    pixels, value = _begin(graph, learner)
+    takes_bytes = _takes_bytes(learner)
+    pixels, value = _begin(graph, learner.image_shape_, takes_bytes=takes_bytes)
     value = graph.run(learner.net_.module_, value)
     n_outputs = learner.net_.objective.n_outputs
     if isinstance(learner, CNNRegressor):

@@ -29,6 +29,7 @@ from sklearn_cnn.persistence.nodes import (
     encode_names,
     encode_parameters,
     make_estimator,
+    number_of,
 )
 from sklearn_cnn.persistence.values import (
     NotKept,
@@ -204,7 +205,7 @@ def _read_images(node: object) -> ImageSpec:
         raise ValueError("the shape of the images is damaged")
     if min(shape) < 1 or prod(shape) > LARGEST_IMAGE:
         raise ValueError(f"images of {' x '.join(map(str, shape))} are too large, or empty")
-    low, high = number(images, "low"), number(images, "high")
+    low, high = number_of(images, "low"), number_of(images, "high")
     if low > high or images["doubt"] not in (0, 1, 2) or type(images["doubt"]) is not int:
         raise ValueError("the range of the images is damaged")
     flags = images["channels_first"], images["whole"]
@@ -282,8 +283,8 @@ def _read_net(
         design=design,
         optimizer=OptimizerRecipe(
             training["optimizer"],
-            number(training, "learning_rate"),
-            number(training, "weight_decay"),
+            number_of(training, "learning_rate"),
+            number_of(training, "weight_decay"),
         ),
         objective=objective,
         batch_size=count_of(training, "batch_size"),
@@ -299,7 +300,7 @@ def _read_net(
     for name, weight in parameters.items():
         weight.requires_grad_(name not in frozen)
     net.resume(module, rows, _read_history(training["history"]))
-    net.n_epochs_of_fits = _count_or_none(training, "n_epochs_of_fits")
+    net.n_epochs_of_fits = count_of(training, "n_epochs_of_fits", least=0)
     _read_optimizer(net, training["groups"], place, read)
     return net
 
@@ -398,11 +399,11 @@ def _read_course(model: Learner, training: Node) -> None:
     """Set what a learner tells of its training."""
     scores = training["validation_scores"]
     model.history_ = model.net_.history
-    model.n_iter_ = _count_or_none(training, "n_iter")
+    model.n_iter_ = count_of(training, "n_iter", least=0)
     model.loss_curve_ = _numbers(training["loss_curve"])
     model.validation_scores_ = None if scores is None else _numbers(scores)
     model.best_validation_score_ = max(model.validation_scores_ or (), default=None)
-    model._log_unit = number(training, "log_unit")
+    model._log_unit = number_of(training, "log_unit")
     placed_by = training["placed_by"]
     if not isinstance(placed_by, list) or [type(part) for part in placed_by] != [str, str]:
         raise ValueError("the device of the network is damaged")
@@ -413,24 +414,3 @@ def _numbers(values: object) -> list[float]:
     if not isinstance(values, Sequence) or any(type(value) is not float for value in values):
         raise ValueError("the course of the training is damaged")
     return list(values)
-
-
-def number(node: Node, name: str) -> float:
-    """Return a finite number from a node.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    value = node.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{name} must be a number, and is {str(value)[:50]}")
-    return float(value)
-
-
-def _count_or_none(node: Node, name: str) -> int:
-    value = node[name]
-    if type(value) is not int or not 0 <= value < 1 << 62:
-        raise ValueError(f"{name} must be a count, and is {str(value)[:50]}")
-    return value

@@ -7,22 +7,28 @@ with the place of the estimator in the model.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklearn_cnn.persistence.container import DTYPES, Container
-from sklearn_cnn.persistence.values import NotKept, decode_labels, decode_value, encode_labels
-from sklearn_cnn.persistence.values import encode_value as encode
+from sklearn_cnn.persistence.values import (
+    NotKept,
+    decode_labels,
+    decode_value,
+    encode_labels,
+    encode_value,
+)
 
 Node = dict[str, Any]
 
-NEVER_KEPT: dict[str, object] = {"callbacks": None, "cache": None, "checkpoint": None}
-"""Parameters that a file does not hold, and what a loaded model has in their place."""
+NEVER_KEPT = {"callbacks", "cache", "checkpoint"}
+"""Parameters that a file does not hold; a loaded model has their defaults."""
 
-Shape = tuple[int | str, ...]
-"""Lengths of axes; a name stands for a length that is the same wherever it is named."""
+Shape = tuple[str, ...]
+"""Names of the lengths of axes; a name stands for the same length wherever it stands."""
 
 
 @dataclass
@@ -122,7 +128,7 @@ def encode_parameters(estimator: BaseEstimator, **replaced: object) -> dict[str,
         if name == "random_state" and not isinstance(value, int | np.integer | None):
             continue  # the state of a generator
         with about(f"{name}="):
-            found[name] = encode(value)
+            found[name] = encode_value(value)
     return found
 
 
@@ -136,7 +142,7 @@ def make_estimator(cls: type[BaseEstimator], parameters: object, **replaced: obj
     """
     if not isinstance(parameters, dict):
         raise ValueError(f"the parameters of {cls.__name__} are missing")
-    known = set(cls().get_params(deep=False)) - set(NEVER_KEPT)
+    known = set(cls().get_params(deep=False)) - NEVER_KEPT
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise ValueError(
@@ -162,7 +168,7 @@ def match_shape(
         If they differ.
     """
     matches = len(declared) == len(expected) and all(
-        length == (axis if isinstance(axis, int) else lengths.setdefault(axis, length))
+        length == lengths.setdefault(axis, length)
         for length, axis in zip(declared, expected, strict=True)
     )
     if not matches:
@@ -205,8 +211,8 @@ def decode_names(node: Mapping[str, Any], estimator: Any) -> None:
         estimator.set_output(transform=output)
 
 
-def count_of(node: Mapping[str, Any], name: str) -> int:
-    """Return a whole number above 0 from a node.
+def number_of(node: Mapping[str, Any], name: str) -> float:
+    """Return a finite number from a node.
 
     Raises
     ------
@@ -214,7 +220,21 @@ def count_of(node: Mapping[str, Any], name: str) -> int:
         If it is something else.
     """
     value = node.get(name)
-    if type(value) is not int or not 0 < value < 1 << 62:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{name} must be a number, and is {str(value)[:50]}")
+    return float(value)
+
+
+def count_of(node: Mapping[str, Any], name: str, least: int = 1) -> int:
+    """Return a whole number from a node, not too small.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    value = node.get(name)
+    if type(value) is not int or not least <= value < 1 << 62:
         raise ValueError(f"{name} must be a count, and is {str(value)[:50]}")
     return value
 

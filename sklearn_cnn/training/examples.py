@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, log
 from typing import Self
 
 import numpy as np
@@ -72,6 +72,27 @@ class Examples(ImageDataset):
     log_unit: float = 0.0
     mean_weight: float = 1.0
     holds: str = "images"
+
+    @classmethod
+    def weighted(
+        cls, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray
+    ) -> Self:
+        """Take some rows of images, with a target for each, and scale their weights to a mean of 1.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n_images, height, width, channels)
+        rows : ndarray of shape (n,), int
+            Those whose weight is not zero.
+        targets : ndarray of shape (n,) or (n, n_outputs)
+        sample_weight : ndarray of shape (n_images,), float64, at least 0
+        """
+        weights = sample_weight[rows]
+        heaviest = weights.max()  # divided by it first, so that the sum of huge ones stays finite
+        shares = weights / heaviest
+        mean = shares.mean()
+        scaled = np.maximum(shares / mean, np.finfo(np.float64).tiny)
+        return cls(images, rows, targets, scaled, log_unit=log(heaviest) + log(mean))
 
     @classmethod
     def unlabelled(cls, images: np.ndarray, holds: str = "images") -> Self:
@@ -214,6 +235,24 @@ def placed(examples: Examples, device: torch.device) -> ImageDataset:
             if not is_out_of_memory(error):
                 raise
     return examples
+
+
+def check_same_targets(targets: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Refuse targets of another kind, or another number of them, than a net has learnt.
+
+    ``shape`` is that of the targets of one image: () for one each.
+
+    Raises
+    ------
+    ValueError
+        Naming both shapes.
+    """
+    if targets.shape[1:] != shape:
+        expected = f"(n, {shape[0]})" if shape else "(n,)"
+        raise ValueError(
+            f"y must have the shape {expected}, as at first. Got {targets.shape}. Start anew by "
+            "fit with warm_start=False."
+        )
 
 
 def check_weights(sample_weight: object, X: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -351,47 +351,6 @@ def encode_examples(
     return Examples(images, rows, targets, weights, log_unit=log_unit)
 
 
-def check_same_kind(labels: np.ndarray, are_several: bool, n_classes: int) -> None:
-    """Refuse labels of another kind than those that a net has learnt.
-
-    Raises
-    ------
-    ValueError
-        If one label an image comes for several, or the reverse, or another number of labels.
-    """
-    shape = f"(n, {n_classes})" if are_several else "(n,)"
-    if labels.shape[1:] != ((n_classes,) if are_several else ()):
-        raise ValueError(
-            f"y must have the shape {shape}, as at first. Got {labels.shape}. Start anew by fit "
-            "with warm_start=False."
-        )
-
-
-def encode_indicators(
-    images: np.ndarray, rows: np.ndarray, indicators: np.ndarray, sample_weight: np.ndarray
-) -> Examples:
-    """Leave out the images of zero weight, of those with several labels.
-
-    Parameters
-    ----------
-    images, rows, sample_weight
-        As for ``encode_examples``.
-    indicators : ndarray of shape (n_images, n_labels), 0 and 1
-    """
-    weights, log_unit = scaled_weights(sample_weight[rows])
-    targets = indicators[rows].astype(np.float32)
-    return Examples(images, rows, targets, weights, log_unit=log_unit)
-
-
-def scaled_weights(weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Scale weights above 0 to a mean of 1; return them and the logarithm of their mean."""
-    heaviest = weights.max()
-    shares = weights / heaviest
-    mean = shares.mean()
-    scaled = np.maximum(shares / mean, np.finfo(np.float64).tiny)
-    return scaled, log(heaviest) + log(mean)
-
-
 def label_weights(
     targets: np.ndarray, weights: np.ndarray, class_weight: ClassWeight
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:

@@ -8,8 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite, column_or_1d
 
 from sklearn_cnn.pixels.arrays import to_host
-from sklearn_cnn.training.examples import Examples
-from sklearn_cnn.training.labels import scaled_weights
+from sklearn_cnn.training.examples import check_same_targets
 
 
 def check_numbers(y: object, name: str) -> np.ndarray:
@@ -115,12 +114,7 @@ class TargetScale:
         ValueError
             Naming both shapes.
         """
-        if y.shape[1:] != (() if self.is_single else (self.n_targets,)):
-            shape = "(n,)" if self.is_single else f"(n, {self.n_targets})"
-            raise ValueError(
-                f"y must have the shape {shape}, as at first. Got {y.shape}. Start anew by fit "
-                "with warm_start=False."
-            )
+        check_same_targets(y, () if self.is_single else (self.n_targets,))
 
     def continued(self, y: np.ndarray, weights: np.ndarray) -> "TargetScale":
         """Return the scale for further targets: the same, but for targets that were constant."""
@@ -142,29 +136,3 @@ class TargetScale:
         """Return outputs (n, n_targets) in the units of the targets, in the shape of ``y``."""
         numbers: np.ndarray = outputs * self.scale + self.mean
         return numbers[:, 0] if self.is_single else numbers
-
-
-def encode_numbers(
-    images: np.ndarray,
-    rows: np.ndarray,
-    y: np.ndarray,
-    sample_weight: np.ndarray,
-    scale: TargetScale,
-    dtype: str,
-) -> Examples:
-    """Leave out the images of zero weight, and standardise the targets of the others.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width, channels)
-    rows : ndarray of shape (n,), int
-        Those whose weight is not zero.
-    y : ndarray of shape (n_images,) or (n_images, n_targets), float64
-    sample_weight : ndarray of shape (n_images,), float64, at least 0
-    scale : TargetScale
-    dtype : {"float32", "float64"}
-        Type of the network.
-    """
-    weights, log_unit = scaled_weights(sample_weight[rows])
-    targets = scale.standardise(y[rows]).astype(dtype)
-    return Examples(images, rows, targets, weights, log_unit=log_unit)

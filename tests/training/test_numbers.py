@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.exceptions import DataConversionWarning
 
-from sklearn_cnn.training.numbers import TargetScale, check_numbers, encode_numbers
+from sklearn_cnn.training.examples import Examples
+from sklearn_cnn.training.numbers import TargetScale, check_numbers
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,9 @@ def test_images_of_zero_weight_are_left_out():
     images, y = np.zeros((3, 2, 2, 1)), np.array([0.0, 100.0, 4.0])
     weights = np.array([1.0, 0.0, 1.0])
     scale = TargetScale.learn(y[[0, 2]], np.ones(2))
-    examples = encode_numbers(images, np.array([0, 2]), y, weights, scale, "float32")
+    rows = np.array([0, 2])
+    targets = scale.standardise(y[rows]).astype(np.float32)
+    examples = Examples.weighted(images, rows, targets, weights)
     assert examples.targets.tolist() == [[-1.0], [1.0]]
     assert examples.targets.dtype == np.float32
     assert examples.weights.tolist() == [1.0, 1.0]
