@@ -35,7 +35,7 @@ from sklearn_cnn._forks import ProcessLock
 from sklearn_cnn._messages import did_you_mean, warn
 from sklearn_cnn.augment.descriptions import check_augment
 from sklearn_cnn.machine.device import WEIGHT_DTYPES, name_of_dtype, resolve_device, weights_dtype
-from sklearn_cnn.machine.isolation import derive_seed, draw_seed, isolated
+from sklearn_cnn.machine.isolation import draw_seed, isolated
 from sklearn_cnn.network.build import Design, build_network, check_same_network
 from sklearn_cnn.network.design import design_network
 from sklearn_cnn.network.layers import (
@@ -748,7 +748,7 @@ class BaseCNN(
                 tol=self.tol,
                 score=score,
                 augment=augment,
-                seed=derive_seed(seed, n_before),
+                seed=seed,
                 verbose=self.verbose,
             )
             if given is None or not hasattr(self, "_init_callback_context"):

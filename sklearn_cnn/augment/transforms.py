@@ -208,7 +208,12 @@ class BatchAugmentation:
             else BatchFunction(step, f"augment[{i}]" if len(steps) > 1 else "augment")
             for i, step in enumerate(steps)
         ]
-        self.generator = torch.Generator(device).manual_seed(derive_seed(seed, STREAM))
+        self.generator = torch.Generator(device)
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Begin the draws of a seed, but for those of callables."""
+        self.generator.manual_seed(derive_seed(seed, STREAM))
 
     def start(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[Transform]]:
         """Do what needs the whole batch, and sample the transforms that parts of it can share.

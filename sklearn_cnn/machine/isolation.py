@@ -233,16 +233,21 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
     ):
         mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
         try:
-            torch.default_generator.manual_seed(seed)
-            if on_cuda:
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
-            elif device.type == "mps":
-                torch.mps.manual_seed(seed)
+            seed_generators(device, seed)
             yield
         finally:
             if mps_state is not None:
                 torch.mps.set_rng_state(mps_state)
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed torch's generators of the CPU and of a device, inside :func:`isolated` with a seed."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def draw_seed(random_state: object) -> int:
@@ -260,5 +265,5 @@ def draw_seed(random_state: object) -> int:
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """Return one of many seeds that a seed gives, such as that of the training after n epochs."""
+    """Return one of many seeds that a seed gives, such as that of the nth epoch."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -1,6 +1,6 @@
 """Examples: images with targets and weights, and the batches gathered from them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Self
@@ -184,7 +184,7 @@ class ExamplesOnDevice(ImageDataset):
 
 @dataclass(frozen=True, eq=False)
 class IndexedBatches:
-    """Iterate examples in batches of nearly equal size, in a new order each time if shuffled.
+    """Iterate examples in batches of nearly equal size, in another order if there is one.
 
     Equal sizes avoid a last step on a handful of images, and batch normalisation of a single one.
 
@@ -194,20 +194,21 @@ class IndexedBatches:
         What to iterate.
     batch_size : int
         Images of a batch, at most.
-    generator : numpy.random.Generator or None, default=None
-        Draws each pass's order; None keeps the order of the examples.
+    order : callable (n) -> ndarray of shape (n,), or None, default=None
+        Returns the order of a pass, such as the ``permutation`` of a generator; None keeps that of
+        the examples.
     """
 
     examples: ImageDataset
     batch_size: int
-    generator: np.random.Generator | None = None
+    order: Callable[[int], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.examples)
-        order = np.arange(n) if self.generator is None else self.generator.permutation(n)
+        order = np.arange(n) if self.order is None else self.order(n)
         for index in np.array_split(order, len(self)):
             yield self.examples[index]
 

@@ -31,7 +31,7 @@ from sklearn_cnn.machine.device import (
     send,
     trains_in_bfloat16,
 )
-from sklearn_cnn.machine.isolation import isolated
+from sklearn_cnn.machine.isolation import derive_seed, isolated, seed_generators
 from sklearn_cnn.network.build import Design, may_train_in_parts
 from sklearn_cnn.network.layers import Backbone
 from sklearn_cnn.network.modules import (
@@ -71,8 +71,8 @@ LossOfPart = Callable[[nn.Module, slice], LossAndLogits]
 """(network, rows) -> the share of some rows of a batch in its loss, and their logits."""
 
 OF_ONE_TRAINING = (
-    "augmentation_", "frozen_", "images_per_pass_", "in_bfloat16_", "n_fixed_", "replicas_",
-    "shuffler_", "weights_",
+    "augmentation_", "epoch_seed_", "frozen_", "images_per_pass_", "in_bfloat16_", "n_fixed_",
+    "replicas_", "seed_", "weights_",
 )  # fmt: skip
 """Attributes that a net has while it trains, and that no copy of it has."""
 
@@ -121,12 +121,13 @@ class ConvNet(NeuralNet):
     device: torch.device
     optimizer: OptimizerRecipe
     augmentation_: BatchAugmentation | None = None
+    epoch_seed_ = 0
     frozen_: list[bool] | None = None
     images_per_pass_: int | None = None
     in_bfloat16_ = False
     n_fixed_ = 0
     replicas_: Replicas | None = None
-    shuffler_: np.random.Generator | None = None
+    seed_ = 0
     weights_: tuple[nn.Parameter, ...] = ()
 
     def __init__(
@@ -299,10 +300,20 @@ class ConvNet(NeuralNet):
         return 1 if callable(self.design) else self.images_per_pass // self.chunk
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
-        """Begin an entry of the history, numbered after the last one."""
+        """Begin an entry of the history, numbered after the last one, and its draws.
+
+        All that an epoch draws follows from the seed and its number, so that training may go on
+        after any of them without the state of a generator.
+        """
         number = self.n_epochs + 1
         self.history.new_epoch()
         self.history.record("epoch", number)
+        seed = self.epoch_seed_ = derive_seed(self.seed_, number)
+        seed_generators(self.device, seed)
+        if self.augmentation_ is not None:
+            self.augmentation_.seed(seed)
+        if self.replicas_ is not None:
+            self.replicas_.seed_dropout(seed)
 
     def end_fit(self) -> None:
         """Keep the history for good, and the optimizer as a new one: its state may be large."""
@@ -365,8 +376,8 @@ class ConvNet(NeuralNet):
         """Run epochs, from the weights as they are, unless a callback stops.
 
         ``patience`` is ``n_iter_no_change`` of the estimator; ``score`` is that of an epoch, None
-        for the validation loss; ``callbacks`` come after those of this package; ``seed`` gives the
-        order of the images, their augmentation and dropout.
+        for the validation loss; ``callbacks`` come after those of this package; ``seed`` and the
+        number of an epoch give the order of its images, their augmentation and dropout.
 
         Returns
         -------
@@ -407,7 +418,7 @@ class ConvNet(NeuralNet):
                         examples, held_out = self._with_maps(training, validation)
                     self.images_per_pass_ = self.images_per_pass
                     self.in_bfloat16_ = self.in_bfloat16
-                    self.shuffler_ = np.random.default_rng(seed)
+                    self.seed_ = seed
                     self.weights_ = tuple(self.module_.parameters())
                     self._initialize_callbacks()
                     self.notify("on_train_begin", X=training, y=None)
@@ -416,7 +427,7 @@ class ConvNet(NeuralNet):
                         n_batches = -(-len(training) // self.batch_size)
                         largest = -(-len(training) // n_batches)
                         self.replicas_ = Replicas(
-                            self.module_, largest, self.images_per_pass, n_threads, seed
+                            self.module_, largest, self.images_per_pass, n_threads
                         )
                     with suppress(StopTraining), _missing_figures_explained(validation):
                         self.fit_loop(examples, held_out, epochs=n_epochs)
@@ -513,8 +524,12 @@ class ConvNet(NeuralNet):
     def get_iterator(self, dataset: ImageDataset, training: bool = False) -> IndexedBatches:
         """Iterate in batches: shuffled to train, in order to validate and predict."""
         if training:
-            return IndexedBatches(dataset, self.batch_size, self.shuffler_)
+            return IndexedBatches(dataset, self.batch_size, self._shuffled)
         return IndexedBatches(dataset, min(CHUNK, self.images_per_pass))
+
+    def _shuffled(self, n: int) -> np.ndarray:
+        """Return the order of the epoch."""
+        return np.random.default_rng(self.epoch_seed_).permutation(n)
 
     def run_single_epoch(
         self,

@@ -1,13 +1,14 @@
 """A batch cut into parts, computed side by side by replicas of the network.
 
-The cut depends on the batch alone. Each part is computed in one thread, and the gradients are
-added in a fixed order, so the result is equal bit for bit for any number of threads.
+The cut depends on the batch alone. Each part is computed in one thread, and the gradients of the
+replicas are summed as a balanced binary tree. So the result is equal bit for bit for any number of
+threads, and of processes that hold a branch of the tree each.
 
 Batch normalisation takes the statistics of each part, as in "ghost batch normalisation" (Hoffer,
 Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from copy import deepcopy
@@ -39,6 +40,8 @@ Gradients = tuple[torch.Tensor, ...]
 class Replicas:
     """Replicas of a network that share its weights, each with its own share of a batch's parts.
 
+    Part k belongs to replica k modulo their number.
+
     Parameters
     ----------
     network : torch.nn.Module
@@ -49,30 +52,31 @@ class Replicas:
         Images that fit in memory at once.
     n_threads : int
         Threads that are available.
-    seed : int
-        Seed of the replicas' dropout.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        largest_batch: int,
-        images_per_pass: int,
-        n_threads: int,
-        seed: int,
+        self, network: nn.Module, largest_batch: int, images_per_pass: int, n_threads: int
     ) -> None:
         size = images_per_part(images_per_pass)
         self.network = network
         self.n_parts = -(-largest_batch // size)
-        n_replicas = min(REPLICAS, self.n_parts)
+        self.n_replicas = min(REPLICAS, self.n_parts)
+        self.numbers = self._own_numbers()
         weights = {id(weight): weight for weight in network.parameters()}
-        self.replicas = [deepcopy(network, dict(weights)) for _ in range(n_replicas)]
-        for number, replica in enumerate(self.replicas):
-            seed_dropout(replica, derive_seed(seed, number))
-        self.has_seen = [False] * n_replicas
+        self.replicas = [deepcopy(network, dict(weights)) for _ in self.numbers]
+        self.has_seen = [False] * self.n_replicas
         self.set_training()
-        self.n_threads = max(1, min(n_threads, n_replicas, images_per_pass // size))
+        self.n_threads = max(1, min(n_threads, len(self.replicas), images_per_pass // size))
         self.pool = ThreadPoolExecutor(max(1, self.n_threads - 1), initializer=begin_in_one_thread)
+
+    def _own_numbers(self) -> range:
+        """Return the numbers of the replicas that are held here: all of them."""
+        return range(self.n_replicas)
+
+    def seed_dropout(self, seed: int) -> None:
+        """Have the dropout of each replica draw from a generator of its own."""
+        for number, replica in zip(self.numbers, self.replicas, strict=True):
+            seed_dropout(replica, derive_seed(seed, number))
 
     def set_training(self) -> None:
         """Put the replicas into training, with the statistics of frozen parts kept as they are."""
@@ -80,6 +84,11 @@ class Replicas:
             self.merge_statistics()
         for replica in self.replicas:
             keep_frozen_statistics(replica.train())
+
+    def edges(self, n_images: int) -> list[int]:
+        """Return where the parts of a batch begin, and where the last one ends."""
+        n_parts = min(self.n_parts, n_images)
+        return [n_images * part // n_parts for part in range(n_parts + 1)]
 
     def run(
         self, differentiate: Callable[[nn.Module, slice], tuple[Result, Gradients]], n_images: int
@@ -98,37 +107,38 @@ class Replicas:
         results : list
             In the order of the parts.
         gradients : tuple of tensor
-            Their sums: over the parts of each replica, then over the replicas.
+            Their sums: over the parts of each replica, then over the replicas, as a tree.
         """
-        n_parts, n_replicas = min(self.n_parts, n_images), len(self.replicas)
-        edges = [n_images * part // n_parts for part in range(n_parts + 1)]
+        edges = self.edges(n_images)
+        n_parts = len(edges) - 1
+        for number in range(min(n_parts, self.n_replicas)):
+            self.has_seen[number] = True
         results: dict[int, Result] = {}
-        sums: list[Gradients] = [()] * n_replicas
+        sums: list[Gradients] = [()] * len(self.replicas)
 
         def run_thread(thread: int) -> None:
-            for number in range(thread, n_replicas, self.n_threads):
-                for part in range(number, n_parts, n_replicas):
+            for place in range(thread, len(self.replicas), self.n_threads):
+                for part in range(self.numbers[place], n_parts, self.n_replicas):
                     rows = slice(edges[part], edges[part + 1])
-                    results[part], gradients = differentiate(self.replicas[number], rows)
-                    sums[number] = _added(sums[number], gradients)
+                    results[part], gradients = differentiate(self.replicas[place], rows)
+                    sums[place] = _added(sums[place], gradients)
                     del gradients  # not held while the next part is computed
-                    self.has_seen[number] = True
 
         with self._others_at_work(run_thread):
             run_thread(0)
-        total, *more = filter(None, sums) if any(sums) else [()]
+        branches = [gradients for gradients in sums if gradients]
 
         def add_share(thread: int) -> None:
             """Add some rows of each gradient, replica by replica."""
-            for mine, *others in zip(total, *more, strict=True):
-                first, last = (len(mine) * i // self.n_threads for i in (thread, thread + 1))
-                for other in others:
-                    mine[first:last].add_(other[first:last])
+            for gradients in zip(*branches, strict=True):
+                rows = [g.unsqueeze(0) if g.ndim == 0 else g for g in gradients]
+                first, last = (len(rows[0]) * i // self.n_threads for i in (thread, thread + 1))
+                add_as_tree([row[first:last] for row in rows])
 
-        if more:
+        if len(branches) > 1:
             with self._others_at_work(add_share):
                 add_share(0)
-        return [results[part] for part in range(n_parts)], total
+        return [results[part] for part in sorted(results)], branches[0] if branches else ()
 
     @contextmanager
     def _others_at_work(self, work: Callable[[int], None]) -> Iterator[None]:
@@ -147,19 +157,28 @@ class Replicas:
         They are linear in those of the batches. The mean over replicas with equal numbers of parts
         is therefore that of one network which averages the statistics of a batch's parts.
         """
-        norms = [_norms(replica) for replica in self.replicas]
-        for mine, *replicas in zip(_norms(self.network), *norms, strict=True):
-            if not replicas[0].training:
-                continue  # it belongs to a frozen part
-            seen = [
-                norm for norm, has_seen in zip(replicas, self.has_seen, strict=True) if has_seen
+        learning = [norm.training for norm in _norms(self.replicas[0])]  # not of a frozen part
+        held = [
+            [
+                value
+                for norm, learns in zip(_norms(network), learning, strict=True)
+                if learns
+                for value in norm.buffers()
             ]
-            for name, value in mine.named_buffers():
-                stacked = torch.stack([norm.get_buffer(name) for norm in seen])
-                merged = stacked.mean(dim=0) if value.is_floating_point() else stacked.amax(dim=0)
-                for norm in (mine, *replicas):
-                    norm.get_buffer(name).copy_(merged)
-        self.has_seen = [False] * len(self.replicas)
+            for network in (*self.replicas, self.network)
+        ]
+        *of_replicas, _ = held
+        for place, found in enumerate(zip(*self._seen(of_replicas), strict=True)):
+            stacked = torch.stack(found)
+            is_count = not stacked.is_floating_point()
+            merged = stacked.amax(dim=0) if is_count else stacked.mean(dim=0)
+            for values in held:
+                values[place].copy_(merged)
+        self.has_seen = [False] * self.n_replicas
+
+    def _seen(self, of_replicas: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+        """Return the statistics of the replicas that saw images."""
+        return [v for v, has_seen in zip(of_replicas, self.has_seen, strict=True) if has_seen]
 
     def close(self) -> None:
         """Let the threads go."""
@@ -173,6 +192,20 @@ def _added(total: Gradients, more: Gradients) -> Gradients:
     for mine, other in zip(total, more, strict=True):
         mine.add_(other)
     return total
+
+
+def add_as_tree(branches: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Add tensors into the first one, pair by pair, then pairs of pairs; what has no pair waits.
+
+    The order is that of a tree padded to a power of two, so that the sums of its branches, added
+    as a tree, give the same bits.
+    """
+    stride = 1
+    while stride < len(branches):
+        for first in range(0, len(branches) - stride, 2 * stride):
+            branches[first].add_(branches[first + stride])
+        stride *= 2
+    return branches[0]
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

@@ -37,8 +37,8 @@ def numbered(n):
 @pytest.mark.parametrize("seed", [None, 0])
 def test_batches_are_of_nearly_equal_size(n, sizes, seed):
     """n = k*b - 1, k*b, k*b + 1 for b = 4. Catches a last batch of a single image."""
-    generator = None if seed is None else np.random.default_rng(seed)
-    batches = IndexedBatches(dataset(numbered(n)), SIZE, generator)
+    order = None if seed is None else np.random.default_rng(seed).permutation
+    batches = IndexedBatches(dataset(numbered(n)), SIZE, order)
     assert len(batches) == len(sizes)
     assert [len(targets) for _, targets in batches] == sizes
 
@@ -46,7 +46,7 @@ def test_batches_are_of_nearly_equal_size(n, sizes, seed):
 @pytest.mark.parametrize("n", [1, 11, 12, 13])
 def test_every_row_comes_once_an_epoch_with_its_label_and_weight(n):
     """Catches drawing with replacement, dropped remainders, and labels of other images."""
-    batches = IndexedBatches(dataset(numbered(n)), SIZE, np.random.default_rng(0))
+    batches = IndexedBatches(dataset(numbered(n)), SIZE, np.random.default_rng(0).permutation)
     for _ in range(3):
         seen = []
         for inputs, targets in batches:
@@ -63,15 +63,15 @@ def order_of(batches):
 
 def test_the_order_differs_between_epochs_and_repeats_with_the_seed():
     """Catches one permutation used for all epochs, and a generator that nobody seeded."""
-    first = IndexedBatches(dataset(numbered(20)), SIZE, np.random.default_rng(5))
-    again = IndexedBatches(dataset(numbered(20)), SIZE, np.random.default_rng(5))
+    first = IndexedBatches(dataset(numbered(20)), SIZE, np.random.default_rng(5).permutation)
+    again = IndexedBatches(dataset(numbered(20)), SIZE, np.random.default_rng(5).permutation)
     epochs = [order_of(first) for _ in range(3)]
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
     assert epochs == [order_of(again) for _ in range(3)]
     assert epochs[0] == np.random.default_rng(5).permutation(20).tolist()
 
 
-def test_without_a_generator_the_order_is_that_of_the_data():
+def test_without_an_order_it_is_that_of_the_data():
     batches = IndexedBatches(dataset(numbered(9)), SIZE)
     assert order_of(batches) == order_of(batches) == list(range(9))
 
@@ -171,7 +171,7 @@ def test_a_batch_takes_the_memory_of_a_batch(images, make):
     Catches a copy of the whole array for every batch, which ``np.take`` makes of an array that
     is not contiguous.
     """
-    batches = IndexedBatches(make(images), 10, np.random.default_rng(0))
+    batches = IndexedBatches(make(images), 10, np.random.default_rng(0).permutation)
     share = images.nbytes / 4
     tracemalloc.start()
     try:

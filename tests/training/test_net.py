@@ -19,8 +19,11 @@ from sklearn_cnn.training.optimizer import SCHEDULES
 FIRST_SEED = int(np.random.RandomState(0).randint(2**31 - 1))
 """What random_state=0 draws: the seed of the first weights."""
 
-ORDER_SEED = int(np.random.SeedSequence([FIRST_SEED, 0]).generate_state(1)[0])
-"""Derived from it and the number of epochs before: the seed of the order of the images."""
+
+def order_of(epoch, n):
+    """The order of the images in an epoch, which follows from that seed and its number."""
+    seed = int(np.random.SeedSequence([FIRST_SEED, epoch]).generate_state(1)[0])
+    return np.random.default_rng(seed).permutation(n)
 
 
 class PixelByPixel(nn.Module):
@@ -63,10 +66,10 @@ def plain_loop(pixels, target, weights, *, optimizer, schedule, rate, epochs, dt
         "sgd": lambda: torch.optim.SGD(groups, lr=1, momentum=0.9, nesterov=True),
     }[optimizer]()
     n_batches = -(-len(images) // 64)
-    rng, step, curve = np.random.default_rng(ORDER_SEED), 0, []
-    for _ in range(epochs):
+    step, curve = 0, []
+    for epoch in range(1, epochs + 1):
         total = 0.0
-        for index in np.array_split(rng.permutation(len(images)), n_batches):
+        for index in np.array_split(order_of(epoch, len(images)), n_batches):
             for group in updates.param_groups:
                 group["lr"] = rate * SCHEDULES[schedule]((step + 0.5) / (epochs * n_batches))
             logits = network(images[index])

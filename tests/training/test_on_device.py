@@ -70,9 +70,9 @@ def test_batches_are_those_of_the_array(dtype, rows):
     there = ExamplesOnDevice(host, CPU)
     assert len(there) == len(host)
     for seed in (None, 0):
-        rng = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
-        pairs = zip(IndexedBatches(host, 5, rng[0]), IndexedBatches(there, 5, rng[1]), strict=True)
-        for one, other in pairs:
+        order = [None if seed is None else np.random.default_rng(seed).permutation for _ in "ab"]
+        sides = (IndexedBatches(host, 5, order[0]), IndexedBatches(there, 5, order[1]))
+        for one, other in zip(*sides, strict=True):
             assert_equal_batches(one, other)
 
 

@@ -29,7 +29,13 @@ from sklearn_cnn import (
 from sklearn_cnn.machine import device as memory
 from sklearn_cnn.network.build import build_network
 from sklearn_cnn.training import parts
-from sklearn_cnn.training.parts import PART, REPLICAS, Replicas, images_per_part
+from sklearn_cnn.training.parts import (
+    PART,
+    REPLICAS,
+    Replicas,
+    add_as_tree,
+    images_per_part,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (150, 16, 16), dtype=np.uint8)
@@ -210,8 +216,8 @@ def described(layers, image_shape=(4, 4, 1), dtype=torch.float64):
     return build_network(layers, image_shape, 2, mean, std, dtype)
 
 
-def replicas_of(network, largest, per_pass, n_threads=1, seed=0):
-    made = Replicas(network, largest, per_pass, n_threads, seed)
+def replicas_of(network, largest, per_pass, n_threads=1):
+    made = Replicas(network, largest, per_pass, n_threads)
     assert made.n_threads <= max(1, per_pass // images_per_part(per_pass))
     return made
 
@@ -303,6 +309,56 @@ def test_a_fit_in_a_small_memory_equals_one_in_a_large_one(monkeypatch, per_pass
     assert model.net_.images_per_pass == per_pass
     assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=1e-9)
     assert_allclose(model.predict_proba(IMAGES), expected.predict_proba(IMAGES), atol=1e-9)
+
+
+def test_the_tree_by_hand():
+    """A small number is lost beside a large one, so that the order shows in the sum.
+
+    Catches a sum of one after another, which gives -1 here, and an odd one out that is lost.
+    """
+    branches = [torch.tensor([value]) for value in (1e8, -1e8, 1.0, -1.0, 1.0)]
+    assert add_as_tree(branches).item() == 1
+    branches = [torch.tensor([value]) for value in (1e8, 1.0, -1e8, -1.0)]
+    assert add_as_tree(branches).item() == 0
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("n_branches", [1, 2, 4, 8])
+def test_branches_of_the_tree_give_its_bits(n, n_branches):
+    """Contiguous leaves of the tree padded to 8, then the sums. Catches zeros that are added."""
+    leaves = torch.from_numpy(np.random.default_rng(n).standard_normal((n, 1000))).float()
+    leaves *= 10.0 ** torch.arange(n)[:, None]
+    leaves[:, 0] = -0.0
+    size = 8 // n_branches
+    shares = [leaves[i * size : (i + 1) * size].clone() for i in range(n_branches)]
+    sums = [add_as_tree(list(share)) for share in shares if len(share)]
+    whole = add_as_tree(list(leaves.clone()))
+    assert_array_equal(add_as_tree(sums).numpy().view(np.int32), whole.numpy().view(np.int32))
+
+
+class ScaledAsAWhole(nn.Sequential):
+    """A module with a weight that has no axis."""
+
+    trains_in_parts = True
+
+    def __init__(self, image_shape, n_outputs):
+        height, width, channels = image_shape
+        convolution = nn.Conv2d(channels, 64, 3, padding=1)
+        dense = nn.Linear(64 * height * width, n_outputs)
+        super().__init__(convolution, nn.ReLU(), nn.Flatten(), dense)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, pixels):
+        return super().forward(pixels) * self.scale
+
+
+def test_a_weight_without_axes_is_cut_as_others_are():
+    """Catches the length of a scalar, which has none."""
+    images = np.random.default_rng(0).integers(0, 256, (130, 48, 48), dtype=np.uint8)
+    model = CNNClassifier(layers=ScaledAsAWhole, max_epochs=1, random_state=0, learning_rate=1e-3)
+    model.fit(images, np.arange(130) % 3)
+    assert model.net_.is_cut
+    assert model.net_.module_.network.scale.item() != 1
 
 
 def set_weights(network):
@@ -406,15 +462,16 @@ def test_running_statistics_of_a_fit_are_those_of_its_parts():
 
 
 def derived_seed():
-    """The seed of the order of the images in the first fit of random_state=0."""
+    """The seed of the order of the images in the first epoch of random_state=0."""
     first = int(np.random.RandomState(0).randint(2**31 - 1))
-    return int(np.random.SeedSequence([first, 0]).generate_state(1)[0])
+    return int(np.random.SeedSequence([first, 1]).generate_state(1)[0])
 
 
 def test_replicas_share_the_weights_and_nothing_else():
     """Catches replicas that keep the weights of the beginning, and statistics that they share."""
     network = described([Conv(2), BatchNorm(), Flatten(), Dense(3), Dropout(0.5)])
     made = replicas_of(network, 100, 1000)
+    made.seed_dropout(0)
     assert len(made.replicas) == 4
     generators = {id(replica.dropout1.generator) for replica in made.replicas}
     assert len(generators) == 4
