@@ -4,6 +4,7 @@ An estimator adds its targets, its objective and what it predicts. The stages of
 here, which set the fitted attributes, or pure functions of the packages below.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
@@ -132,6 +133,7 @@ class BaseCNN(
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
+        "checkpoint": [str, os.PathLike, None],
         "device": [str, torch.device],
         "precision": [StrOptions(set(WEIGHT_DTYPES))],
         "random_state": ["random_state"],
@@ -164,6 +166,7 @@ class BaseCNN(
     tol: float
     warm_start: bool
     callbacks: Sequence[object] | None
+    checkpoint: str | os.PathLike[str] | None
     device: str | torch.device
     precision: str
     random_state: int | np.random.RandomState | None
@@ -227,6 +230,12 @@ class BaseCNN(
             On Ctrl-C. In all cases, the estimator is then as it was before.
         """
         check_validation_data(X_val, y_val, sample_weight_val, early_stopping=self.early_stopping)
+        if self.checkpoint is not None and self.random_state is None:
+            raise ValueError(
+                f"checkpoint={os.fspath(self.checkpoint)!r} needs a random_state: with "
+                "random_state=None each fit draws another seed, and none goes on from another. Use "
+                "random_state=0, for example, or checkpoint=None."
+            )
         with self._all_or_nothing():
             continuing = self.warm_start and hasattr(self, "net_")
             seed = draw_seed(self.random_state)
@@ -750,6 +759,8 @@ class BaseCNN(
                 augment=augment,
                 seed=seed,
                 verbose=self.verbose,
+                parameters=self.get_params(deep=False),
+                checkpoint=None if given is None else self.checkpoint,
             )
             if given is None or not hasattr(self, "_init_callback_context"):
                 late = train(callbacks=callbacks)

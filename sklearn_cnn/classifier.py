@@ -1,5 +1,6 @@
 """CNNClassifier: its parameters, and the story of fit and predict."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -146,6 +147,13 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         hold. Figures of validation, such as "valid_loss" and "valid_acc", are available with
         ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
         such as ``PrintLog``, does so with ``verbose=1``.
+    checkpoint : str, path or None, default=None
+        Folder for the state of a fit, from which it goes on after a crash, with equal bits.
+        Written at the end of an epoch, at most every 10 seconds, and at the end of the fit; made
+        if it is missing. Many fits may share it: a file's name follows from the images, the
+        parameters and whatever else decides the outcome, so that a search which was stopped
+        fits what is missing. ``fit`` alone uses it, and needs a ``random_state``. ``callbacks``
+        begin anew. Remove the folder when you are done.
     device : str or torch.device, default="auto"
         Where to compute. "auto" takes CUDA if available, then MPS, then the CPU. If it or
         ``precision`` is set after ``fit``, the network moves when it is next used. A model that is
@@ -278,6 +286,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         class_weight: ClassWeight = None,
         warm_start: bool = False,
         callbacks: Sequence[object] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -311,6 +320,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.random_state = random_state

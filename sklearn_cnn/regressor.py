@@ -1,5 +1,6 @@
 """CNNRegressor: its parameters, and what it makes of its targets."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -128,6 +129,13 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         what they hold. Figures of validation, such as "valid_loss", are available with
         ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
         such as ``PrintLog``, does so with ``verbose=1``.
+    checkpoint : str, path or None, default=None
+        Folder for the state of a fit, from which it goes on after a crash, with equal bits.
+        Written at the end of an epoch, at most every 10 seconds, and at the end of the fit; made
+        if it is missing. Many fits may share it: a file's name follows from the images, the
+        parameters and whatever else decides the outcome, so that a search which was stopped
+        fits what is missing. ``fit`` alone uses it, and needs a ``random_state``. ``callbacks``
+        begin anew. Remove the folder when you are done.
     device : str or torch.device, default="auto"
         Where to compute. "auto" takes CUDA if available, then MPS, then the CPU. If it or
         ``precision`` is set after ``fit``, the network moves when it is next used. A model that is
@@ -258,6 +266,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         tol: float = 1e-4,
         warm_start: bool = False,
         callbacks: Sequence[object] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -290,6 +299,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self.tol = tol
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.random_state = random_state

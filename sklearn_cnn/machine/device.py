@@ -4,6 +4,9 @@ Nothing of it is fitted: all is worked out when it is used, from the layers, the
 precision.
 """
 
+import os
+import platform
+
 import torch
 
 from sklearn_cnn._messages import did_you_mean
@@ -189,3 +192,18 @@ def _is_fast_at_bfloat16(device: torch.device) -> bool:
         has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
         return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+COUNTS_OF_CPUS = ("num_logical_cores", "num_physical_cores", "num_sockets")
+"""What torch tells of a processor that changes no result."""
+
+
+def processor(device: torch.device) -> str:
+    """Describe the processor of a device by what decides how its kernels round."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
+    kind = {name: value for name, value in sorted(told.items()) if name not in COUNTS_OF_CPUS}
+    limits = os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
+    level = torch.backends.cpu.get_cpu_capability()
+    return f"{device.type} {platform.machine()} {level} {limits} {kind}"

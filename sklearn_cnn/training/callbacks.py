@@ -41,7 +41,16 @@ FEW_STEPS = 50
 
 
 class StopTraining(Exception):
-    """Raised by a callback at the end of an epoch: training has ended as it should."""
+    """Raised by a callback at the end of an epoch: training has ended as it should.
+
+    Parameters
+    ----------
+    by : str, default=""
+        Name of the callback's class, which the net adds.
+    """
+
+    def __init__(self, by: str = "") -> None:
+        self.by = by
 
 
 class LearningRateSchedule(Callback):
@@ -127,6 +136,14 @@ class LearningRateSchedule(Callback):
         """Note the learning rate of the epoch's last step."""
         net.history.record("learning_rate", self.rate_)
 
+    def state_dict(self) -> dict[str, object]:
+        """Return where in its shape the learning rate is."""
+        return {"step": self.step_, "cooling": self.cooling_, "rate": self.rate_}
+
+    def load_state_dict(self, state: Mapping[str, Any], net: NeuralNet) -> None:
+        """Go on from there."""
+        self.step_, self.cooling_, self.rate_ = state["step"], state["cooling"], state["rate"]
+
     def on_train_end(self, net: NeuralNet, **_: object) -> None:
         """Leave the optimizer with the learning rate that it was made with."""
         if self.schedule != "constant":
@@ -153,6 +170,16 @@ class HeadFirst(Callback):
         self.epoch_ = 0
         self.weights_: list[torch.nn.Parameter] = []
 
+    def state_dict(self) -> dict[str, object]:
+        """Return how many epochs there were."""
+        return {"epoch": self.epoch_}
+
+    def load_state_dict(self, state: Mapping[str, Any], net: NeuralNet) -> None:
+        """Go on after that many."""
+        self.epoch_ = state["epoch"]
+        self._take_weights(net)
+        self._set(self.epoch_ > self.n_epochs)
+
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
         """Freeze what learns of the stages at first, and let it learn in the second phase.
 
@@ -160,8 +187,7 @@ class HeadFirst(Callback):
         """
         self.epoch_ += 1
         if self.epoch_ == 1:
-            stages = learning_stages(net.module_)
-            self.weights_ = [w for stage in stages for w in stage.parameters() if w.requires_grad]
+            self._take_weights(net)
             self._set(False)
         elif self.epoch_ == self.n_epochs + 1:
             self._set(True)
@@ -171,6 +197,10 @@ class HeadFirst(Callback):
         if self.epoch_ <= self.n_epochs:
             self._set(True)
         self.weights_ = []
+
+    def _take_weights(self, net: NeuralNet) -> None:
+        stages = learning_stages(net.module_)
+        self.weights_ = [w for stage in stages for w in stage.parameters() if w.requires_grad]
 
     def _set(self, learns: bool) -> None:
         for weight in self.weights_:
@@ -217,6 +247,16 @@ class ValidationScore(Callback):
         self.weights_: Weights = {}
         return self
 
+    def state_dict(self) -> dict[str, object]:
+        """Return the best epoch so far, and the patience that is left."""
+        names = ("best_score_", "highest_", "best_epoch_", "misses_", "epochs_left_", "weights_")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: Mapping[str, Any], net: NeuralNet) -> None:
+        """Go on from there."""
+        weights = {name: value.to(net.device) for name, value in state["weights_"].items()}
+        self.__dict__.update({**state, "weights_": weights})
+
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
         """Begin an epoch's outputs."""
         self.outputs_: list[torch.Tensor] = []
@@ -239,6 +279,7 @@ class ValidationScore(Callback):
         outputs = torch.cat(self.outputs_).cpu().double().numpy()
         del self.outputs_
         score = -net.history[-1]["valid_loss"] if self.score is None else self.score(outputs)
+        score = float(score)
         for name in ("validation_score", *self.names):
             net.history.record(name, score)
             net.history.record(f"{name}_best", score > self.highest_)
@@ -331,6 +372,11 @@ class Progress(Callback):
         """Draw the empty bar."""
         self.epoch_ = 0
         self.bar_ = tqdm(total=self.n_epochs * self.n_batches, unit="batch", leave=True)
+
+    def skip(self, n_epochs: int) -> None:
+        """Show epochs that were run before this process."""
+        self.epoch_ = n_epochs
+        self.bar_.n = self.bar_.initial = n_epochs * self.n_batches
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
         """Name the epoch."""

@@ -1,8 +1,9 @@
 """The skorch net: skorch's loop, history, callbacks and checkpoints over our batches and loss."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from functools import partial
 from math import prod
@@ -59,7 +60,15 @@ from sklearn_cnn.training.callbacks import (
     ValidationScore,
     is_user_defined,
 )
+from sklearn_cnn.training.checkpoints import CheckpointFolder, CheckpointWriter
 from sklearn_cnn.training.examples import Batch, Examples, ImageDataset, IndexedBatches, placed
+from sklearn_cnn.training.fingerprint import (
+    Fingerprint,
+    of_examples,
+    of_machine,
+    of_network,
+    parameters_that_matter,
+)
 from sklearn_cnn.training.objectives import Objective
 from sklearn_cnn.training.optimizer import FIRST_PHASE, SHARE, OptimizerRecipe, set_rate
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
@@ -372,12 +381,15 @@ class ConvNet(NeuralNet):
         augment: Sequence[Step],
         seed: int,
         verbose: int,
+        parameters: Mapping[str, object],
+        checkpoint: str | os.PathLike[str] | None,
     ) -> list[Exception]:
         """Run epochs, from the weights as they are, unless a callback stops.
 
         ``patience`` is ``n_iter_no_change`` of the estimator; ``score`` is that of an epoch, None
         for the validation loss; ``callbacks`` come after those of this package; ``seed`` and the
-        number of an epoch give the order of its images, their augmentation and dropout.
+        number of an epoch give the order of its images, their augmentation and dropout;
+        ``parameters`` are those of the estimator, of which a fingerprint is taken.
 
         Returns
         -------
@@ -406,6 +418,14 @@ class ConvNet(NeuralNet):
         self.callbacks += callbacks
         if n_first:
             self.callbacks.append(HeadFirst(n_first))
+        writer = None
+        if checkpoint is not None:
+            fingerprint = self._fingerprint(training, validation, seed, parameters)
+            if schedule != "constant" or n_first:
+                fingerprint["max_epochs"] = str(n_epochs)
+            folder = CheckpointFolder(checkpoint, fingerprint, n_epochs)
+            writer = CheckpointWriter(folder, len(self.history))
+            self.callbacks.append(writer)
         self.verbose = verbose
         self.lr, self.max_epochs = rate, n_epochs  # which loggers of skorch write down
         try:
@@ -422,15 +442,7 @@ class ConvNet(NeuralNet):
                     self.weights_ = tuple(self.module_.parameters())
                     self._initialize_callbacks()
                     self.notify("on_train_begin", X=training, y=None)
-                    if self.is_cut and images_per_part(self.images_per_pass):
-                        # a callback may have set the batch size
-                        n_batches = -(-len(training) // self.batch_size)
-                        largest = -(-len(training) // n_batches)
-                        self.replicas_ = Replicas(
-                            self.module_, largest, self.images_per_pass, n_threads
-                        )
-                    with suppress(StopTraining), _missing_figures_explained(validation):
-                        self.fit_loop(examples, held_out, epochs=n_epochs)
+                    self._run_epochs(examples, held_out, n_epochs, n_threads, writer)
                 finally:
                     if self.replicas_ is not None:
                         self.replicas_.close()
@@ -440,6 +452,56 @@ class ConvNet(NeuralNet):
         finally:
             progress.close()
             self.module_.eval()
+
+    def _fingerprint(
+        self,
+        training: Examples,
+        validation: Examples | None,
+        seed: int,
+        parameters: Mapping[str, object],
+    ) -> Fingerprint:
+        """Hash what decides the outcome of a training from the weights as they are."""
+        data = {"": of_examples(training), "validation ": of_examples(validation)}
+        return {
+            "parameters": parameters_that_matter(parameters),
+            "random_state": str(seed),
+            "epochs before": str(self.n_epochs),
+            **{
+                f"{prefix}{name}": value
+                for prefix, of in data.items()
+                for name, value in of.items()
+            },
+            "network": of_network(self.module_),
+            **of_machine(self.device, self.in_bfloat16),
+        }
+
+    def _run_epochs(
+        self,
+        training: Examples,
+        validation: Examples | None,
+        n_epochs: int,
+        n_threads: int,
+        writer: CheckpointWriter | None,
+    ) -> None:
+        """Run the epochs that a checkpoint leaves, all without one, and write one at the end."""
+        n_before, stopped_by = self.n_epochs, None
+        if writer is not None:
+            stopped_by = writer.go_on(self)
+        n_left = n_epochs - (self.n_epochs - n_before)
+        if stopped_by is not None or not n_left:
+            return
+        if self.is_cut and images_per_part(self.images_per_pass):
+            # a callback may have set the batch size
+            n_batches = -(-len(training) // self.batch_size)
+            largest = -(-len(training) // n_batches)
+            self.replicas_ = Replicas(self.module_, largest, self.images_per_pass, n_threads)
+        try:
+            with _missing_figures_explained(validation):
+                self.fit_loop(training, validation, epochs=n_left)
+        except StopTraining as stop:
+            stopped_by = stop.by
+        if writer is not None:
+            writer.write(self, stopped_by)
 
     def _with_maps(
         self, training: Examples, validation: Examples | None
@@ -469,21 +531,21 @@ class ConvNet(NeuralNet):
         count of misses.
         """
         getattr(self, method_name)(self, **arguments)
-        stop = False
+        stopped_by = None
         for name, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **arguments)
             except StopTraining:
-                stop = True
+                stopped_by = stopped_by or type(callback).__name__
             except KeyboardInterrupt:
                 if method_name != "on_epoch_end" or not _has_lost_patience(callback):
                     raise
-                stop = True
+                stopped_by = stopped_by or type(callback).__name__
             except Exception as error:
                 self._sign(error, name, callback, method_name)
                 raise
-        if stop:
-            raise StopTraining
+        if stopped_by is not None:
+            raise StopTraining(stopped_by)
 
     def _notify_of_end(self, training: Examples) -> list[Exception]:
         """Tell every callback that training is done, whatever a user-defined one raises."""

@@ -105,10 +105,13 @@ def test_three_hundred_transforms_do_not_grow(reader, files):
         lists of megabytes in a thread of its own meanwhile."""
         gc.collect()
         ours = tracemalloc.Filter(True, f"{PACKAGE}/*", all_frames=True)
-        traces = tracemalloc.take_snapshot().filter_traces([ours]).statistics("filename")
+        traces = tracemalloc.take_snapshot().filter_traces([ours]).statistics("traceback")
         n_bytes = sum(trace.size for trace in traces)
+        largest[:] = ["\n".join(trace.traceback.format()) for trace in traces[:3]]
         handles = len(os.listdir("/proc/self/fd"))
         return handles, threading.active_count(), len(os.listdir("/proc/self/task")), n_bytes
+
+    largest = []
 
     def transform(times):
         for number in range(times):
@@ -128,7 +131,7 @@ def test_three_hundred_transforms_do_not_grow(reader, files):
             time.sleep(0.05)
     finally:
         tracemalloc.stop()
-    assert (excess <= (0, 0, 0, 600_000)).all(), excess
+    assert (excess <= (0, 0, 0, 600_000)).all(), "\n\n".join([f"{excess}", *largest])
 
 
 def test_a_pickled_pipeline_holds_neither_pixels_nor_paths(reader, files, small):

@@ -1,0 +1,202 @@
+"""Checkpoints of a fit: what it goes on from after a crash, in a folder that many fits may share.
+
+The state of a fit at the end of an epoch is that of the network, the optimizer, the history and
+our callbacks. No generator belongs to it: all draws of an epoch follow from its number.
+"""
+
+import io
+import os
+import pickle
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+from sklearn_cnn.persistence.atomic import write_atomically
+from sklearn_cnn.training.callbacks import Progress, is_user_defined
+from sklearn_cnn.training.fingerprint import Fingerprint, joined
+
+if TYPE_CHECKING:
+    from sklearn_cnn.training.net import ConvNet
+
+SECONDS = 10.0
+"""Between two files, at least; the end of a fit does not wait."""
+
+State = dict[str, Any]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A callback of ours with a state that a fit goes on from."""
+
+    def state_dict(self) -> State:
+        """Return the state at the end of an epoch, of plain values and tensors."""
+
+    def load_state_dict(self, state: State, net: NeuralNet) -> None:
+        """Go on from that state."""
+
+
+class CheckpointFolder:
+    """The files of one fit in a folder: a name for what decides its outcome, and its epochs.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made where it is missing.
+    fingerprint : dict of str to str
+        What decides the outcome of the fit.
+    n_epochs : int
+        Epochs of the whole fit. With a constant learning rate the fingerprint leaves them out, so
+        that a fit goes on from one of fewer epochs.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], fingerprint: Fingerprint, n_epochs: int
+    ) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.stem = joined(fingerprint)[:40]
+        self.n_epochs = n_epochs
+
+    @property
+    def path(self) -> Path:
+        """The file that this fit writes."""
+        return self.folder / f"{self.stem}-{self.n_epochs}.pt"
+
+    def newest(self) -> State | None:
+        """Return the state to go on from, the one of the most epochs; None where there is none.
+
+        Raises
+        ------
+        ValueError
+            If a file is damaged.
+        """
+        best, most = None, -1
+        for path in sorted(self.folder.glob(f"{self.stem}-*.pt")):
+            try:
+                state = read_state(path.read_bytes())
+                n_done = len(state["history"])
+            except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"The checkpoint {path} is damaged. Remove it, and the fit begins anew."
+                ) from error
+            if most < n_done <= self.n_epochs:
+                best, most = state, n_done
+        return best
+
+
+def read_state(content: bytes) -> State:
+    """Read the state of a fit, without running code that a file may hold."""
+    state: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+class CheckpointWriter(Callback):
+    """Write the state of a fit at the end of an epoch, at most every ``SECONDS``.
+
+    It comes last: other callbacks have seen the epoch.
+
+    Parameters
+    ----------
+    folder : CheckpointFolder
+        Where to.
+    n_entries : int
+        Entries of the history before this fit, which are not written.
+    """
+
+    def __init__(self, folder: CheckpointFolder, n_entries: int) -> None:
+        self.folder = folder
+        self.n_entries = n_entries
+
+    def go_on(self, net: "ConvNet") -> str | None:
+        """Put a net, whose training has begun, into the newest state, if there is one.
+
+        Return the name of the callback that had stopped training, if it is called here, too.
+        """
+        self.written_at_ = monotonic()
+        state = self.folder.newest()
+        if state is None:
+            return None
+        net.module_.load_state_dict(state["weights"])
+        net.optimizer_.load_state_dict(state["optimizer"])
+        net.history[self.n_entries :] = state["history"]
+        callbacks = {type(callback).__name__: callback for _, callback in net.callbacks_}
+        for name, callback in callbacks.items():
+            if isinstance(callback, Progress):
+                callback.skip(len(state["history"]))
+            elif _is_kept(callback):
+                callback.load_state_dict(state["callbacks"][name], net)
+        stopped_by: str | None = state["stopped_by"]
+        return stopped_by if stopped_by in callbacks else None
+
+    def on_epoch_end(self, net: "ConvNet", **_: object) -> None:
+        """Write, if it is time."""
+        if monotonic() - self.written_at_ >= SECONDS:
+            self.write(net)
+
+    def write(self, net: "ConvNet", stopped_by: str | None = None) -> None:
+        """Write the state of a fit, and the name of the callback that has stopped it.
+
+        Raises
+        ------
+        TypeError
+            If a user-defined optimizer keeps what a file without code cannot hold.
+        """
+        file = io.BytesIO()
+        torch.save(
+            {
+                "weights": net.module_.state_dict(),
+                "optimizer": net.optimizer_.state_dict(),
+                "history": [_plain(epoch) for epoch in net.history[self.n_entries :]],
+                "callbacks": {
+                    type(callback).__name__: _plain(callback.state_dict())
+                    for _, callback in net.callbacks_
+                    if _is_kept(callback)
+                },
+                "stopped_by": stopped_by,
+            },
+            file,
+        )
+        content = file.getvalue()
+        if not hasattr(self, "is_plain_"):
+            self.is_plain_ = _is_plain(content)
+        if not self.is_plain_:
+            raise TypeError(
+                f"checkpoint={str(self.folder.folder)!r} cannot hold the state of the optimizer "
+                f"{type(net.optimizer_).__name__}: it keeps more than tensors, numbers, strings, "
+                "and lists and dicts of them. Use another optimizer, or checkpoint=None."
+            )
+        write_atomically(self.folder.path, content)
+        self.written_at_ = monotonic()
+
+
+def _is_kept(callback: Callback) -> TypeGuard[Stateful]:
+    return isinstance(callback, Stateful) and not is_user_defined(callback)
+
+
+def _is_plain(content: bytes) -> bool:
+    try:
+        read_state(content)
+    except pickle.UnpicklingError:
+        return False
+    return True
+
+
+def _plain(value: object) -> object:
+    """Return a value without NumPy's types and objects, which user-defined callbacks may record."""
+    match value:
+        case np.generic():
+            return value.item()
+        case dict():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+        case tuple():
+            return tuple(_plain(item) for item in value)
+        case torch.Tensor() | bool() | int() | float() | str() | None:
+            return value
+    return repr(value)
