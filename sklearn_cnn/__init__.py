@@ -30,6 +30,7 @@ from sklearn_cnn.persistence.export import export_onnx
 from sklearn_cnn.persistence.models import load_model, save_model
 from sklearn_cnn.pretrained.features import PretrainedFeatures
 from sklearn_cnn.regressor import CNNRegressor
+from sklearn_cnn.training.processes import data_parallel
 
 __all__ = [
     "Activation",
@@ -56,6 +57,7 @@ __all__ = [
     "SaliencyDisplay",
     "TrainingCurveDisplay",
     "__version__",
+    "data_parallel",
     "export_onnx",
     "load_image_folder",
     "load_model",

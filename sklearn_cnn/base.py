@@ -80,6 +80,7 @@ from sklearn_cnn.training.optimizer import (
     resolve_max_epochs,
     warn_if_long,
 )
+from sklearn_cnn.training.processes import agreed_seed, one_fit
 from sklearn_cnn.training.validation import (
     check_enough_for_r2,
     check_validation_data,
@@ -236,9 +237,9 @@ class BaseCNN(
                 "random_state=None each fit draws another seed, and none goes on from another. Use "
                 "random_state=0, for example, or checkpoint=None."
             )
-        with self._all_or_nothing():
+        with self._all_or_nothing(), one_fit():
             continuing = self.warm_start and hasattr(self, "net_")
-            seed = draw_seed(self.random_state)
+            seed = agreed_seed(draw_seed(self.random_state))
             targets = self._check_y(y)
             examples = self._read(X, targets, sample_weight, continuing=continuing)
             self._log_unit = examples.log_unit
@@ -491,7 +492,7 @@ class BaseCNN(
     ) -> Self:
         """Train for an epoch, at a constant learning rate."""
         continuing = hasattr(self, "net_")
-        seed = draw_seed(self.random_state)
+        seed = agreed_seed(draw_seed(self.random_state))
         examples = self._read(X, targets, sample_weight, continuing=continuing, classes=classes)
         objective = self._objective(examples)
         if not continuing:

@@ -31,6 +31,7 @@ from sklearn_cnn.training.labels import (
     plain_labels,
 )
 from sklearn_cnn.training.objectives import Objective, OneClass, SeveralLabels
+from sklearn_cnn.training.processes import one_fit
 from sklearn_cnn.training.validation import divide, split_at_random, split_validation
 
 
@@ -382,7 +383,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         AttributeError
             With ``early_stopping=True``, which needs ``fit``.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing(), one_fit():
             labels = self._check_y(y)
             known = self.classes_ if hasattr(self, "net_") else None
             check_partial_classes(classes, known, labels)

@@ -20,6 +20,7 @@ from sklearn_cnn.network.layers import ActivationName, Layer, PoolKind
 from sklearn_cnn.training.examples import Examples
 from sklearn_cnn.training.numbers import TargetScale, check_numbers
 from sklearn_cnn.training.objectives import LOSSES, Numbers, Objective
+from sklearn_cnn.training.processes import one_fit
 from sklearn_cnn.training.validation import FEWEST, divide, split_at_random
 
 
@@ -355,7 +356,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         AttributeError
             With ``early_stopping=True``, which needs ``fit``.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing(), one_fit():
             return self._partial_fit(X, self._check_y(y), sample_weight)
 
     def _check_y(self, y: object) -> np.ndarray:

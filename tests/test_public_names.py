@@ -29,6 +29,7 @@ def test_public_names():
         "SaliencyDisplay",
         "TrainingCurveDisplay",
         "__version__",
+        "data_parallel",
         "export_onnx",
         "load_image_folder",
         "load_model",

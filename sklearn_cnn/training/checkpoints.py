@@ -19,6 +19,7 @@ from skorch.callbacks import Callback
 from sklearn_cnn.persistence.atomic import write_atomically
 from sklearn_cnn.training.callbacks import Progress, is_user_defined
 from sklearn_cnn.training.fingerprint import Fingerprint, joined
+from sklearn_cnn.training.processes import Processes, is_first
 
 if TYPE_CHECKING:
     from sklearn_cnn.training.net import ConvNet
@@ -46,7 +47,7 @@ class CheckpointFolder:
     Parameters
     ----------
     folder : str or path
-        Made where it is missing.
+        Made when it is written to.
     fingerprint : dict of str to str
         What decides the outcome of the fit.
     n_epochs : int
@@ -58,7 +59,6 @@ class CheckpointFolder:
         self, folder: str | os.PathLike[str], fingerprint: Fingerprint, n_epochs: int
     ) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.stem = joined(fingerprint)[:40]
         self.n_epochs = n_epochs
 
@@ -67,8 +67,8 @@ class CheckpointFolder:
         """The file that this fit writes."""
         return self.folder / f"{self.stem}-{self.n_epochs}.pt"
 
-    def newest(self) -> State | None:
-        """Return the state to go on from, the one of the most epochs; None where there is none.
+    def newest(self) -> bytes | None:
+        """Return the file to go on from, the one of the most epochs; None where there is none.
 
         Raises
         ------
@@ -77,15 +77,15 @@ class CheckpointFolder:
         """
         best, most = None, -1
         for path in sorted(self.folder.glob(f"{self.stem}-*.pt")):
+            content = path.read_bytes()
             try:
-                state = read_state(path.read_bytes())
-                n_done = len(state["history"])
-            except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+                n_done = len(read_state(content)["history"])
+            except Exception as error:  # of any type, as the damage may be
                 raise ValueError(
                     f"The checkpoint {path} is damaged. Remove it, and the fit begins anew."
                 ) from error
             if most < n_done <= self.n_epochs:
-                best, most = state, n_done
+                best, most = content, n_done
         return best
 
 
@@ -106,11 +106,16 @@ class CheckpointWriter(Callback):
         Where to.
     n_entries : int
         Entries of the history before this fit, which are not written.
+    processes : Processes or None
+        Those of the fit, of which the first one alone reads and writes.
     """
 
-    def __init__(self, folder: CheckpointFolder, n_entries: int) -> None:
+    def __init__(
+        self, folder: CheckpointFolder, n_entries: int, processes: Processes | None
+    ) -> None:
         self.folder = folder
         self.n_entries = n_entries
+        self.processes = processes
 
     def go_on(self, net: "ConvNet") -> str | None:
         """Put a net, whose training has begun, into the newest state, if there is one.
@@ -118,9 +123,12 @@ class CheckpointWriter(Callback):
         Return the name of the callback that had stopped training, if it is called here, too.
         """
         self.written_at_ = monotonic()
-        state = self.folder.newest()
-        if state is None:
+        content = self.folder.newest() if is_first(self.processes) else None
+        if self.processes is not None:
+            content = self.processes.content_of_first(content)
+        if content is None:
             return None
+        state = read_state(content)
         net.module_.load_state_dict(state["weights"])
         net.optimizer_.load_state_dict(state["optimizer"])
         net.history[self.n_entries :] = state["history"]
@@ -146,6 +154,8 @@ class CheckpointWriter(Callback):
         TypeError
             If a user-defined optimizer keeps what a file without code cannot hold.
         """
+        if not is_first(self.processes):
+            return
         file = io.BytesIO()
         torch.save(
             {
@@ -170,6 +180,7 @@ class CheckpointWriter(Callback):
                 f"{type(net.optimizer_).__name__}: it keeps more than tensors, numbers, strings, "
                 "and lists and dicts of them. Use another optimizer, or checkpoint=None."
             )
+        self.folder.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder.path, content)
         self.written_at_ = monotonic()
 

@@ -206,6 +206,11 @@ class IndexedBatches:
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Images of each batch."""
+        return [len(index) for index in np.array_split(np.arange(len(self.examples)), len(self))]
+
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.examples)
         order = np.arange(n) if self.order is None else self.order(n)

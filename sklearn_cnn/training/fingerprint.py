@@ -77,10 +77,12 @@ def of_examples(examples: Examples | None) -> Fingerprint:
 
 def of_network(network: nn.Module) -> str:
     """Hash the state of a network, and how it is built."""
-    state = [value.detach().cpu() for value in network.state_dict().values()]
-    values = [value.contiguous().view(torch.uint8).numpy() for value in map(_at_least_1d, state)]
+    # cloned, since torch views other types as bytes only where the strides are plain
+    flat = [value.detach().reshape(-1).clone() for value in network.state_dict().values()]
+    values = [value.cpu().view(torch.uint8).numpy() for value in flat]
     learns = [weight.requires_grad for weight in network.parameters()]
-    return _hash(f"{network} {learns} {_hash_arrays(values)}".encode())
+    shapes = [tuple(value.shape) for value in network.state_dict().values()]
+    return _hash(f"{network} {shapes} {learns} {_hash_arrays(values)}".encode())
 
 
 def of_machine(device: torch.device, in_bfloat16: bool) -> Fingerprint:
@@ -96,10 +98,6 @@ def of_machine(device: torch.device, in_bfloat16: bool) -> Fingerprint:
 def joined(fingerprint: Fingerprint) -> str:
     """Return one hash of all."""
     return _hash(text_of(sorted(fingerprint.items())).encode())
-
-
-def _at_least_1d(value: torch.Tensor) -> torch.Tensor:
-    return value.reshape(1) if value.ndim == 0 else value
 
 
 def _hash(content: bytes) -> str:

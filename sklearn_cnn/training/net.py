@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from functools import partial
+from itertools import islice
 from math import prod
 from pickle import PicklingError
 from typing import Any
@@ -73,15 +74,20 @@ from sklearn_cnn.training.objectives import Objective
 from sklearn_cnn.training.optimizer import FIRST_PHASE, SHARE, OptimizerRecipe, set_rate
 from sklearn_cnn.training.parts import Gradients, Replicas, images_per_part
 from sklearn_cnn.training.prediction import predict_layers, predict_maps, predict_outputs
-
-LossAndLogits = tuple[torch.Tensor, torch.Tensor]
+from sklearn_cnn.training.processes import Processes, is_first, processes_of_fit
+from sklearn_cnn.training.shares import (
+    BranchOfReplicas,
+    LossAndLogits,
+    SplitBatch,
+    gather_rows,
+)
 
 LossOfPart = Callable[[nn.Module, slice], LossAndLogits]
 """(network, rows) -> the share of some rows of a batch in its loss, and their logits."""
 
 OF_ONE_TRAINING = (
     "augmentation_", "epoch_seed_", "frozen_", "images_per_pass_", "in_bfloat16_", "n_fixed_",
-    "replicas_", "seed_", "weights_",
+    "processes_", "replicas_", "seed_", "split_", "weights_",
 )  # fmt: skip
 """Attributes that a net has while it trains, and that no copy of it has."""
 
@@ -135,8 +141,10 @@ class ConvNet(NeuralNet):
     images_per_pass_: int | None = None
     in_bfloat16_ = False
     n_fixed_ = 0
+    processes_: Processes | None = None
     replicas_: Replicas | None = None
     seed_ = 0
+    split_: SplitBatch | None = None
     weights_: tuple[nn.Parameter, ...] = ()
 
     def __init__(
@@ -281,10 +289,14 @@ class ConvNet(NeuralNet):
         return images_per_chunk(self._values_of_maps, self.dtype, self.device)
 
     @property
+    def is_large(self) -> bool:
+        """Whether a step takes long enough for threads or processes to share it."""
+        return n_multiplications(self._rows_that_run) >= WORTH_IT
+
+    @property
     def is_cut(self) -> bool:
         """Whether a batch is cut into parts that threads compute side by side."""
-        is_large = n_multiplications(self._rows_that_run) >= WORTH_IT
-        return self.may_be_cut and is_large and self.device.type == "cpu"
+        return self.may_be_cut and self.is_large and self.device.type == "cpu"
 
     @property
     def in_bfloat16(self) -> bool:
@@ -318,7 +330,8 @@ class ConvNet(NeuralNet):
         self.history.new_epoch()
         self.history.record("epoch", number)
         seed = self.epoch_seed_ = derive_seed(self.seed_, number)
-        seed_generators(self.device, seed)
+        rank = 0 if self.split_ is None else self.split_.processes.rank
+        seed_generators(self.device, derive_seed(seed, rank) if rank else seed)
         if self.augmentation_ is not None:
             self.augmentation_.seed(seed)
         if self.replicas_ is not None:
@@ -413,18 +426,23 @@ class ConvNet(NeuralNet):
             self.callbacks.append(
                 ValidationScore(patience, tol, rates, score, self.objective.score_names)
             )
-        if verbose:
+        processes = processes_of_fit()
+        if verbose and is_first(processes):
             self.callbacks.append(progress)
         self.callbacks += callbacks
         if n_first:
             self.callbacks.append(HeadFirst(n_first))
-        writer = None
-        if checkpoint is not None:
+        writer, fingerprint = None, Fingerprint()
+        if checkpoint is not None or processes is not None:
             fingerprint = self._fingerprint(training, validation, seed, parameters)
-            if schedule != "constant" or n_first:
-                fingerprint["max_epochs"] = str(n_epochs)
+            fingerprint["max_epochs"] = str(n_epochs)
+        if processes is not None:
+            processes.check_alike(fingerprint, "were given unlike fits")
+        if checkpoint is not None:
+            if schedule == "constant" and not n_first:
+                del fingerprint["max_epochs"]
             folder = CheckpointFolder(checkpoint, fingerprint, n_epochs)
-            writer = CheckpointWriter(folder, len(self.history))
+            writer = CheckpointWriter(folder, len(self.history), processes)
             self.callbacks.append(writer)
         self.verbose = verbose
         self.lr, self.max_epochs = rate, n_epochs  # which loggers of skorch write down
@@ -443,6 +461,9 @@ class ConvNet(NeuralNet):
                     self._initialize_callbacks()
                     self.notify("on_train_begin", X=training, y=None)
                     self._run_epochs(examples, held_out, n_epochs, n_threads, writer)
+                    if processes is not None:
+                        ended = {"weights": of_network(self.module_), "epochs": str(self.n_epochs)}
+                        processes.check_alike(ended, "ended with unlike networks")
                 finally:
                     if self.replicas_ is not None:
                         self.replicas_.close()
@@ -490,11 +511,9 @@ class ConvNet(NeuralNet):
         n_left = n_epochs - (self.n_epochs - n_before)
         if stopped_by is not None or not n_left:
             return
-        if self.is_cut and images_per_part(self.images_per_pass):
-            # a callback may have set the batch size
-            n_batches = -(-len(training) // self.batch_size)
-            largest = -(-len(training) // n_batches)
-            self.replicas_ = Replicas(self.module_, largest, self.images_per_pass, n_threads)
+        # a callback may have set the batch size
+        largest = -(-len(training) // -(-len(training) // self.batch_size))
+        self._share_work(largest, n_threads)
         try:
             with _missing_figures_explained(validation):
                 self.fit_loop(training, validation, epochs=n_left)
@@ -502,6 +521,21 @@ class ConvNet(NeuralNet):
             stopped_by = stop.by
         if writer is not None:
             writer.write(self, stopped_by)
+
+    def _share_work(self, largest_batch: int, n_threads: int) -> None:
+        """Have threads, and processes, share each batch where that is worth it."""
+        processes, network, per_pass = processes_of_fit(), self.module_, self.images_per_pass
+        in_parts = self.is_cut and images_per_part(per_pass) > 0
+        if processes is None and in_parts:
+            self.replicas_ = Replicas(network, largest_batch, per_pass, n_threads)
+        elif processes is not None and in_parts:
+            self.replicas_ = BranchOfReplicas(
+                processes, self.objective.n_outputs, network, largest_batch, per_pass, n_threads
+            )
+        elif processes is not None and (self.is_large or self.device.type != "cpu"):
+            self.split_ = SplitBatch(processes, network)
+        if self.replicas_ is not None or self.split_ is not None:
+            self.processes_ = processes
 
     def _with_maps(
         self, training: Examples, validation: Examples | None
@@ -608,9 +642,14 @@ class ConvNet(NeuralNet):
         if iterator is None:
             return
         losses = []
+        outputs = None if training or self.processes_ is None else self._shared_outputs(iterator)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch)
+            if outputs is None:
+                step = step_fn(batch)
+            else:
+                y_pred = next(outputs)
+                step = {"loss": self.get_loss(y_pred, batch[1], batch[0]), "y_pred": y_pred}
             losses.append(step["loss"].detach())
             self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
@@ -618,8 +657,26 @@ class ConvNet(NeuralNet):
         for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
             row[f"{prefix}_loss"] = loss / iterator.examples.mean_weight
         self.history.record(f"{prefix}_batch_count", len(losses))
-        if training and self.replicas_ is not None:
-            self.replicas_.merge_statistics()
+        for shared in (self.replicas_, self.split_):
+            if training and shared is not None:
+                shared.merge_statistics()
+
+    def _shared_outputs(self, iterator: IndexedBatches) -> Iterator[torch.Tensor]:
+        """Compute some of the batches of validation images, and get the others' outputs."""
+        assert self.processes_ is not None
+        rank, n = self.processes_.rank, self.processes_.n_processes
+        self._set_training(False)
+        with torch.no_grad():
+            own = [self.infer(inputs) for inputs, _ in islice(iterator, rank, None, n)]
+        sizes = iterator.sizes
+        rows = [sum(sizes[first::n]) for first in range(n)]
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        by_rank = gather_rows(self.processes_, own, rows, self.objective.n_outputs, like)
+        of_ranks = [
+            iter(outputs.split_with_sizes(sizes[first::n]))
+            for first, outputs in enumerate(by_rank.split_with_sizes(rows))
+        ]
+        return (next(of_ranks[number % n]) for number in range(len(sizes)))
 
     def infer(self, x: dict[str, torch.Tensor], **_: object) -> torch.Tensor:
         """Compute outputs of shape (n, n_outputs)."""
@@ -672,8 +729,11 @@ class ConvNet(NeuralNet):
         if self.augmentation_ is not None:
             values, transforms = self.augmentation_.start(values)
         compute = partial(self._loss_of_part, {**inputs, name: values}, targets, transforms)
-        if self.replicas_ is None:
-            results = self._in_turn(compute, len(targets))
+        if self.split_ is not None:
+            results = self._in_turn(compute, self.split_.rows(len(targets)))
+            results = [self.split_.join(results, len(targets), self.objective.n_outputs)]
+        elif self.replicas_ is None:
+            results = self._in_turn(compute, slice(0, len(targets)))
         else:
             weights = [weight for weight in self.weights_ if weight.requires_grad]
             differentiate = partial(_loss_and_gradients, compute, weights)
@@ -745,13 +805,13 @@ class ConvNet(NeuralNet):
         share = len(y_pred) / len(targets)
         return self.get_loss(y_pred, targets[rows], X=part, training=True) * share, y_pred
 
-    def _in_turn(self, compute: LossOfPart, n_images: int) -> list[LossAndLogits]:
+    def _in_turn(self, compute: LossOfPart, rows: slice) -> list[LossAndLogits]:
         """Compute as many images at once as fit in memory; the gradients add up in the weights."""
-        results, size = [], self.images_per_pass
+        results, size, n_images = [], self.images_per_pass, rows.stop - rows.start
         if n_images % size == 1 and size > 1:  # no pass of a single image, which has no variance
             size = -(-n_images // -(-n_images // size))
-        for start in range(0, n_images, size):
-            loss, y_pred = compute(self.module_, slice(start, start + size))
+        for start in range(rows.start, rows.stop, size):
+            loss, y_pred = compute(self.module_, slice(start, min(start + size, rows.stop)))
             torch.autograd.backward(loss)
             results.append((loss.detach(), y_pred.detach()))
         return results

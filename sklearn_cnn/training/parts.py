@@ -70,7 +70,7 @@ class Replicas:
         self.pool = ThreadPoolExecutor(max(1, self.n_threads - 1), initializer=begin_in_one_thread)
 
     def _own_numbers(self) -> range:
-        """Return the numbers of the replicas that are held here: all of them."""
+        """Return the numbers of the replicas that this process has: all of them."""
         return range(self.n_replicas)
 
     def seed_dropout(self, seed: int) -> None:

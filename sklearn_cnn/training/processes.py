@@ -1,0 +1,284 @@
+"""Processes that train one model together: who they are, what they agree on, and their messages.
+
+Each fit has a process group of its own. A process that fails closes it, so that the others, which
+wait for a message, fail at once. The next fit begins with a new group.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from sklearn_cnn.training.fingerprint import Fingerprint, joined
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a group, as one of them sees them.
+
+    Parameters
+    ----------
+    group : torch.distributed.ProcessGroup
+        What their messages go through.
+    rank : int
+        Number of this process, from 0.
+    n_processes : int
+        How many there are.
+    """
+
+    group: "distributed.ProcessGroup"
+    rank: int
+    n_processes: int
+
+    def gather(self, message: torch.Tensor) -> list[torch.Tensor]:
+        """Return the messages of all processes, which have one shape, in the order of the ranks.
+
+        Raises
+        ------
+        RuntimeError
+            If another process has left.
+        """
+        sent = message if message.device.type == "cuda" else message.cpu()
+        messages = [torch.empty_like(sent) for _ in range(self.n_processes)]
+        with _parting_explained():
+            distributed.all_gather(messages, sent, group=self.group)
+        return [received.to(message.device) for received in messages]
+
+    def add(self, message: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the messages of all processes, in an order that is the backend's."""
+        total = message if message.device.type == "cuda" else message.cpu()
+        with _parting_explained():
+            distributed.all_reduce(total, group=self.group)
+        return total.to(message.device)
+
+    def content_of_first(self, content: bytes | None) -> bytes | None:
+        """Return what the first process has, None included."""
+        held = content if self.rank == 0 else None
+        n_bytes = torch.tensor([-1 if held is None else len(held)])
+        (length, *_) = self.gather(n_bytes)
+        if length.item() < 0:
+            return None
+        buffer = torch.zeros(int(length.item()), dtype=torch.uint8)
+        if held:
+            buffer.copy_(torch.frombuffer(bytearray(held), dtype=torch.uint8))
+        with _parting_explained():
+            distributed.broadcast(buffer, group=self.group, group_src=0)
+        return bytes(buffer.numpy())
+
+    def number_of_first(self, number: int) -> int:
+        """Return the number that the first process has."""
+        return int(self.gather(torch.tensor([number]))[0].item())
+
+    def check_alike(self, fingerprint: Fingerprint, what: str) -> None:
+        """Refuse processes whose fingerprints differ.
+
+        Raises
+        ------
+        ValueError
+            In all of them, naming the kinds that differ.
+        """
+        digest = torch.frombuffer(bytearray.fromhex(joined(fingerprint)), dtype=torch.uint8)
+        digests = self.gather(digest)
+        if all(torch.equal(other, digest) for other in digests):
+            return
+        fingerprints: list[Fingerprint] = [{}] * self.n_processes
+        with _parting_explained():
+            distributed.all_gather_object(fingerprints, fingerprint, group=self.group)
+        kinds = sorted({kind for of_process in fingerprints for kind in of_process})
+        unlike = [kind for kind in kinds if len({of.get(kind) for of in fingerprints}) > 1]
+        raise ValueError(
+            f"The {self.n_processes} processes of data_parallel() {what}. They differ in: "
+            f"{', '.join(unlike)}. Every process must call the same fit, with the same data and "
+            "parameters, on processors of one kind: give train_test_split and whatever else draws "
+            "a random_state."
+        )
+
+
+def is_first(processes: Processes | None) -> bool:
+    """Tell whether this process is the one to write files, and to show a progress bar."""
+    return processes is None or processes.rank == 0
+
+
+@dataclass(frozen=True)
+class Session:
+    """What holds inside :func:`data_parallel`.
+
+    Parameters
+    ----------
+    processes : Processes
+        They meet through it when a fit begins.
+    timeout : timedelta
+        How long one waits for the others.
+    pid : int
+        The process that is inside; a forked child is not.
+    """
+
+    processes: Processes
+    timeout: timedelta
+    pid: int
+
+
+_session: ContextVar[Session | None] = ContextVar("session", default=None)
+_fit: ContextVar[Processes | None] = ContextVar("fit", default=None)
+
+
+def processes_of_fit() -> Processes | None:
+    """Return the processes that this fit has in common; None for one alone."""
+    return _fit.get()
+
+
+@contextmanager
+def data_parallel(timeout: float = 1800.0) -> Iterator[Processes | None]:
+    """Have each ``fit`` and ``partial_fit`` inside be one fit of several processes.
+
+    Start the processes with torchrun, on one machine or on several, and run the same script in
+    each. They share the work of each step, and each ends with the same fitted estimator. All
+    else, such as ``predict``, is done by each process for itself.
+
+    Parameters
+    ----------
+    timeout : float, default=1800.0
+        Seconds that a process waits for the others before it raises, above 0.
+
+    Yields
+    ------
+    Processes or None
+        With the attributes ``rank``, from 0, and ``n_processes``; None for one process alone,
+        where no other was started.
+
+    Raises
+    ------
+    ValueError
+        If ``timeout`` is not above 0. From ``fit``, on all processes: if their data, parameters
+        or processors differ, or if their number is not 1, 2, 4 or 8 where the network is trained
+        on CPUs.
+    RuntimeError
+        From ``fit``: if another process has failed, or has left.
+
+    Notes
+    -----
+    Networks that are built of layer descriptions train on CPUs to the same bits as in one process,
+    with any of these numbers of processes and any number of threads. User-defined modules, and all
+    networks on GPUs, split each batch and add the gradients; batch normalisation takes the
+    statistics of each share, so that the result differs as that of another seed does. Networks
+    that take less than a million multiplications an image are trained whole by every process:
+    messages would take longer.
+
+    A group of ``torch.distributed`` that exists is joined. Otherwise one is begun from the
+    environment that torchrun sets, with gloo on CPUs and NCCL on GPUs, and ended on leaving.
+    ``n_jobs`` of a search stays within a process: its workers fit alone.
+
+    References
+    ----------
+    Li et al., "PyTorch Distributed: experiences on accelerating data parallel training", VLDB
+    2020, https://arxiv.org/abs/2006.15704.
+
+    Examples
+    --------
+    Saved as ``train.py``, and run by ``torchrun --nproc-per-node=2 train.py``; run by
+    ``python train.py``, it trains in one process.
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier, data_parallel
+    >>> images, y = load_digits(return_X_y=True)
+    >>> with data_parallel() as processes:
+    ...     model = CNNClassifier(16, max_epochs=1, random_state=0).fit(images[:500], y[:500])
+    >>> if processes is None or processes.rank == 0:
+    ...     print(model.predict(images[:5]).shape)
+    (5,)
+    """
+    if not timeout > 0:
+        raise ValueError(f"timeout must be above 0 seconds. Got timeout={timeout!r}.")
+    wait = timedelta(seconds=timeout)
+    with ExitStack() as stack:
+        if not _has_default_group():
+            if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+                yield None
+                return
+            stack.enter_context(_default_group(wait))
+        if distributed.get_world_size() == 1:
+            yield None
+            return
+        processes = stack.enter_context(_new_group(wait))
+        token = _session.set(Session(processes, wait, os.getpid()))
+        stack.callback(_session.reset, token)
+        yield processes
+
+
+@contextmanager
+def one_fit() -> Iterator[Processes | None]:
+    """Have what runs inside be one fit of the processes of :func:`data_parallel`, if it is open.
+
+    An error in one process ends the fit in all of them.
+    """
+    session = _session.get()
+    if session is None or session.pid != os.getpid():
+        yield None
+        return
+    session.processes.gather(torch.zeros(1))  # a process that has left says so here
+    with _new_group(session.timeout) as processes:
+        token = _fit.set(processes)
+        try:
+            yield processes
+        finally:
+            _fit.reset(token)
+
+
+def agreed_seed(seed: int) -> int:
+    """Return the seed that the first process of this fit has drawn."""
+    processes = processes_of_fit()
+    return seed if processes is None else processes.number_of_first(seed)
+
+
+def _has_default_group() -> bool:
+    return bool(distributed.is_available() and distributed.is_initialized())
+
+
+def _backend() -> str:
+    """Return gloo for tensors in memory, and NCCL for those on CUDA devices where there are any."""
+    on_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+
+
+@contextmanager
+def _default_group(wait: timedelta) -> Iterator[None]:
+    """Begin the group of all processes that torchrun started, each with a GPU if there are any."""
+    former = torch.cuda.current_device() if torch.cuda.is_available() else None
+    if former is not None:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    distributed.init_process_group(_backend(), timeout=wait)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+        if former is not None:
+            torch.cuda.set_device(former)
+
+
+@contextmanager
+def _new_group(wait: timedelta) -> Iterator[Processes]:
+    """Open a group of all processes, and close it, which those that wait for a message notice."""
+    with _parting_explained():
+        group = distributed.new_group(timeout=wait, backend=_backend())
+    try:
+        yield Processes(group, distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group(group)
+
+
+@contextmanager
+def _parting_explained() -> Iterator[None]:
+    """Say what it means that a message did not come."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(
+            "Another process of data_parallel() has failed, or has left, and its messages do not "
+            "come: look at what it printed. All processes must call the same fits, in the same "
+            f"order. ({str(error).splitlines()[0]})"
+        ) from error

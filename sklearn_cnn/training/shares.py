@@ -1,0 +1,215 @@
+"""What each of several processes computes of a step, and how their results become one.
+
+On CPUs a process has the replicas of one branch of the tree in which gradients are summed. Its
+message is the sum of its branch, with the losses and logits of its parts; every process adds the
+branches in the same order. So the bits are those of one process.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from sklearn_cnn.training.parts import REPLICAS, Gradients, Replicas, add_as_tree
+from sklearn_cnn.training.processes import Processes
+
+LossAndLogits = tuple[torch.Tensor, torch.Tensor]
+
+
+class BranchOfReplicas(Replicas):
+    """The replicas of one process, which own a branch of the tree.
+
+    Parameters
+    ----------
+    processes : Processes
+        Those that share each batch.
+    n_outputs : int
+        Outputs of the network.
+    network, largest_batch, images_per_pass, n_threads
+        As for :class:`Replicas`.
+
+    Raises
+    ------
+    ValueError
+        If the number of processes makes no branches.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        n_outputs: int,
+        network: nn.Module,
+        largest_batch: int,
+        images_per_pass: int,
+        n_threads: int,
+    ) -> None:
+        if REPLICAS % processes.n_processes:
+            raise ValueError(
+                f"data_parallel() trains networks on CPUs in 1, 2, 4 or {REPLICAS} processes. Got "
+                f"{processes.n_processes}. Start another number of them, by torchrun "
+                "--nproc-per-node."
+            )
+        self.processes = processes
+        self.n_outputs = n_outputs
+        super().__init__(network, largest_batch, images_per_pass, n_threads)
+
+    @property
+    def size(self) -> int:
+        """Replicas of a branch, those included that the tree is padded with."""
+        padded = self.processes.n_processes
+        while padded < self.n_replicas:
+            padded *= 2
+        return padded // self.processes.n_processes
+
+    def _numbers_of(self, rank: int) -> range:
+        return range(rank * self.size, min((rank + 1) * self.size, self.n_replicas))
+
+    def _own_numbers(self) -> range:
+        """Return the numbers of the branch; one that no part belongs to where it is empty."""
+        return self._numbers_of(self.processes.rank) or range(self.n_parts, self.n_parts + 1)
+
+    def run(  # type: ignore[override]
+        self,
+        differentiate: Callable[[nn.Module, slice], tuple[LossAndLogits, Gradients]],
+        n_images: int,
+    ) -> tuple[list[LossAndLogits], Gradients]:
+        """Compute the parts of the branch, and get those of the others."""
+        results, gradients = super().run(differentiate, n_images)
+        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        edges = self.edges(n_images)
+        rows = [stop - start for start, stop in pairwise(edges)]
+        n_active = min(len(rows), self.n_replicas)
+        parts_of = [
+            [part for part in range(len(rows)) if part % self.n_replicas in self._numbers_of(rank)]
+            for rank in range(self.processes.n_processes)
+        ]
+        n_values = sum(weight.numel() for weight in weights)
+        lengths = [sum(1 + rows[part] * self.n_outputs for part in parts) for parts in parts_of]
+        message = torch.zeros(n_values + max(lengths), dtype=weights[0].dtype)
+        flat = [*gradients, *(loss for loss, _ in results), *(logits for _, logits in results)]
+        if flat:
+            torch.cat([value.reshape(-1) for value in flat], out=message[: _length(flat)])
+        messages = self.processes.gather(message)
+        n_branches = -(-n_active // self.size)
+        total = add_as_tree([branch[:n_values] for branch in messages[:n_branches]])
+        found: dict[int, LossAndLogits] = {}
+        for parts, received in zip(parts_of, messages, strict=True):
+            losses, logits = received[n_values:].split_with_sizes(
+                [len(parts), len(received) - n_values - len(parts)]
+            )
+            sizes = [rows[part] * self.n_outputs for part in parts]
+            for part, loss, of_part in zip(
+                parts, losses, logits[: sum(sizes)].split_with_sizes(sizes), strict=True
+            ):
+                found[part] = loss, of_part.view(rows[part], self.n_outputs)
+        sums = total.split_with_sizes([weight.numel() for weight in weights])
+        shaped = tuple(s.view(weight.shape) for s, weight in zip(sums, weights, strict=True))
+        return [found[part] for part in range(len(rows))], shaped
+
+    def _seen(self, of_replicas: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+        """Return the statistics of the replicas that saw images, in any process."""
+        like = of_replicas[0]
+        if not like:
+            return []
+        message = torch.zeros((self.size, _length(like)), dtype=torch.float64)  # counts are exact
+        for place, values in enumerate(of_replicas):
+            message[place] = torch.cat([value.double().reshape(-1) for value in values])
+        by_number = torch.cat(self.processes.gather(message))[: self.n_replicas]
+        sizes = [value.numel() for value in like]
+        return [
+            [
+                value.view(other.shape).to(other.dtype)
+                for value, other in zip(row.split_with_sizes(sizes), like, strict=True)
+            ]
+            for row, has_seen in zip(by_number, self.has_seen, strict=True)
+            if has_seen
+        ]
+
+
+class SplitBatch:
+    """The rows of each batch that one process computes, of a module that has no replicas.
+
+    Parameters
+    ----------
+    processes : Processes
+        Those that share each batch.
+    network : torch.nn.Module
+        Which each of them has a copy of.
+    """
+
+    def __init__(self, processes: Processes, network: nn.Module) -> None:
+        self.processes = processes
+        self.network = network
+
+    def rows(self, n_images: int) -> slice:
+        """Return the rows of a batch of this process."""
+        rank, n = self.processes.rank, self.processes.n_processes
+        return slice(n_images * rank // n, n_images * (rank + 1) // n)
+
+    def join(self, results: list[LossAndLogits], n_images: int, n_outputs: int) -> LossAndLogits:
+        """Add up the gradients that the weights have, and the loss; join the logits."""
+        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+        loss = sum((loss for loss, _ in results), torch.zeros((), device=weights[0].device))
+        flat = torch.cat([value.reshape(-1) for value in (*gradients, loss)])
+        sums = self.processes.add(flat)
+        by_weight = sums[:-1].split_with_sizes([weight.numel() for weight in weights])
+        for weight, gradient, total in zip(weights, gradients, by_weight, strict=True):
+            weight.grad = gradient.copy_(total.view(weight.shape))
+        n = self.processes.n_processes
+        ends = [n_images * rank // n for rank in range(n + 1)]
+        rows = [stop - start for start, stop in pairwise(ends)]
+        logits = [logits for _, logits in results]
+        return sums[-1], gather_rows(self.processes, logits, rows, n_outputs, sums)
+
+    def merge_statistics(self) -> None:
+        """Give the norms the mean of the processes' running statistics."""
+        held = [
+            value
+            for module in self.network.modules()
+            if isinstance(module, _NormBase) and module.training
+            for value in module.buffers()
+            if value.is_floating_point()
+        ]
+        if not held:
+            return
+        total = self.processes.add(torch.cat([value.reshape(-1) for value in held]))
+        means = (total / self.processes.n_processes).split_with_sizes(
+            [value.numel() for value in held]
+        )
+        for value, mean in zip(held, means, strict=True):
+            value.copy_(mean.view(value.shape))
+
+
+def gather_rows(
+    processes: Processes,
+    own: list[torch.Tensor],
+    rows: list[int],
+    n_outputs: int,
+    like: torch.Tensor,
+) -> torch.Tensor:
+    """Join the outputs of all processes, which have some rows each.
+
+    Parameters
+    ----------
+    processes : Processes
+    own : list of tensor of shape (n, n_outputs)
+        Those of this process.
+    rows : list of int
+        How many each process has.
+    n_outputs : int
+        Outputs of a row.
+    like : tensor
+        Of the type and on the device of the outputs.
+    """
+    message = like.new_zeros((max(rows), n_outputs))
+    if own:
+        message[: rows[processes.rank]] = torch.cat(own)
+    received = processes.gather(message)
+    return torch.cat([values[:n] for values, n in zip(received, rows, strict=True)])
+
+
+def _length(values: list[torch.Tensor]) -> int:
+    return sum(value.numel() for value in values)
