@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "_compat": {"_messages"},
     "machine": {"_messages", "_forks"},
     "pixels": {"_messages", "_compat"},
-    "files": {"_messages", "_forks", "_compat", "pixels"},
+    "files": {"_messages", "_forks", "_compat", "machine", "pixels"},
     "network": {"_messages", "machine"},
     "augment": {"_messages", "machine"},
     "training": {"_messages", "_forks", "_compat", "machine", "pixels", "network", "augment"},
@@ -74,6 +74,7 @@ MAY_IMPORT = {
         "regressor",
         "inspection",
         "persistence",
+        "training",
     },
 }
 """What each part may import, beside itself: it stands below those that it imports."""

@@ -50,6 +50,7 @@ def test_parameters_of_both_learners():
         "batch_norm",
         "batch_size",
         "callbacks",
+        "checkpoint",
         "class_weight",
         "conv_channels",
         "data_format",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
 
 from sklearn_cnn._forks import tqdm
 from sklearn_cnn._messages import join_some, name_lines, warn
@@ -18,6 +18,7 @@ from sklearn_cnn.files.framing import Notes, blank_image
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.segment import file_keys
 from sklearn_cnn.files.sources import File, Source, name_source
+from sklearn_cnn.machine.threads import threads_of_jobs
 
 NOTHING = Notes()
 
@@ -132,7 +133,7 @@ class ImageBatch:
             Background where an image could not be read.
         """
         pixels = np.empty((len(positions), *self.options.shape), dtype=self.options.dtype)
-        threads = effective_n_jobs(self.n_jobs)
+        threads = threads_of_jobs(self.n_jobs)
         step = max(1, min(IMAGES_A_TASK, len(positions) // (4 * threads)))
         # joblib's own, since scikit-learn's sets the warning filters of the process in each task.
         Parallel(n_jobs=threads, require="sharedmem")(

@@ -15,8 +15,8 @@ import sklearn_cnn
 from sklearn_cnn._messages import check_choice
 from sklearn_cnn.classifier import CNNClassifier
 from sklearn_cnn.files.reader import ImageReader
+from sklearn_cnn.machine.atomic import write_atomically
 from sklearn_cnn.network.pretrained import load_pretrained, published
-from sklearn_cnn.persistence.atomic import write_atomically
 from sklearn_cnn.persistence.onnx_graph import IR_VERSION, OPSET, Graph, flatten
 from sklearn_cnn.pretrained.features import PretrainedFeatures
 from sklearn_cnn.regressor import CNNRegressor

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import sklearn_cnn
 from sklearn_cnn.files.reader import ImageReader
-from sklearn_cnn.persistence.atomic import write_atomically
+from sklearn_cnn.machine.atomic import write_atomically
 from sklearn_cnn.persistence.container import Container, pack
 from sklearn_cnn.persistence.learners import LEARNERS, describe_learner, rebuild_learner
 from sklearn_cnn.persistence.nodes import (

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
@@ -27,6 +26,7 @@ from sklearn_cnn._compat import (
 from sklearn_cnn._forks import forks_wait, tqdm
 from sklearn_cnn.files.segment import KEY_BYTES, as_keys
 from sklearn_cnn.machine.device import resolve_device
+from sklearn_cnn.machine.threads import threads_of_jobs
 from sklearn_cnn.network.pretrained import NETWORKS
 from sklearn_cnn.pixels.arrays import PixelArray, check_images
 from sklearn_cnn.pixels.spec import ImageSpec
@@ -355,7 +355,7 @@ class PretrainedFeatures(
     def _extract(self, images: np.ndarray, bar: tqdm) -> np.ndarray:
         """Compute the features of images (n, H, W, C), or find them in the cache."""
         extractor = self._extractor(images)
-        n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        n_threads = None if self.n_jobs is None else threads_of_jobs(self.n_jobs)
 
         def compute(some: np.ndarray) -> np.ndarray:
             return compute_features(extractor, some, n_threads, bar.update)

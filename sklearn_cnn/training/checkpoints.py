@@ -16,7 +16,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from sklearn_cnn.persistence.atomic import write_atomically
+from sklearn_cnn.machine.atomic import write_atomically
 from sklearn_cnn.training.callbacks import Progress, is_user_defined
 from sklearn_cnn.training.fingerprint import Fingerprint, joined
 from sklearn_cnn.training.processes import Processes, is_first

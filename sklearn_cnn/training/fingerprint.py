@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import sklearn_cnn
 from sklearn_cnn.machine.device import processor
 from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, Examples
 
@@ -87,10 +88,9 @@ def of_network(network: nn.Module) -> str:
 
 def of_machine(device: torch.device, in_bfloat16: bool) -> Fingerprint:
     """Describe what computes: another processor sums in another order."""
-    # imported here, since the package imports this module while it has no version yet
-    from sklearn_cnn import __version__
-
-    versions = f"sklearn_cnn {__version__}, torch {torch.__version__}, numpy {np.__version__}"
+    versions = (
+        f"sklearn_cnn {sklearn_cnn.__version__}, torch {torch.__version__}, numpy {np.__version__}"
+    )
     arithmetic = "bfloat16" if in_bfloat16 else "as the weights"
     return {"processor": processor(device), "arithmetic": arithmetic, "versions": versions}
 

@@ -78,7 +78,7 @@ ALLOWED = {
 
 def test_every_parameter_is_drawn():
     """A parameter that this property forgot would show here."""
-    others = {"warm_start", "callbacks", "random_state", "verbose"}
+    others = {"warm_start", "callbacks", "checkpoint", "random_state", "verbose"}
     assert set(ALLOWED) | others == set(CNNClassifier().get_params())
 
 
@@ -107,7 +107,7 @@ OF_NUMBERS = {
 
 
 def test_every_parameter_of_the_regressor_is_drawn():
-    others = {"warm_start", "callbacks", "random_state", "verbose"}
+    others = {"warm_start", "callbacks", "checkpoint", "random_state", "verbose"}
     assert set(OF_NUMBERS) | others == set(CNNRegressor().get_params())
 
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from sklearn_cnn.persistence import atomic
-from sklearn_cnn.persistence.atomic import write_atomically
+from sklearn_cnn.machine import atomic
+from sklearn_cnn.machine.atomic import write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path):

@@ -1,0 +1,32 @@
+"""How many threads of this process ``n_jobs`` asks for."""
+
+import sys
+
+from joblib import cpu_count, effective_n_jobs
+from joblib.parallel import get_active_backend
+
+
+def threads_of_jobs(n_jobs: int | None) -> int:
+    """Return how many threads of this process ``n_jobs`` stands for, at least 1.
+
+    That is joblib's ``effective_n_jobs``, unless the active backend counts a cluster: Dask's gives
+    the threads of all its workers, whatever is asked. None is then 1 thread, and -1 all threads of
+    the worker, or all processors where no task of a worker runs.
+    """
+    backend, _ = get_active_backend()
+    if backend.effective_n_jobs(1) == 1:
+        return int(effective_n_jobs(n_jobs))
+    if n_jobs is None:
+        return 1
+    if n_jobs > 0:
+        return n_jobs
+    return max(1, _own_share() + 1 + n_jobs)
+
+
+def _own_share() -> int:
+    """Return the threads of the Dask worker whose task this is, or the processors."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return int(distributed.get_worker().state.nthreads) if distributed else int(cpu_count())
+    except ValueError:  # no task
+        return int(cpu_count())
