@@ -760,7 +760,7 @@ class BaseCNN(
                 augment=augment,
                 seed=seed,
                 verbose=self.verbose,
-                parameters=self.get_params(deep=False),
+                parameters=partial(self.get_params, deep=False),
                 checkpoint=None if given is None else self.checkpoint,
             )
             if given is None or not hasattr(self, "_init_callback_context"):

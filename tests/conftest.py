@@ -51,9 +51,11 @@ torch.set_num_threads(
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave tests/clients to scripts/test-clients, whose environment has those libraries."""
-    is_asked_for = any("clients" in argument for argument in config.args)
-    return True if collection_path.name == "clients" and not is_asked_for else None
+    """Leave two folders to scripts of the same names, whose environments have those libraries."""
+    if collection_path.name not in ("clients", "scale"):
+        return None
+    is_asked_for = any(collection_path.name in argument for argument in config.args)
+    return None if is_asked_for else True
 
 
 @pytest.fixture(scope="session")

@@ -394,7 +394,7 @@ class ConvNet(NeuralNet):
         augment: Sequence[Step],
         seed: int,
         verbose: int,
-        parameters: Mapping[str, object],
+        parameters: Callable[[], Mapping[str, object]],
         checkpoint: str | os.PathLike[str] | None,
     ) -> list[Exception]:
         """Run epochs, from the weights as they are, unless a callback stops.
@@ -402,7 +402,7 @@ class ConvNet(NeuralNet):
         ``patience`` is ``n_iter_no_change`` of the estimator; ``score`` is that of an epoch, None
         for the validation loss; ``callbacks`` come after those of this package; ``seed`` and the
         number of an epoch give the order of its images, their augmentation and dropout;
-        ``parameters`` are those of the estimator, of which a fingerprint is taken.
+        ``parameters`` returns those of the estimator, for a fingerprint.
 
         Returns
         -------
@@ -432,18 +432,18 @@ class ConvNet(NeuralNet):
         self.callbacks += callbacks
         if n_first:
             self.callbacks.append(HeadFirst(n_first))
-        writer, fingerprint = None, Fingerprint()
+        writer = None
         if checkpoint is not None or processes is not None:
-            fingerprint = self._fingerprint(training, validation, seed, parameters)
-            fingerprint["max_epochs"] = str(n_epochs)
-        if processes is not None:
-            processes.check_alike(fingerprint, "were given unlike fits")
-        if checkpoint is not None:
-            if schedule == "constant" and not n_first:
-                del fingerprint["max_epochs"]
-            folder = CheckpointFolder(checkpoint, fingerprint, n_epochs)
-            writer = CheckpointWriter(folder, len(self.history), processes)
-            self.callbacks.append(writer)
+            fingerprint = self._fingerprint(training, validation, seed, parameters())
+            if processes is not None:
+                epochs = {"max_epochs": str(n_epochs)}
+                processes.check_alike({**fingerprint, **epochs}, "were given unlike fits")
+            if checkpoint is not None:
+                if schedule != "constant" or n_first:  # epochs decide the shape of the rate
+                    fingerprint["max_epochs"] = str(n_epochs)
+                folder = CheckpointFolder(checkpoint, fingerprint, n_epochs)
+                writer = CheckpointWriter(folder, len(self.history), processes)
+                self.callbacks.append(writer)
         self.verbose = verbose
         self.lr, self.max_epochs = rate, n_epochs  # which loggers of skorch write down
         try:

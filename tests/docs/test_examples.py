@@ -121,6 +121,16 @@ def test_a_damaged_file_ends_the_example_before_anything_is_computed(image_folde
         run_example("image_folder.py", folder, "--size", 16, "--output", tmp_path / "output")
 
 
+def test_a_fit_that_several_processes_may_share_goes_on(tmp_path):
+    """The second run reads what the first has done. Catches a checkpoint that is never read."""
+    first = run_example("train_on_processes.py", tmp_path)
+    (file,) = (tmp_path / "checkpoints").iterdir()
+    written = file.stat().st_mtime_ns
+    assert run_example("train_on_processes.py", tmp_path) == first
+    assert file.stat().st_mtime_ns == written
+    assert float(first.splitlines()[0].rpartition(" ")[2]) > 0.97
+
+
 def test_files_are_classified_without_torch(tmp_path):
     """By the metadata of the ONNX file: the labels that the pipeline predicts, from files."""
     rng = np.random.default_rng(0)

@@ -118,20 +118,26 @@ def test_three_hundred_transforms_do_not_grow(reader, files):
             some = files[number % 30 : number % 30 + 4]
             assert len(reader.transform(some[:: -1 if number % 2 else 1])) == 4
 
+    def excess():
+        """What 150 transforms leave."""
+        before = resources()
+        transform(150)
+        for _ in range(100):  # joblib's threads, and what they hold, end a moment later
+            found = np.subtract(resources(), before)
+            if (found <= (0, 0, 0, 300_000)).all():
+                break
+            time.sleep(0.05)
+        return found
+
     transform(30)
     tracemalloc.start(8)
     try:
         transform(30)
-        before = resources()
-        transform(300)
-        for _ in range(100):  # joblib's threads, and what they hold, end a moment later
-            excess = np.subtract(resources(), before)
-            if (excess <= (0, 0, 0, 600_000)).all():
-                break
-            time.sleep(0.05)
+        # twice, since the process's table of interned strings may grow once, by megabytes
+        least = np.minimum(excess(), excess())
     finally:
         tracemalloc.stop()
-    assert (excess <= (0, 0, 0, 600_000)).all(), "\n\n".join([f"{excess}", *largest])
+    assert (least <= (0, 0, 0, 300_000)).all(), "\n\n".join([f"{least}", *largest])
 
 
 def test_a_pickled_pipeline_holds_neither_pixels_nor_paths(reader, files, small):

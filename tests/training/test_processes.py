@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joint_fits
 import pytest
 import torch
 from torch import distributed, nn
@@ -16,9 +17,6 @@ import sklearn_cnn
 from sklearn_cnn import data_parallel
 from sklearn_cnn.training.processes import Processes
 from sklearn_cnn.training.shares import BranchOfReplicas
-
-sys.path.insert(0, str(Path(__file__).parent))
-import joint_fits
 
 SCRIPT = Path(joint_fits.__file__)
 PACKAGE = Path(sklearn_cnn.__file__).parents[1]
