@@ -196,9 +196,10 @@ def dask():
 
     from sklearn_cnn import ImageReader
 
-    X, y = images(15_300, 32)
+    X, y = images(3_830, 64)
     print(f"\nA search over arrays of {X.nbytes / 1e6:.0f} MB")
-    small = CNNClassifier(4, dense_units=8, max_epochs=1, random_state=0)
+    small = CNNClassifier((8, 16), dense_units=16, max_epochs=2, random_state=0)
+    torch.set_num_threads(1)  # loky gives each worker as many as there are cores for it
     with (
         tempfile.TemporaryDirectory() as name,
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -206,7 +207,7 @@ def dask():
     ):
         folder = Path(name)
         paths = write_images(folder, X)
-        files = make_pipeline(ImageReader(32, cache=folder / "cache"), small)
+        files = make_pipeline(ImageReader(64, cache=folder / "cache"), small)
         files.fit(paths, y)  # fills the cache
 
         def search(n_tasks, model, prefix, backend, data, **options):
@@ -228,7 +229,13 @@ def dask():
         for n_tasks in (12, 24):
             cases = {
                 "dask, scattered": (small, "", "dask", (X, y), {"scatter": [X, y]}),
-                "dask, paths": (files, "cnnclassifier__", "dask", (paths, y), {}),
+                "dask, paths": (
+                    files,
+                    "cnnclassifier__",
+                    "dask",
+                    (paths, y),
+                    {"scatter": [paths, y]},
+                ),
                 "loky": (small, "", "loky", (X, y), {}),
                 "one thread": (small, "", "one", (X, y), {}),
             }
@@ -244,55 +251,66 @@ def dask():
 # Larger than memory
 
 MAP = """
-import resource, sys, time
-import numpy as np, torch
+import sys, time
+import numpy as np
+from skorch.callbacks import Callback
 from sklearn_cnn import CNNClassifier
 
-path, how, n, side = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+class Clock(Callback):
+    def on_train_begin(self, net, **_):
+        self.begin = time.perf_counter()
+
+path, how = sys.argv[1:]
 X = np.load(path, mmap_mode="r")
+small = {"conv_channels": 8, "dense_units": 8, "batch_size": 32, "max_epochs": 1}
+make = lambda clock: CNNClassifier(**small, random_state=0, callbacks=[clock])
+y = np.arange(len(X)) % 10
+make(Clock()).fit(X[:256], y[:256])
 if how == "memory":
     X = np.array(X)
-y = np.arange(n) % 10
-model = CNNClassifier(4, dense_units=8, max_epochs=1, random_state=0)
-model.fit(X, y)
-begin = time.perf_counter()
-model = CNNClassifier(4, dense_units=8, max_epochs=1, random_state=0).fit(X, y)
-print(time.perf_counter() - begin, model.loss_curve_[0])
+clock, begin = Clock(), time.perf_counter()
+model = make(clock).fit(X, y)
+end = time.perf_counter()
+print(clock.begin - begin, end - clock.begin, model.loss_curve_[0])
 """
+
+ALLOWED = 600 << 20
+"""Bytes of memory, of which the process itself takes some 400 MB."""
 
 
 def map_of_images():
-    """An epoch over a map, in a quarter of the memory that it takes, over one in memory."""
-    n, side = 60_000, 64
-    with tempfile.TemporaryDirectory() as folder:
+    """An epoch over a map of four times the memory allowed, over one in memory."""
+    shape = (4 * ALLOWED // (64 * 64 * 3), 64, 64, 3)
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
         path = Path(folder) / "images.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.uint8, (n, side, side, 3))
+        array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
         rng = np.random.default_rng(0)
-        for start_ in range(0, n, 5000):
-            array[start_ : start_ + 5000] = rng.integers(0, 256, (5000, side, side, 3), np.uint8)
+        for begin in range(0, len(array), 5000):
+            block = array[begin : begin + 5000]
+            block[:] = rng.integers(0, 256, block.shape, np.uint8)
         array.flush()
-        print(f"\nOne epoch over a map of {array.nbytes / 1e6:.0f} MB")
-        del array
-        limit = n * side * side * 3 // 4
-        found = {}
-        for how in ("memory", "map", "map in a quarter"):
-            command = [sys.executable, "-c", MAP, str(path), how.split()[0], str(n), str(side)]
-            if how == "map in a quarter":
-                group = memory_group(limit + (500 << 20))
+        print(f"\nOne epoch over a map of {array.nbytes / 1e6:.0f} MB, {shape[0]:,} images")
+        del array, block
+        epochs = {}
+        for how in ("memory", "map", "map, a quarter of the memory"):
+            command = [sys.executable, "-c", MAP, str(path), how.split(",")[0]]
+            if "quarter" in how:
+                group = memory_group(ALLOWED)
                 if group is None:
                     print("a limit of memory is not allowed on this machine")
                     continue
-                command = [
-                    "bash",
-                    "-c",
-                    f'echo $$ > {group}/cgroup.procs; exec "$@"',
-                    "-",
-                    *command,
-                ]
+                drop_caches()
+                command = ["bash", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-", *command]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds, loss = map(float, done.stdout.split())
-            found[how] = seconds
-            print(f"{how}: {seconds:.2f} s, {seconds / found['memory']:.2f}; loss {loss!r}")
+            before, epochs[how], loss = map(float, done.stdout.split())
+            ratio = epochs[how] / epochs["memory"]
+            print(f"{how}: {before:.1f} s before, epoch {epochs[how]:.1f} s, {ratio:.2f}; {loss!r}")
+
+
+def drop_caches():
+    """Have the operating system forget the file that was just written."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
 def memory_group(n_bytes):

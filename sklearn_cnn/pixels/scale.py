@@ -244,7 +244,9 @@ def check_representable(scale: PixelScale, dtype: str) -> None:
 def channel_statistics(
     images: np.ndarray, rows: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute each channel's weighted mean and standard deviation, in two passes.
+    """Compute each channel's weighted mean and standard deviation.
+
+    Bytes are read once, since their sums and sums of squares are exact; other types twice.
 
     Parameters
     ----------
@@ -260,10 +262,35 @@ def channel_statistics(
     mean, std : ndarray of shape (channels,), float64
         A channel that is constant, as far as float32 can tell, has a standard deviation of 1.
     """
-    mean = _weighted_mean(images, rows, weights, 0.0, 1)
-    std = np.sqrt(_weighted_mean(images, rows, weights, mean, 2))
+    if images.dtype.itemsize == 1:
+        mean, square = _moments_of_bytes(images, rows, weights)
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+    else:
+        mean = _weighted_mean(images, rows, weights, 0.0, 1)
+        std = np.sqrt(_weighted_mean(images, rows, weights, mean, 2))
     float32 = np.finfo(np.float32)
     return mean, np.where(std > np.maximum(float32.eps * np.abs(mean), float32.tiny), std, 1.0)
+
+
+def _moments_of_bytes(
+    images: np.ndarray, rows: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the pixels and of their squares over images and positions, for each channel.
+
+    Sums along a row of pixels are a product of matrices, several times as fast as a sum over an
+    axis. They are whole numbers below 2**53, so that no order of adding changes them.
+    """
+    _, height, width, channels = images.shape
+    by_channel = np.tile(np.eye(channels), (width, 1))
+    totals = np.zeros((2, channels))
+    for block in row_blocks(len(rows), prod(images.shape[1:])):
+        values = images[rows[block]].astype(np.float64, order="C").reshape(-1, width * channels)
+        for total in totals:
+            sums = (values @ by_channel).reshape(-1, height, channels).sum(axis=1)
+            total += weights[block] @ sums
+            np.square(values, out=values)
+    mean, square = totals / (weights.sum() * height * width)
+    return mean, square
 
 
 def _weighted_mean(

@@ -1,7 +1,9 @@
 """Examples: images with targets and weights, and the batches gathered from them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import exp, log
 from typing import Self
 
@@ -13,6 +15,7 @@ from skorch.dataset import Dataset
 from sklearn_cnn._compat import _check_sample_weight
 from sklearn_cnn.machine.device import is_out_of_memory, lies_on, send
 from sklearn_cnn.pixels.arrays import to_host
+from sklearn_cnn.training.read_ahead import MappedRows
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 """({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n, ...)).
@@ -22,6 +25,9 @@ Where the first layers of a network are fixed, "maps" that they give may stand f
 
 Index = int | list[int] | np.ndarray | torch.Tensor
 """The number of an image, or the numbers of a batch."""
+
+Expect = Callable[[np.ndarray], None]
+"""(numbers of the images of the next batch) -> None."""
 
 HEAVIEST = 1e12
 """Times the weight of the first call, at most: beyond, the optimizer's averages would break."""
@@ -36,6 +42,10 @@ class ImageDataset(Dataset):
     mean_weight: float
     holds: str
     """What the batches hold: "images", or "maps" that fixed layers of a network give of them."""
+
+    def read_at_random(self) -> AbstractContextManager[Expect]:
+        """Be about to gather batches in any order; what it gives is told each batch in advance."""
+        return nullcontext(lambda index: None)
 
     @property
     def X(self) -> Self:
@@ -103,6 +113,16 @@ class Examples(ImageDataset):
     def with_maps(self, maps: np.ndarray) -> Self:
         """Return the examples with maps (n, height, width, channels) in place of their images."""
         return replace(self, images=maps, rows=np.arange(len(maps)), holds="maps")
+
+    @contextmanager
+    def read_at_random(self) -> Iterator[Expect]:
+        """Have the operating system read the images of a memory map ahead, if they are in one."""
+        mapped = MappedRows.of(self.images)
+        if mapped is None:
+            yield lambda index: None
+            return
+        with mapped.read_at_random():
+            yield lambda index: mapped.expect(self.rows[index])
 
     @property
     def y(self) -> torch.Tensor:
@@ -214,8 +234,15 @@ class IndexedBatches:
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.examples)
         order = np.arange(n) if self.order is None else self.order(n)
-        for index in np.array_split(order, len(self)):
-            yield self.examples[index]
+        batches = np.array_split(order, len(self))
+        if self.order is None:  # the operating system reads ahead by itself
+            yield from (self.examples[index] for index in batches)
+            return
+        with self.examples.read_at_random() as expect:
+            for index, following in zip_longest(batches, batches[1:]):
+                if following is not None:
+                    expect(following)
+                yield self.examples[index]
 
 
 def as_pixels(images: np.ndarray) -> torch.Tensor:

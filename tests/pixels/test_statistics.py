@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 
 from sklearn_cnn.pixels import scale
 from sklearn_cnn.pixels.scale import channel_statistics
@@ -125,3 +126,35 @@ def test_any_dtype_and_a_read_only_array(dtype):
     half = 0.5 if dtype == "bool" else 50
     np.testing.assert_allclose([*mean, *std], [half, half], rtol=1e-12)
     assert mean.dtype == std.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, bool])
+@pytest.mark.parametrize("view", ["whole", "channels first", "some rows"])
+def test_bytes_are_read_once_and_right(dtype, view):
+    """Against numpy, with weights. Catches sums of rows or channels that are mixed up."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(-100, 100, (50, 7, 9, 3)).astype(dtype)
+    if view == "channels first":
+        images = images.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1)
+    rows = np.arange(50) if view != "some rows" else np.array([3, 3, 41, 7])
+    weights = rng.uniform(0.1, 2, len(rows))
+    mean, std = channel_statistics(images, rows, weights)
+    values = images[rows].astype(float)
+    spread = np.broadcast_to(weights[:, None, None, None], values.shape)
+    expected = np.average(values, axis=(0, 1, 2), weights=spread)
+    variance = np.average((values - expected) ** 2, axis=(0, 1, 2), weights=spread)
+    assert_allclose(mean, expected, rtol=1e-13)
+    assert_allclose(std, np.sqrt(variance), rtol=1e-10)
+
+
+@pytest.mark.parametrize("value", [0, 1, 7, 200, 255])
+def test_constant_bytes_have_no_spread(value):
+    """And one pixel of a million that differs has. Catches a difference of two large squares."""
+    images = np.full((4, 500, 500, 2), value, dtype=np.uint8)
+    images[1, 3, 4, 1] ^= 1
+    weights = np.array([0.3, 1.7, 0.9, 1.1])
+    mean, std = channel_statistics(images, np.arange(4), weights)
+    assert std[0] == 1
+    share = 1.7 / 4 / 250_000
+    assert_allclose(std[1], np.sqrt(share - share**2), rtol=1e-3)
+    assert_allclose(mean, value, atol=1e-5)
