@@ -118,6 +118,7 @@ def test_a_fault_in_one_process_is_an_error_in_all(alone, two):
         assert "differ in: targets" in found["labels"]
         assert "differ in: images, network, targets, weights" in found["lengths"]
         assert "differ in: parameters" in found["parameters"]
+        assert "differ in: processor." in found["processor"]
         assert found["both"].startswith("InvalidParameterError")
         assert found["after within"] == found["after both"] == alone["plain"]
     for name in ("before", "within"):
