@@ -281,6 +281,12 @@ class Backbone:
     trainable: int | Literal["all"] = 0
 
     def __post_init__(self) -> None:
+        if callable(self.network):
+            raise ValueError(
+                f"network must be the name of a published network. Got network={self.network!r}. "
+                "To train a module of your own, pass a function (image_shape, n_outputs) -> "
+                "torch.nn.Module as layers= of the estimator."
+            )
         known = published(self.network)
         if self.weights is not None and not isinstance(self.weights, str | os.PathLike):
             raise ValueError(f"weights must be a path or None. Got weights={self.weights!r}.")
@@ -320,6 +326,11 @@ def check_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     for position, layer in enumerate(layers):
         if not isinstance(layer, LAYER_KINDS):
             kinds = ", ".join(kind.__name__ for kind in LAYER_KINDS)
+            if isinstance(layer, type) and issubclass(layer, LAYER_KINDS):
+                raise ValueError(
+                    f"layers[{position}] is the class {layer.__name__}. Call it: "
+                    f"{layer.__name__}(...)."
+                )
             raise ValueError(
                 f"layers[{position}] must be one of {kinds}. Got {layer!r}. To use PyTorch "
                 "modules, pass a callable (image_shape, n_outputs) -> torch.nn.Module as layers."

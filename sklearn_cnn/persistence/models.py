@@ -213,7 +213,12 @@ def _describe(model: object, place: str, written: Written, depth: int = 0) -> No
     if kind_of(model) is not None:
         return describe_step(model, place, written)
     kept = ", ".join(["Pipeline", *LEARNERS, *STATELESS, *STEPS])
-    raise NotKept(f"{kind} is none of the estimators that a file holds: {kept}")
+    remedy = (
+        "Save its best_estimator_"
+        if hasattr(model, "best_estimator_")
+        else "Keep such a model by joblib, for readers who trust you"
+    )
+    raise NotKept(f"{kind} is none of the estimators that a file holds: {kept}. {remedy}")
 
 
 def _describe_pipeline(model: Pipeline, place: str, written: Written, depth: int) -> Node:

@@ -133,7 +133,15 @@ def test_a_network_that_ends_in_maps(layers, shape):
         output_shapes(layers, (2, 3, 4))
 
 
-@pytest.mark.parametrize("element", [Conv, "conv", 8, None, [Flatten()], torch.nn.ReLU()], ids=repr)
+@pytest.mark.parametrize("element", [Conv, Flatten])
+def test_a_class_of_layers(element):
+    """Forgotten brackets."""
+    text = rf"layers\[1\] is the class {element.__name__}. Call it: {element.__name__}\(\.\.\.\)"
+    with pytest.raises(ValueError, match=text):
+        check_layers([Flatten(), element])
+
+
+@pytest.mark.parametrize("element", ["conv", 8, None, [Flatten()], torch.nn.ReLU()], ids=repr)
 def test_an_element_that_is_no_layer(element):
     """Would catch an AttributeError, and torch modules in the list without a word on callables."""
     kinds = "Conv, Pool, Flatten, Dense, Dropout, BatchNorm, Activation, Backbone"

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import IMAGES, NAMES, images_for
 from numpy.testing import assert_array_equal
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -325,6 +327,18 @@ def test_what_cannot_be_saved(tmp_path, make, text):
     with pytest.raises(ValueError, match=f"^model cannot be saved: .*{text}"):
         save_model(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_of_a_search_the_best_estimator_is_saved(tmp_path):
+    """And a calibrated model is kept otherwise. Catches an error without a way out."""
+    model = CNNClassifier(4, max_epochs=1, random_state=0)
+    search = GridSearchCV(model, {"dense_units": [4]}, cv=2).fit(IMAGES, NAMES)
+    with pytest.raises(ValueError, match=r"GridSearchCV is none .* Save its best_estimator_\.$"):
+        save_model(search, tmp_path / "model")
+    save_model(search.best_estimator_, tmp_path / "model")
+    calibrated = CalibratedClassifierCV(search.best_estimator_, cv=2)
+    with pytest.raises(ValueError, match=r"CalibratedClassifierCV is none .* by joblib"):
+        save_model(calibrated.fit(IMAGES, NAMES), tmp_path / "model")
 
 
 def test_models_that_are_not_fitted(tmp_path):

@@ -350,6 +350,7 @@ def test_a_head_of_several_layers(data):
         (lambda: [Backbone("tiny"), Conv(3)], r"stands after Backbone\(\)"),
         (lambda: [Conv(3), Backbone("tiny")], r"layers\[1\] = Backbone.*Put it first"),
         (lambda: [Backbone("tiny"), Backbone("tiny")], r"layers\[1\] = Backbone.*Put it first"),
+        (lambda: [Backbone], r"layers\[0\] is the class Backbone. Call it: Backbone\(\.\.\.\)"),
         (lambda: [Backbone()], r"at least 32 x 32 pixels. Got 12 x 10.*ImageReader\(size=224\)"),
     ],
 )
@@ -373,6 +374,7 @@ def test_images_that_do_not_fit(data):
     ("parameters", "message"),
     [
         ({"network": "resnet"}, "network must be one of efficientnet_lite0"),
+        ({"network": torch.nn.Identity}, r"name of a published network.*as layers= of the est"),
         ({"trainable": 10}, "'all' or a whole number from 0 to 9"),
         ({"trainable": -1}, "'all' or a whole number from 0 to 9"),
         ({"trainable": True}, "'all' or a whole number from 0 to 9"),
