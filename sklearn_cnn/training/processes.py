@@ -67,7 +67,7 @@ class Processes:
         if held:
             buffer.copy_(torch.frombuffer(bytearray(held), dtype=torch.uint8))
         with _parting_explained():
-            distributed.broadcast(buffer, group=self.group, group_src=0)
+            distributed.broadcast(buffer, src=0, group=self.group)
         return bytes(buffer.numpy())
 
     def number_of_first(self, number: int) -> int:
