@@ -78,11 +78,12 @@ def of_examples(examples: Examples | None) -> Fingerprint:
 
 def of_network(network: nn.Module) -> str:
     """Hash the state of a network, and how it is built."""
-    # cloned, since torch views other types as bytes only where the strides are plain
-    flat = [value.detach().reshape(-1).clone() for value in network.state_dict().values()]
-    values = [value.cpu().view(torch.uint8).numpy() for value in flat]
+    state = [value.detach() for value in network.state_dict().values()]
+    shapes = [tuple(value.shape) for value in state]
     learns = [weight.requires_grad for weight in network.parameters()]
-    shapes = [tuple(value.shape) for value in network.state_dict().values()]
+    # cloned, since torch views other types as bytes only where the strides are plain
+    flat = (value.reshape(-1).clone() for value in state)
+    values = (value.cpu().view(torch.uint8).numpy() for value in flat)
     return _hash(f"{network} {shapes} {learns} {_hash_arrays(values)}".encode())
 
 

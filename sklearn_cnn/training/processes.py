@@ -43,7 +43,7 @@ class Processes:
         RuntimeError
             If another process has left.
         """
-        sent = message if message.device.type == "cuda" else message.cpu()
+        sent = _where_the_backend_sends(message)
         messages = [torch.empty_like(sent) for _ in range(self.n_processes)]
         with _parting_explained():
             distributed.all_gather(messages, sent, group=self.group)
@@ -51,7 +51,7 @@ class Processes:
 
     def add(self, message: torch.Tensor) -> torch.Tensor:
         """Return the sum of the messages of all processes, in an order that is the backend's."""
-        total = message if message.device.type == "cuda" else message.cpu()
+        total = _where_the_backend_sends(message)
         with _parting_explained():
             distributed.all_reduce(total, group=self.group)
         return total.to(message.device)
@@ -211,20 +211,20 @@ def data_parallel(timeout: float = 1800.0) -> Iterator[Processes | None]:
 
 
 @contextmanager
-def one_fit() -> Iterator[Processes | None]:
+def one_fit() -> Iterator[None]:
     """Have what runs inside be one fit of the processes of :func:`data_parallel`, if it is open.
 
     An error in one process ends the fit in all of them.
     """
     session = _session.get()
     if session is None or session.pid != os.getpid():
-        yield None
+        yield
         return
     session.processes.gather(torch.zeros(1))  # a process that has left says so here
     with _new_group(session.timeout) as processes:
         token = _fit.set(processes)
         try:
-            yield processes
+            yield
         finally:
             _fit.reset(token)
 
@@ -243,6 +243,11 @@ def _backend() -> str:
     """Return gloo for tensors in memory, and NCCL for those on CUDA devices where there are any."""
     on_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+
+
+def _where_the_backend_sends(message: torch.Tensor) -> torch.Tensor:
+    """Return a message as it is on CUDA devices and in memory, and in memory from elsewhere."""
+    return message if message.device.type == "cuda" else message.cpu()
 
 
 @contextmanager
