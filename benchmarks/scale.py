@@ -190,6 +190,7 @@ def write_images(folder, X):
 def dask():
     """Bytes and seconds of a search: arrays scattered, paths with a cache, and loky."""
     import joblib
+    from dask import config
     from dask.distributed import Client, LocalCluster
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
@@ -202,6 +203,8 @@ def dask():
     torch.set_num_threads(1)  # loky gives each worker as many as there are cores for it
     with (
         tempfile.TemporaryDirectory() as name,
+        # else workers, and what is begun after them, return memory that the next step needs again
+        config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster),
     ):
@@ -226,6 +229,9 @@ def dask():
             seconds, sent = time.perf_counter() - begin, bytes_of_loopback() - before
             return sent, seconds, grid.cv_results_["mean_test_score"]
 
+        before = bytes_of_loopback()
+        time.sleep(10)
+        print(f"an idle cluster: {(bytes_of_loopback() - before) / 1e7:.2f} MB a second")
         for n_tasks in (12, 24):
             cases = {
                 "dask, scattered": (small, "", "dask", (X, y), {"scatter": [X, y]}),
@@ -268,6 +274,24 @@ for _ in IndexedBatches(examples, 128, rng.permutation):
 print((time.perf_counter() - begin) / 20 * 1000)
 """
 
+EPOCH = """
+import sys
+import numpy as np
+from sklearn_cnn import CNNClassifier
+
+X = np.load(sys.argv[1], mmap_mode="r" if sys.argv[2] == "map" else None)
+model = CNNClassifier((8, 16), dense_units=16, max_epochs=1, random_state=0)
+model.fit(X, np.arange(len(X)) % 10)
+print(model.net_.history[-1]["dur"], model.loss_curve_[-1])
+"""
+
+FREES = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_ARENA_MAX": "2",
+}
+"""Has glibc return what is freed: else it may keep gigabytes, which no limit allows."""
+
 ALLOWED = 560 << 20
 """Bytes of memory, of which the process itself takes some 300 MB."""
 
@@ -301,6 +325,16 @@ def map_of_images():
                 times.append(float(done.stdout))
         for how, times in found.items():
             print(f"{how}: {median(times):.1f} ms ({min(times):.1f} to {max(times):.1f})")
+        for how in ("map", "memory"):
+            drop_caches()
+            command = [sys.executable, "-c", EPOCH, str(path), how]
+            if how == "map":
+                command = ["bash", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-", *command]
+            done = subprocess.run(
+                command, capture_output=True, text=True, env={**os.environ, **FREES}, check=False
+            )
+            seconds_and_loss = done.stdout.strip() or f"ended with {done.returncode}"
+            print(f"seconds and loss of an epoch, {how}: {seconds_and_loss}", flush=True)
     group.rmdir()
 
 

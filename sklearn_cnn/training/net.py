@@ -438,6 +438,8 @@ class ConvNet(NeuralNet):
             if processes is not None:
                 epochs = {"max_epochs": str(n_epochs)}
                 processes.check_alike({**fingerprint, **epochs}, "were given unlike fits")
+                if self.device.type == "cuda":
+                    processes.check_own_gpu(self.device)
             if checkpoint is not None:
                 if schedule != "constant" or n_first:  # epochs decide the shape of the rate
                     fingerprint["max_epochs"] = str(n_epochs)

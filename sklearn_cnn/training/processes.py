@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 
 import torch
 from torch import distributed
@@ -97,6 +98,24 @@ class Processes:
             "parameters, on processors of one kind: give train_test_split and whatever else draws "
             "a random_state."
         )
+
+    def check_own_gpu(self, device: torch.device) -> None:
+        """Refuse processes that compute on one GPU, which NCCL cannot serve.
+
+        Raises
+        ------
+        ValueError
+            In all of them, with the number of GPUs.
+        """
+        name = str(torch.cuda.get_device_properties(device).uuid)
+        digest = torch.frombuffer(bytearray(sha256(name.encode()).digest()), dtype=torch.uint8)
+        n_gpus = len({bytes(other.numpy()) for other in self.gather(digest)})
+        if n_gpus < self.n_processes:
+            raise ValueError(
+                f"The {self.n_processes} processes of data_parallel() have {n_gpus} GPU"
+                f"{'s' if n_gpus > 1 else ''} between them, and each needs one of its own. Start "
+                f"{n_gpus} (torchrun --nproc-per-node), or pass device='cpu' to the estimator."
+            )
 
 
 def is_first(processes: Processes | None) -> bool:

@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import joint_fits
 import pytest
@@ -197,3 +199,24 @@ def test_a_timeout_that_is_none_is_refused(timeout):
         data_parallel(timeout),
     ):
         pass
+
+
+@pytest.mark.parametrize("n_gpus", [1, 2, 4])
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch, n_gpus):
+    """Catches NCCL's own error for two processes on one GPU, which names neither."""
+    names = [f"GPU-{rank % n_gpus}" for rank in range(4)]
+    digests = [
+        torch.tensor(list(sha256(name.encode()).digest()), dtype=torch.uint8) for name in names
+    ]
+    own = SimpleNamespace(uuid=names[0])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: own)
+    monkeypatch.setattr(
+        Processes, "gather", lambda self, message: [message, *digests[1:]]
+    )  # of the first process
+    processes = Processes(None, 0, 4)
+    if n_gpus == 4:
+        processes.check_own_gpu(torch.device("cuda"))
+        return
+    expected = rf"The 4 processes .* have {n_gpus} GPUs? between them.*pass device='cpu'"
+    with pytest.raises(ValueError, match=expected):
+        processes.check_own_gpu(torch.device("cuda"))
