@@ -3,7 +3,8 @@
     python benchmarks/scale.py [processes] [hosts] [checkpoint] [dask] [map]
 
 Everything without arguments. ``hosts`` needs the right to make network namespaces; ``dask`` needs
-the extra "scale". Each ratio is the median of several runs, both sides in turn.
+the extra "scale". Each ratio is the median of several runs, both sides in turn; a search, and an
+epoch from a map, run once.
 """
 
 import json
@@ -231,7 +232,7 @@ def dask():
 
         before = bytes_of_loopback()
         time.sleep(10)
-        print(f"an idle cluster: {(bytes_of_loopback() - before) / 1e7:.2f} MB a second")
+        print(f"an idle cluster: {(bytes_of_loopback() - before) / 10 / 1e6:.3f} MB a second")
         for n_tasks in (12, 24):
             cases = {
                 "dask, scattered": (small, "", "dask", (X, y), {"scatter": [X, y]}),
@@ -320,7 +321,7 @@ def map_of_images():
             for how, times in [*found.items()][:: 1 if seed % 2 else -1]:
                 drop_caches()
                 command = [sys.executable, "-c", GATHER, str(path), how, str(seed)]
-                command = ["bash", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-", *command]
+                command = within(group, command)
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 times.append(float(done.stdout))
         for how, times in found.items():
@@ -329,7 +330,7 @@ def map_of_images():
             drop_caches()
             command = [sys.executable, "-c", EPOCH, str(path), how]
             if how == "map":
-                command = ["bash", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-", *command]
+                command = within(group, command)
             done = subprocess.run(
                 command, capture_output=True, text=True, env={**os.environ, **FREES}, check=False
             )
@@ -342,6 +343,11 @@ def drop_caches():
     """Have the operating system forget the file that was just written."""
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def within(group, command):
+    """Have a command join the group before it starts."""
+    return ["bash", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-", *command]
 
 
 def memory_group(n_bytes):

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 
 import torch
 from torch import distributed
@@ -83,9 +82,7 @@ class Processes:
         ValueError
             In all of them, naming the kinds that differ.
         """
-        digest = torch.frombuffer(bytearray.fromhex(joined(fingerprint)), dtype=torch.uint8)
-        digests = self.gather(digest)
-        if all(torch.equal(other, digest) for other in digests):
+        if self._n_different(fingerprint) == 1:
             return
         fingerprints: list[Fingerprint] = [{}] * self.n_processes
         with _parting_explained():
@@ -108,14 +105,19 @@ class Processes:
             In all of them, with the number of GPUs.
         """
         name = str(torch.cuda.get_device_properties(device).uuid)
-        digest = torch.frombuffer(bytearray(sha256(name.encode()).digest()), dtype=torch.uint8)
-        n_gpus = len({bytes(other.numpy()) for other in self.gather(digest)})
+        n_gpus = self._n_different({"gpu": name})
         if n_gpus < self.n_processes:
             raise ValueError(
                 f"The {self.n_processes} processes of data_parallel() have {n_gpus} GPU"
                 f"{'s' if n_gpus > 1 else ''} between them, and each needs one of its own. Start "
-                f"{n_gpus} (torchrun --nproc-per-node), or pass device='cpu' to the estimator."
+                "as many on each machine as it has GPUs (torchrun --nproc-per-node), or pass "
+                "device='cpu' to the estimator."
             )
+
+    def _n_different(self, fingerprint: Fingerprint) -> int:
+        """Count the fingerprints that the processes have between them."""
+        digest = torch.frombuffer(bytearray.fromhex(joined(fingerprint)), dtype=torch.uint8)
+        return len({bytes(other.numpy()) for other in self.gather(digest)})
 
 
 def is_first(processes: Processes | None) -> bool:

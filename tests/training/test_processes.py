@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from torch import distributed, nn
 
 import sklearn_cnn
 from sklearn_cnn import data_parallel
+from sklearn_cnn.training.fingerprint import joined
 from sklearn_cnn.training.processes import Processes
 from sklearn_cnn.training.shares import BranchOfReplicas
 
@@ -205,9 +205,8 @@ def test_a_timeout_that_is_none_is_refused(timeout):
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch, n_gpus):
     """Catches NCCL's own error for two processes on one GPU, which names neither."""
     names = [f"GPU-{rank % n_gpus}" for rank in range(4)]
-    digests = [
-        torch.tensor(list(sha256(name.encode()).digest()), dtype=torch.uint8) for name in names
-    ]
+    hashes = [bytearray.fromhex(joined({"gpu": name})) for name in names]
+    digests = [torch.frombuffer(each, dtype=torch.uint8) for each in hashes]
     own = SimpleNamespace(uuid=names[0])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: own)
     monkeypatch.setattr(
