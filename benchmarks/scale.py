@@ -193,6 +193,7 @@ def dask():
     import joblib
     from dask import config
     from dask.distributed import Client, LocalCluster
+    from sklearn.base import clone
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
 
@@ -212,7 +213,8 @@ def dask():
         folder = Path(name)
         paths = write_images(folder, X)
         files = make_pipeline(ImageReader(64, cache=folder / "cache"), small)
-        files.fit(paths, y)  # fills the cache
+        # Fills the cache. A clone: a search sends a fitted model's weights with each task.
+        clone(files).fit(paths, y)
 
         def search(n_tasks, model, prefix, backend, data, **options):
             rates = [0.001 * (i + 1) for i in range(n_tasks // 3)]

@@ -51,12 +51,12 @@ def test_hosts_end_with_the_bits_of_one_process(alone, command):
         assert {name: result[name] for name in alone} == alone
 
 
-FOREVER = """
+FOREVER = r"""
 import os, sys
 import joint_fits
 from sklearn_cnn import CNNClassifier, data_parallel
 
-print(os.getpid(), flush=True)
+os.write(1, f"{os.getpid()}\n".encode())  # in one piece: two processes share the pipe
 with data_parallel():
     CNNClassifier(**{**joint_fits.LARGE, "max_epochs": 100_000}).fit(
         joint_fits.IMAGES, joint_fits.TARGET)
@@ -84,11 +84,14 @@ def test_all_end_when_one_is_killed(tmp_path, which):
         text=True,
     )
     with launched:
-        pids = [int(launched.stdout.readline()) for _ in range(2)]
-        time.sleep(8)  # training has begun
-        assert all(map(is_alive, pids))
-        os.kill(pids[which], signal.SIGKILL)
-        assert launched.wait(timeout=30) == 1
+        try:
+            pids = [int(launched.stdout.readline()) for _ in range(2)]
+            time.sleep(8)  # training has begun
+            assert all(map(is_alive, pids))
+            os.kill(pids[which], signal.SIGKILL)
+            assert launched.wait(timeout=30) == 1
+        finally:
+            launched.terminate()  # ends its processes, which would train for an hour
     deadline = time.monotonic() + 5
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
