@@ -15,6 +15,7 @@ from sklearn_cnn.machine.device import is_out_of_memory, send
 from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated
 from sklearn_cnn.network.outputs import LayerOutputs
 from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, as_pixels
+from sklearn_cnn.training.small_chunks import compute_filled
 
 
 def predict_outputs(
@@ -213,10 +214,7 @@ def _chunk_outputs(
     network: nn.Module, images: np.ndarray, chunk: int, device: torch.device
 ) -> list[torch.Tensor]:
     """Compute what the network gives for one chunk, on the device."""
-    block = np.array(images, order="C")
-    filled = len(block)
-    if filled < chunk:
-        block = np.concatenate([block, np.zeros((chunk - filled, *block.shape[1:]), block.dtype)])
-    outputs = network(send(as_pixels(block), device))
+    pixels = send(as_pixels(np.array(images, order="C")), device)
+    outputs = compute_filled(network, pixels, chunk)
     tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-    return [tensor[:filled] for tensor in tensors]
+    return [tensor[: len(images)] for tensor in tensors]
