@@ -6,15 +6,18 @@ all rows at once; for which sizes each of the two rounds as it does in a whole c
 processor. It is tried out on noise, once for each network and size.
 """
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sklearn_cnn.network.modules import Flatten, Normalize
 
-FEWEST = 2
-"""Images, at least: a single one takes other kernels of torch, which round differently."""
+Layers = Sequence[nn.Module]
 
 
 def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> object:
@@ -34,43 +37,80 @@ def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> obje
     tensor, or tuple of tensors, of at least n rows
         Rows after the first n belong to zeros that fill up.
     """
-    parts = _parts(network) if pixels.device.type == "cpu" and 2 * len(pixels) <= chunk else []
+    n, values = len(pixels), pixels
+    parts = _parts(network) if pixels.device.type == "cpu" and 2 * n <= chunk else []
     if not parts:
         return network(_fill(pixels, chunk))
-    n, values = len(pixels), pixels
-    sizes = _sizes(network, parts, pixels, chunk)
-    for part, size in zip(parts, sizes, strict=True):
-        values = part(_fill(values[:n], size))
+    for part, size in zip(parts, _sizes(network, parts, pixels, chunk), strict=True):
+        values = _run(part, _fill(values[:n], size))
     return values
 
 
-def _parts(network: nn.Module) -> list[nn.Sequential]:
+def _parts(network: nn.Module) -> list[Layers]:
     """Return the layers up to the vectors, and those after; none if it is not a plain sequence."""
-    if isinstance(network, nn.Sequential):
-        for number, layer in enumerate(network, 1):
-            if isinstance(layer, Flatten):
-                return [network[:number], network[number:]]
+    layers = list(network) if isinstance(network, nn.Sequential) else []
+    for number, layer in enumerate(layers, 1):
+        if isinstance(layer, Flatten):
+            return [layers[:number], layers[number:]]
     return []
+
+
+def _run(layers: Layers, values: torch.Tensor) -> torch.Tensor:
+    with _ConvolvedAsMany() if len(values) == 1 and values.ndim == 4 else nullcontext():
+        for layer in layers:
+            values = layer(values)
+    return values
+
+
+class _ConvolvedAsMany(TorchFunctionMode):
+    """Have oneDNN convolve a single image as it does several.
+
+    torch leaves it to a matrix product of its own, which rounds differently.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Put oneDNN's convolution in the place of torch's."""
+        if func is torch.conv2d and not kwargs and _is_for_onednn(*args):
+            images, weight, bias, stride, padding, dilation, groups = args
+            if padding == "same":
+                padding = [side // 2 for side in weight.shape[2:]]
+            return torch.mkldnn_convolution(  # type: ignore[attr-defined]
+                images, weight, bias, padding, stride, dilation, groups
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def _is_for_onednn(images: torch.Tensor, weight: torch.Tensor, *others: Any) -> bool:
+    if (
+        images.dtype != torch.float32
+        or len(others) != 5
+        or not torch.backends.mkldnn.is_available()
+    ):
+        return False
+    _, _, padding, dilation, _ = others
+    if padding == "same":
+        return all(side % 2 == 1 for side in weight.shape[2:]) and set(dilation) == {1}
+    return not isinstance(padding, str)
 
 
 def _fill(values: torch.Tensor, size: int) -> torch.Tensor:
     """Add zeros up to a size, pixel by pixel as images lie in memory."""
-    if len(values) == size:
+    n_missing = size - len(values)
+    if n_missing == 0:
         return values
     pixel_by_pixel = values.movedim(1, -1)  # vectors stay as they are
-    filled = pixel_by_pixel.new_zeros((size, *pixel_by_pixel.shape[1:]))
-    filled[: len(values)] = pixel_by_pixel
-    return filled.movedim(-1, 1)
+    zeros = pixel_by_pixel.new_zeros((n_missing, *pixel_by_pixel.shape[1:]))
+    return torch.cat([pixel_by_pixel, zeros]).movedim(-1, 1)
 
 
 _known: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], list[int]]] = WeakKeyDictionary()
 """For each network: how many images its parts compute at once, by how many there are."""
 
 
-def _sizes(
-    network: nn.Module, parts: list[nn.Sequential], pixels: torch.Tensor, chunk: int
-) -> list[int]:
-    fewest = max(FEWEST, 1 << (len(pixels) - 1).bit_length())
+def _sizes(network: nn.Module, parts: list[Layers], pixels: torch.Tensor, chunk: int) -> list[int]:
+    fewest = 1 << (len(pixels) - 1).bit_length()
     known = _known.setdefault(network, {})
     key = (fewest, chunk, pixels.shape[1:])
     if key not in known:
@@ -78,12 +118,12 @@ def _sizes(
         sizes = []
         for part in parts:
             sizes.append(_smallest(part, values, fewest))
-            values = part(values)
+            values = _run(part, values)
         known[key] = sizes
     return known[key]
 
 
-def _smallest(part: nn.Sequential, values: torch.Tensor, fewest: int) -> int:
+def _smallest(part: Layers, values: torch.Tensor, fewest: int) -> int:
     """Return the smallest size, doubling, with which each layer gives the bits of a whole chunk."""
     size = fewest
     while size < len(values) and not _rounds_alike(part, values, size):
@@ -91,19 +131,20 @@ def _smallest(part: nn.Sequential, values: torch.Tensor, fewest: int) -> int:
     return min(size, len(values))
 
 
-def _rounds_alike(part: nn.Sequential, values: torch.Tensor, size: int) -> bool:
+def _rounds_alike(part: Layers, values: torch.Tensor, size: int) -> bool:
     for layer in part:  # each, since the last may have too few outputs to show a difference
         expected = layer(values)
         for start in range(0, len(values) - size + 1, size):
             some = slice(start, start + size)
-            if not torch.equal(layer(values[some]), expected[some]):
+            if not torch.equal(_run([layer], values[some]), expected[some]):
                 return False
         values = expected
     return True
 
 
-def _noise(normalize: Normalize, chunk: int, shape: torch.Size) -> torch.Tensor:
+def _noise(normalize: nn.Module, chunk: int, shape: torch.Size) -> torch.Tensor:
     """Draw images that are standardised as those seen at fit, in the order of memory of images."""
+    assert isinstance(normalize, Normalize)  # the first layer of every network
     channels, height, width = shape
     drawn = torch.randn(
         (chunk, height, width, channels),

@@ -46,7 +46,7 @@ def sizes_seen(layer, call):
 
 
 def test_few_images_compute_few(fitted):
-    """A chunk has 64; the processors known so far convolve 2 images for one."""
+    """A chunk has 64; the processors known so far convolve as many images as there are."""
     model, images = fitted
     convolution = model.net_.module_.conv1
     for n in (1, 8):
@@ -78,12 +78,12 @@ class LeastTogether(nn.Module):
 @pytest.mark.parametrize(("layer", "size"), [(SumOfAll(), 40), (LeastTogether(), 16)])
 def test_a_size_that_rounds_otherwise_is_not_taken(layer, size):
     values = torch.randn((40, 3), generator=torch.Generator().manual_seed(0))
-    assert small_chunks._smallest(nn.Sequential(nn.Identity(), layer), values, 2) == size
+    assert small_chunks._smallest([nn.Identity(), layer], values, 2) == size
 
 
 def test_values_that_are_not_numbers_take_the_whole_chunk():
     values = torch.full((40, 3), torch.nan)
-    assert small_chunks._smallest(nn.Sequential(nn.Identity()), values, 2) == 40
+    assert small_chunks._smallest([nn.Identity()], values, 2) == 40
 
 
 def test_nothing_is_drawn_from_torch(fitted):
