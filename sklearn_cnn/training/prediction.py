@@ -1,7 +1,8 @@
 """Outputs and features of images, in chunks of one size: no row depends on its neighbours.
 
 The arithmetic of a matrix product may round differently for another number of rows. Every chunk
-therefore has the same number of them: the last is filled up with zeros, which are then dropped.
+therefore has the same number of them: the last is filled up with zeros, which are then dropped, or
+computed smaller where no bit changes (:mod:`sklearn_cnn.training.small_chunks`).
 """
 
 from collections.abc import Callable, Iterator

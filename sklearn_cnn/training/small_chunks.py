@@ -76,18 +76,14 @@ class _ConvolvedAsMany(TorchFunctionMode):
             images, weight, bias, stride, padding, dilation, groups = args
             if padding == "same":
                 padding = [side // 2 for side in weight.shape[2:]]
-            return torch.mkldnn_convolution(  # type: ignore[attr-defined]
-                images, weight, bias, padding, stride, dilation, groups
-            )
+            return torch.mkldnn_convolution(images, weight, bias, padding, stride, dilation, groups)
         return func(*args, **(kwargs or {}))
 
 
 def _is_for_onednn(images: torch.Tensor, weight: torch.Tensor, *others: Any) -> bool:
-    if (
-        images.dtype != torch.float32
-        or len(others) != 5
-        or not torch.backends.mkldnn.is_available()
-    ):
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if images.dtype != torch.float32 or len(others) != 5:
         return False
     _, _, padding, dilation, _ = others
     if padding == "same":
