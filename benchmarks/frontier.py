@@ -204,6 +204,22 @@ IDEAS = {
     "biases 3 times as fast": Idea(callbacks=(lambda: RateOfBiases(3.0),)),
     "averaged weights": Idea(callbacks=(Averaged,)),
     "averaged weights, learning_rate=0.008": Idea(_of(learning_rate=0.008), callbacks=(Averaged,)),
+    "together: maps 24, 48, 96, batches of 64": Idea(
+        _of(batch_size=64), layers=widths(24, 48, 96, 192)
+    ),
+    "together: the same, biases 8 times": Idea(
+        _of(batch_size=64),
+        layers=widths(24, 48, 96, 192),
+        callbacks=(lambda: RateOfBiases(8.0),),
+    ),
+    "together: the same, Dirac weights": Idea(
+        _of(batch_size=64),
+        layers=widths(24, 48, 96, 192),
+        callbacks=(lambda: RateOfBiases(8.0), Dirac),
+    ),
+    "together: batches of 64, biases 8 times": Idea(
+        _of(batch_size=64), callbacks=(lambda: RateOfBiases(8.0),)
+    ),
 }
 
 # Data

@@ -16,7 +16,10 @@ from sklearn_cnn.machine.device import is_out_of_memory, send
 from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated
 from sklearn_cnn.network.outputs import LayerOutputs
 from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, as_pixels
-from sklearn_cnn.training.small_chunks import compute_filled
+from sklearn_cnn.training.small_chunks import compute_filled, may_be_smaller
+
+WORTH_SHARING = 16
+"""Images of less than a chunk that threads share, at least."""
 
 
 def predict_outputs(
@@ -160,9 +163,11 @@ def compute_in_chunks(
     if network.training:
         network.eval()
     with isolated(device) as n_available, torch.inference_mode():
-        n_threads = min(n_at_once, n_threads or n_available, -(-len(images) // chunk))
+        n_threads = min(n_at_once, n_threads or n_available)
+        share = min(chunk, _images_of_a_share(len(images), n_threads, network))
+        n_threads = min(n_threads, -(-len(images) // max(1, share)))
         if device.type == "cpu" and n_threads > 1:
-            chunks = _side_by_side(network, images, chunk, n_threads)
+            chunks = _side_by_side(network, images, chunk, share, n_threads)
         else:
             chunks = _in_turn(network, images, chunk, device, wait_on)
         computed = []
@@ -174,18 +179,25 @@ def compute_in_chunks(
         return [torch.cat(each).to("cpu").numpy() for each in parts]
 
 
+def _images_of_a_share(n_images: int, n_threads: int, network: nn.Module) -> int:
+    """Return how many of few images each thread takes, if a chunk can be computed in shares."""
+    if n_threads < 2 or n_images < WORTH_SHARING or not may_be_smaller(network):
+        return n_images
+    return -(-n_images // n_threads)
+
+
 def _side_by_side(
-    network: nn.Module, images: np.ndarray, chunk: int, n_threads: int
+    network: nn.Module, images: np.ndarray, chunk: int, share: int, n_threads: int
 ) -> Iterator[list[torch.Tensor]]:
     cpu = torch.device("cpu")
 
     def compute(start: int) -> list[torch.Tensor]:
         with torch.inference_mode():  # the mode belongs to a thread
-            return _chunk_outputs(network, images[start : start + chunk], chunk, cpu)
+            return _chunk_outputs(network, images[start : start + share], chunk, cpu)
 
     pool = ThreadPoolExecutor(n_threads, initializer=begin_in_one_thread)
     try:
-        yield from pool.map(compute, range(0, len(images), chunk))
+        yield from pool.map(compute, range(0, len(images), share))
     finally:
         pool.shutdown(cancel_futures=True)
 

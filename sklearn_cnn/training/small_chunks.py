@@ -46,6 +46,11 @@ def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> obje
     return values
 
 
+def may_be_smaller(network: nn.Module) -> bool:
+    """Tell whether fewer images than a chunk may be computed at a smaller size."""
+    return bool(_parts(network))
+
+
 def _parts(network: nn.Module) -> list[Layers]:
     """Return the layers up to the vectors, and those after; none if it is not a plain sequence."""
     layers = list(network) if isinstance(network, nn.Sequential) else []

@@ -92,3 +92,19 @@ def test_nothing_is_drawn_from_torch(fitted):
     small_chunks._known.clear()
     model.predict(images[:1])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 4])
+def test_threads_share_a_chunk(fitted, n_threads):
+    model, images = fitted
+    expected = model.predict_proba(images)
+    found = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        for n in (15, 16, 17, 40, 64, 100):
+            np.testing.assert_array_equal(model.predict_proba(images[:n]), expected[:n], str(n))
+        model.predict(images[:64])
+        seen = sizes_seen(model.net_.module_.conv1, lambda: model.predict(images[:64]))
+    finally:
+        torch.set_num_threads(found)
+    assert len(seen) == n_threads
