@@ -149,7 +149,8 @@ def _noise(normalize: nn.Module, chunk: int, shape: torch.Size) -> torch.Tensor:
     channels, height, width = shape
     drawn = torch.randn(
         (chunk, height, width, channels),
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator("cpu").manual_seed(0),
         dtype=normalize.mean.dtype,
+        device="cpu",  # torch.set_default_device may name another
     )
     return drawn.permute(0, 3, 1, 2) / normalize.scale + normalize.mean
