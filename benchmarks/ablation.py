@@ -17,18 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring.data import Images, load
+from measuring.data import Images, load, load_folder
 from measuring.results import ask
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-from sklearn_cnn import (
-    CNNClassifier,
-    Conv,
-    ImageReader,
-    RandomFlip,
-    RandomShift,
-    load_image_folder,
-)
+from sklearn_cnn import CNNClassifier, Conv, RandomFlip, RandomShift
 from sklearn_cnn.network.design import design_network
 
 ROWS: list[dict[str, Any]] = [
@@ -90,15 +83,12 @@ def fashion(folder: str) -> Fit:
 
 def cifar(folder: str) -> Fit:
     """Return what scores one seed on the folder of colour images."""
-    training = load_image_folder(Path(folder) / "train")
-    test = load_image_folder(Path(folder) / "test", classes=training.target_names)
-    reader = ImageReader(size=(32, 32))
-    X, X_test = reader.fit_transform(training.data), reader.fit_transform(test.data)
+    split = load_folder(folder, 32)
 
     def score(seed: int, **parameters: Any) -> float:
         options: dict[str, Any] = {"max_epochs": 6, "augment": (RandomFlip(), RandomShift())}
         options |= {"random_state": seed, **_in_numbers(parameters, (32, 32, 3))}
-        return CNNClassifier(**options).fit(X, training.target).score(X_test, test.target)
+        return CNNClassifier(**options).fit(split.X, split.y).score(split.X_test, split.y_test)
 
     return score
 

@@ -11,10 +11,10 @@ than the defaults.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from itertools import pairwise
 from math import exp, log
 from multiprocessing import get_context
@@ -22,9 +22,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
 import torch
-from measuring.data import Images, load
+from measuring.data import Images, Split, load, load_folder
 from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 
@@ -86,17 +85,13 @@ class RateOfBiases(Callback):
 
     share: float
 
-    def initialize(self) -> "RateOfBiases":
-        """Nothing is to be made."""
-        return self
-
     def on_train_begin(self, net: Any, **_: object) -> None:
         """Set the share of the group without decay."""
         net.optimizer_.param_groups[-1]["rate_share"] = self.share
 
 
 class Averaged(Callback):
-    """Take the moving mean of the weights, over a tenth of the steps, at the end."""
+    """Take the moving mean of the weights, over a twentieth of the steps, at the end."""
 
     def on_train_begin(self, net: Any, X: Any = None, **_: object) -> None:
         """Begin with the weights as they are."""
@@ -136,16 +131,16 @@ def twice_last(layers: list[Any]) -> list[Any]:
     """Two convolutions in the last block."""
     at = max(i for i, layer in enumerate(layers) if isinstance(layer, Conv))
     more = [layers[at], BatchNorm(), Activation("relu")]
-    return [*layers[:at], *more, replace(layers[at]), *layers[at + 1 :]]
+    return [*layers[:at], *more, *layers[at:]]
 
 
 def stem(channels: int, side: int, stride: int) -> Callable[[list[Any]], list[Any]]:
-    """Another first convolution, in place of the first block where it has a stride."""
+    """A convolution with a stride in place of the first block."""
 
     def change(layers: list[Any]) -> list[Any]:
         end = next(i for i, layer in enumerate(layers) if isinstance(layer, Activation))
         begin = [Conv(channels, side, stride=stride, bias=False), BatchNorm(), Activation("relu")]
-        return [*begin, *layers[end + 1 :]] if stride > 1 else [*begin, *layers]
+        return [*begin, *layers[end + 1 :]]
 
     return change
 
@@ -161,24 +156,20 @@ def whitened(channels: int, side: int) -> Callable[[list[Any]], list[Any]]:
 class Idea:
     """What is changed: parameters, layers, what happens when training begins; for which images."""
 
-    parameters: tuple[tuple[str, Any], ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     layers: Callable[[list[Any]], list[Any]] | None = None
     callbacks: tuple[Callable[[], Callback], ...] = ()
     smallest_side: int = 0
 
 
-def _of(**parameters: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(parameters.items())
-
-
 IDEAS = {
     "defaults": Idea(),
-    "learning_rate=0.008": Idea(_of(learning_rate=0.008)),
-    "learning_rate=0.012": Idea(_of(learning_rate=0.012)),
-    "learning_rate=0.008, batch_size=64": Idea(_of(learning_rate=0.008, batch_size=64)),
-    "batch_size=64": Idea(_of(batch_size=64)),
-    "label_smoothing=0.2": Idea(_of(label_smoothing=0.2)),
-    "label_smoothing=0.05": Idea(_of(label_smoothing=0.05)),
+    "learning_rate=0.008": Idea({"learning_rate": 0.008}),
+    "learning_rate=0.012": Idea({"learning_rate": 0.012}),
+    "learning_rate=0.008, batch_size=64": Idea({"learning_rate": 0.008, "batch_size": 64}),
+    "batch_size=64": Idea({"batch_size": 64}),
+    "label_smoothing=0.2": Idea({"label_smoothing": 0.2}),
+    "label_smoothing=0.05": Idea({"label_smoothing": 0.05}),
     "widths 16, 64, 128": Idea(layers=widths(16, 64, 128, 256)),
     "widths 24, 48, 96": Idea(layers=widths(24, 48, 96, 192)),
     "widths 16, 48, 144": Idea(layers=widths(16, 48, 144, 288)),
@@ -200,25 +191,25 @@ IDEAS = {
         smallest_side=28,
     ),
     "Dirac weights": Idea(callbacks=(Dirac,), smallest_side=28),
-    "biases 8 times as fast": Idea(callbacks=(lambda: RateOfBiases(8.0),)),
-    "biases 3 times as fast": Idea(callbacks=(lambda: RateOfBiases(3.0),)),
+    "biases 8 times as fast": Idea(callbacks=(partial(RateOfBiases, 8.0),)),
+    "biases 3 times as fast": Idea(callbacks=(partial(RateOfBiases, 3.0),)),
     "averaged weights": Idea(callbacks=(Averaged,)),
-    "averaged weights, learning_rate=0.008": Idea(_of(learning_rate=0.008), callbacks=(Averaged,)),
+    "averaged weights, learning_rate=0.008": Idea({"learning_rate": 0.008}, callbacks=(Averaged,)),
     "together: maps 24, 48, 96, batches of 64": Idea(
-        _of(batch_size=64), layers=widths(24, 48, 96, 192)
+        {"batch_size": 64}, layers=widths(24, 48, 96, 192)
     ),
     "together: the same, biases 8 times": Idea(
-        _of(batch_size=64),
+        {"batch_size": 64},
         layers=widths(24, 48, 96, 192),
-        callbacks=(lambda: RateOfBiases(8.0),),
+        callbacks=(partial(RateOfBiases, 8.0),),
     ),
     "together: the same, Dirac weights": Idea(
-        _of(batch_size=64),
+        {"batch_size": 64},
         layers=widths(24, 48, 96, 192),
-        callbacks=(lambda: RateOfBiases(8.0), Dirac),
+        callbacks=(partial(RateOfBiases, 8.0), Dirac),
     ),
     "together: batches of 64, biases 8 times": Idea(
-        _of(batch_size=64), callbacks=(lambda: RateOfBiases(8.0),)
+        {"batch_size": 64}, callbacks=(partial(RateOfBiases, 8.0),)
     ),
 }
 
@@ -235,33 +226,28 @@ class Data:
 
 
 @cache
-def arrays(name: str, folder: str) -> tuple[np.ndarray, ...]:
+def images_of(name: str, folder: str) -> Split:
     """Read images and classes to learn from, and to test."""
     if name == "digits":
         split = load(Images(None, 1797, 1797))
         X, X_test, y, y_test = train_test_split(split.X, split.y, test_size=597, random_state=0)
-        return X, y, X_test, y_test
+        return Split(X, y, X_test, y_test)
     if name == "Fashion-MNIST":
-        split = load(Images(folder, 10_000, 10_000))
-        return split.X, split.y, split.X_test, split.y_test
+        return load(Images(folder, 10_000, 10_000))
     if name == "CIFAR-10":
-        training = load_image_folder(Path(folder) / "train")
-        test = load_image_folder(Path(folder) / "test", classes=training.target_names)
-        reader = ImageReader(size=(32, 32))
-        X, X_test = reader.fit_transform(training.data), reader.fit_transform(test.data)
-        return X, training.target, X_test, test.target
+        return load_folder(folder, 32)
     photos = load_image_folder(folder)
     X = ImageReader(size=(64, 64)).fit_transform(photos.data)
-    rows = train_test_split(
-        np.arange(len(X)), train_size=400, stratify=photos.target, random_state=0
+    X, X_test, y, y_test = train_test_split(
+        X, photos.target, train_size=400, stratify=photos.target, random_state=0
     )
-    return X[rows[0]], photos.target[rows[0]], X[rows[1]], photos.target[rows[1]]
+    return Split(X, y, X_test, y_test)
 
 
 def run(name: str, data: Data, idea_name: str, n_epochs: int, seed: int) -> dict[str, Any]:
     """Fit once; return the accuracy and the multiply-adds."""
     idea = IDEAS[idea_name]
-    X, y, X_test, y_test = arrays(name, data.folder)
+    X, y, X_test, y_test = images_of(name, data.folder)
     shape = (*X.shape[1:3], X.shape[3] if X.ndim == 4 else 1)
     parameters = dict(idea.parameters)
     if idea.layers is not None:

@@ -6,11 +6,11 @@ many threads as torch has, and its softmax is part of the time. Sides take turns
 
 import sys
 from statistics import median
-from time import perf_counter
 
 import numpy as np
 import torch
 from measuring.report import describe_machine
+from measuring.sides import seconds
 
 from sklearn_cnn import CNNClassifier
 
@@ -20,12 +20,7 @@ CALLS_OF_A_BLOCK = 40
 def milliseconds(call):
     """Return the median of a block of calls."""
     call()
-    times = []
-    for _ in range(CALLS_OF_A_BLOCK):
-        begin = perf_counter()
-        call()
-        times.append(perf_counter() - begin)
-    return median(times) * 1000
+    return median(seconds(call) for _ in range(CALLS_OF_A_BLOCK)) * 1000
 
 
 def main():

@@ -29,7 +29,10 @@ class Images(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Images (n, height, width), uint8, and class numbers (n,), int64, to train and test on."""
+    """Images and class numbers (n,), int64, to train and test on.
+
+    Images are uint8, of shape (n, height, width), or (n, height, width, 3) from a folder.
+    """
 
     X: np.ndarray
     y: np.ndarray
@@ -53,6 +56,17 @@ def load(images: Images) -> Split:
         _read(folder / "t10k-images-idx3-ubyte.gz")[:n_test],
         _read(folder / "t10k-labels-idx1-ubyte.gz")[:n_test].astype(np.int64),
     )
+
+
+def load_folder(folder: str, size: int) -> Split:
+    """Read the images of train/ and test/, which hold class folders, at one size."""
+    from sklearn_cnn import ImageReader, load_image_folder
+
+    training = load_image_folder(Path(folder) / "train")
+    test = load_image_folder(Path(folder) / "test", classes=training.target_names)
+    reader = ImageReader(size=(size, size))
+    X, X_test = reader.fit_transform(training.data), reader.fit_transform(test.data)
+    return Split(X, training.target, X_test, test.target)
 
 
 def _read(path: Path) -> np.ndarray:

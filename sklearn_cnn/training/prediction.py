@@ -16,7 +16,7 @@ from sklearn_cnn.machine.device import is_out_of_memory, send
 from sklearn_cnn.machine.isolation import begin_in_one_thread, isolated
 from sklearn_cnn.network.outputs import LayerOutputs
 from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, as_pixels
-from sklearn_cnn.training.small_chunks import compute_filled, may_be_smaller
+from sklearn_cnn.training.small_chunks import compute_filled, split_at_vectors
 
 WORTH_SHARING = 20_000
 """Values of the images of less than a chunk that threads share, at least: a pool takes 1 ms."""
@@ -164,8 +164,8 @@ def compute_in_chunks(
         network.eval()
     with isolated(device) as n_available, torch.inference_mode():
         n_threads = min(n_at_once, n_threads or n_available)
-        share = min(chunk, _images_of_a_share(images, n_threads, network))
-        n_threads = min(n_threads, -(-len(images) // max(1, share)))
+        share = _images_of_a_share(network, images, chunk, n_threads)
+        n_threads = min(n_threads, -(-len(images) // share))
         if device.type == "cpu" and n_threads > 1:
             chunks = _side_by_side(network, images, chunk, share, n_threads)
         else:
@@ -179,11 +179,11 @@ def compute_in_chunks(
         return [torch.cat(each).to("cpu").numpy() for each in parts]
 
 
-def _images_of_a_share(images: np.ndarray, n_threads: int, network: nn.Module) -> int:
-    """Return how many of few images each thread takes, if a chunk can be computed in shares."""
-    if n_threads < 2 or images.size < WORTH_SHARING or not may_be_smaller(network):
-        return len(images)
-    return -(-len(images) // n_threads)
+def _images_of_a_share(network: nn.Module, images: np.ndarray, chunk: int, n_threads: int) -> int:
+    """Return how many images a thread takes at once: a chunk, or less where images are few."""
+    if n_threads < 2 or images.size < WORTH_SHARING or not split_at_vectors(network):
+        return chunk
+    return min(chunk, -(-len(images) // n_threads))
 
 
 def _side_by_side(

@@ -38,7 +38,7 @@ def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> obje
         Rows after the first n belong to zeros that fill up.
     """
     n, values = len(pixels), pixels
-    parts = _parts(network) if pixels.device.type == "cpu" and 2 * n <= chunk else []
+    parts = split_at_vectors(network) if pixels.device.type == "cpu" and 2 * n <= chunk else []
     if not parts:
         return network(_fill(pixels, chunk))
     for part, size in zip(parts, _sizes(network, parts, pixels, chunk), strict=True):
@@ -46,13 +46,11 @@ def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> obje
     return values
 
 
-def may_be_smaller(network: nn.Module) -> bool:
-    """Tell whether fewer images than a chunk may be computed at a smaller size."""
-    return bool(_parts(network))
+def split_at_vectors(network: nn.Module) -> list[Layers]:
+    """Return the layers up to the vectors, and those after; none if it is not a plain sequence.
 
-
-def _parts(network: nn.Module) -> list[Layers]:
-    """Return the layers up to the vectors, and those after; none if it is not a plain sequence."""
+    Such a network may compute fewer images than a chunk at a smaller size.
+    """
     layers = list(network) if isinstance(network, nn.Sequential) else []
     for number, layer in enumerate(layers, 1):
         if isinstance(layer, Flatten):
@@ -115,12 +113,11 @@ def _sizes(network: nn.Module, parts: list[Layers], pixels: torch.Tensor, chunk:
     known = _known.setdefault(network, {})
     key = (fewest, chunk, pixels.shape[1:])
     if key not in known:
-        values = _noise(parts[0][0], chunk, pixels.shape[1:])
-        sizes = []
-        for part in parts:
-            sizes.append(_smallest(part, values, fewest))
-            values = _run(part, values)
-        known[key] = sizes
+        noise = _noise(parts[0][0], chunk, pixels.shape[1:])
+        inputs = (noise, _run(parts[0], noise))
+        known[key] = [
+            _smallest(part, values, fewest) for part, values in zip(parts, inputs, strict=True)
+        ]
     return known[key]
 
 
