@@ -42,13 +42,22 @@ def paths(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster of two workers, with a thread each; a worker that dies is started again."""
+def started():
+    """A cluster and its client: two workers, with a thread each; one that dies is started again."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found,
-        Client(found),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
     ):
-        yield found
+        yield cluster, client
+
+
+@pytest.fixture
+def cluster(started):
+    """The cluster, complete. A worker killed by the test before may still be starting, and what
+    is scattered meanwhile is on the other alone."""
+    cluster, client = started
+    client.wait_for_workers(2, timeout=60)
+    return cluster
 
 
 def search(tmp_path, **options):
