@@ -1,7 +1,7 @@
 """Test accuracy against multiply-adds spent in training: the defaults, neighbours, and ideas.
 
     python benchmarks/frontier.py [--fashion FOLDER] [--cifar FOLDER] [--photos FOLDER]
-        [--seeds 3] [--processes 1] [--only TEXT] [--results FILE]
+        [--seeds 3] [--processes 1] [--only IDEA ...] [--results FILE]
 
 Multiply-adds are counted from the layers (forward once, backward twice), so that any machine has
 the same axis; a fit may be on a GPU. Each idea is trained for several numbers of epochs. The last
@@ -195,15 +195,18 @@ IDEAS = {
     "biases 3 times as fast": Idea(callbacks=(partial(RateOfBiases, 3.0),)),
     "averaged weights": Idea(callbacks=(Averaged,)),
     "averaged weights, learning_rate=0.008": Idea({"learning_rate": 0.008}, callbacks=(Averaged,)),
+    "together: maps 24, 48, 96, biases 8 times": Idea(
+        layers=widths(24, 48, 96, 192), callbacks=(partial(RateOfBiases, 8.0),)
+    ),
     "together: maps 24, 48, 96, batches of 64": Idea(
         {"batch_size": 64}, layers=widths(24, 48, 96, 192)
     ),
-    "together: the same, biases 8 times": Idea(
+    "together: maps 24, 48, 96, batches of 64, biases 8 times": Idea(
         {"batch_size": 64},
         layers=widths(24, 48, 96, 192),
         callbacks=(partial(RateOfBiases, 8.0),),
     ),
-    "together: the same, Dirac weights": Idea(
+    "together: maps 24, 48, 96, batches of 64, biases 8 times, Dirac": Idea(
         {"batch_size": 64},
         layers=widths(24, 48, 96, 192),
         callbacks=(partial(RateOfBiases, 8.0), Dirac),
@@ -327,7 +330,7 @@ def main() -> None:
         parser.add_argument(option)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--only", default="", help="a part of the names of ideas")
+    parser.add_argument("--only", nargs="+", choices=IDEAS, default=list(IDEAS), metavar="IDEA")
     given = parser.parse_args()
     sets = {"digits": Data("", (3, 5, 8, 12, 20), 0.985)}
     if given.fashion:
@@ -342,7 +345,7 @@ def main() -> None:
         for name, data in sets.items()
         for idea in IDEAS
         for n_epochs in data.epochs
-        if given.only in idea and not (name == "digits" and IDEAS[idea].smallest_side > 8)
+        if idea in given.only and not (name == "digits" and IDEAS[idea].smallest_side > 8)
     ]
     results = []
     spawn = get_context("spawn")  # CUDA does not survive a fork
