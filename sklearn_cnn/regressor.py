@@ -29,162 +29,171 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     The network is that of :class:`CNNClassifier`: blocks of convolution and pooling, flattening,
     dense layers. Its output layer has a unit for each target, a number such as an age, a count or
-    an angle. It learns targets of mean 0 and standard deviation 1, and predicts in the units of
-    ``y``, which needs no scaling. As a transformer, it gives the vector that feeds its last layer.
+    an angle. Training standardises the targets, and predictions are in the units of ``y``, so
+    ``y`` needs no scaling. As a transformer, the estimator returns the input of its output layer.
 
     Parameters
     ----------
     conv_channels : "auto", int or sequence of int, default="auto"
-        Feature maps of each convolution, and so the number of blocks. "auto" adds blocks of 32,
-        64, 128, 256, 256, ... maps until they are about 4 x 4 pixels; the last
-        of several blocks does not pool to less.
+        Number of feature maps of each convolution, and so the number of blocks. "auto" adds blocks
+        of 32, 64, 128, 256, 256, ... maps until the maps are about 4 x 4 pixels. The last of
+        several blocks does not pool to less.
     kernel_size : int or (height, width), default=3
-        Size of the convolution kernels, in pixels.
+        Height and width of the convolution kernels, in pixels.
     pooling : {"max", "mean"}, default="mean"
-        What pooling takes of a window: the maximum of the convolution's output, or the mean of
-        what has been normalised and activated. The mean keeps where things are, and how many.
+        Kind of pooling: the maximum of the convolution's outputs in a window, or the mean of the
+        normalised and activated outputs. The mean preserves where things are, and how many.
     pool_size : int or (height, width), default=2
-        Size and step of the pooling window, in pixels. A side shorter than it is not pooled.
+        Height and width of the pooling window, in pixels, and its stride. An axis shorter than the
+        window is not pooled.
     dense_units : int or sequence of int, default=(128,)
-        Units of each hidden dense layer; ``()`` for none.
+        Number of units of each hidden dense layer. Use ``()`` for no hidden layer.
     activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"}, default="relu"
-        Activation function of every block and hidden dense layer.
+        Activation function of every block and of every hidden dense layer.
     batch_norm : bool, default=True
-        Whether each block normalises its feature maps.
+        Whether to normalise the feature maps of each block.
     dropout : float, default=0.0
-        Share of each hidden dense layer's outputs that is set to zero while training; at least 0,
-        below 1.
+        Fraction of each hidden dense layer's outputs set to zero during training. Must be in [0,
+        1).
     layers : sequence of layer descriptions, callable or None, default=None
-        The network, in place of the eight parameters above. Either descriptions, such as
+        Network to use in place of the eight parameters above: either layer descriptions, such as
         ``[Conv(16), Pool("max"), Activation(), Flatten(), Dense(64)]``, to which the output layer
-        is added; or a callable ``(image_shape, n_outputs) -> torch.nn.Module``, with
-        ``image_shape`` as (height, width, channels), whose module takes standardised images of
-        shape (n, channels, height, width) and gives outputs of shape (n, n_outputs). A model can
-        be pickled if the callable can: a function or class of an importable module, no lambda.
+        is added, or a callable ``(image_shape, n_outputs) -> torch.nn.Module``, where
+        ``image_shape`` is (height, width, channels). The module takes standardised images of shape
+        (n, channels, height, width) and returns outputs of shape (n, n_outputs). The model can be
+        pickled if the callable can be imported from a module.
     feature_layer : str, default="dense"
-        What ``transform`` gives. "dense" is the vector that feeds the output layer, "flatten" the
-        flattened feature maps, and any name of ``layers_`` the output of that layer, pixel by
-        pixel. It may be set after ``fit``.
+        What ``transform`` returns: "dense" for the input of the output layer, "flatten" for the
+        flattened feature maps, or a name of ``layers_`` for the output of that layer. It may be set
+        after ``fit``.
     image_shape : (height, width), (height, width, channels) or None, default=None
-        Shape of an image whose pixels come as a flattened row; height first, whatever the layout.
-        None reads it from the names that ``ImageReader`` gives the columns of a table; without
-        them, it takes a square number of features for a square gray image, and any other number
-        for a single row of pixels.
+        Shape of an image, if ``X`` holds flattened rows. Height comes first in every layout. If
+        None, the shape is read from the column names that ``ImageReader`` gives a table. Without
+        such names, a square number of features is a square grayscale image, and any other number is
+        a single row of pixels.
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
-        Where the channels of 4-D arrays, and of flattened rows, stand. "auto" looks for the axis
-        of length 1 to 4, and takes flattened rows for channels last. Slices or frames in the place
-        of channels are seen as the channels of one image.
+        Position of the channels in 4-D arrays and in flattened rows. "auto" looks for the axis of
+        length 1 to 4, and takes flattened rows as channels last. Slices or frames in the position
+        of the channels are treated as the channels of one image.
     augment : augmentation, callable, sequence of these or None, default=None
-        How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
-        A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
-        dtype of ``X`` (float32 after a zoom, rotation or shear), and keeps the range of its
-        values; what it draws from torch's own generators is seeded. One that draws once for all
-        that it gets, as transforms of torchvision do, is called on one image at a time. Images held
-        out for validation, and images to predict, stay as they are.
+        Random transformations of the training images, drawn again in each epoch, such as
+        ``(RandomFlip(), RandomShift())``. Validation images, and images to predict, stay unchanged.
+        A callable takes and returns a batch: a tensor of shape (n, channels, height, width) in the
+        dtype of ``X`` (float32 after a zoom, rotation or shear), with values in the range of ``X``.
+        What it draws from torch's own generators is seeded. A callable that draws once for the
+        whole batch, as transforms of torchvision do, is called with one image at a time.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        What training minimises, the mean of the targets, in units of each target's standard
-        deviation. "huber" is squared up to an error of 1, and absolute beyond.
+        Loss to minimise: the mean over the targets, in units of each target's standard deviation.
+        "huber" is squared up to an error of 1, and absolute beyond.
     optimizer : str or callable, default="adamw"
-        What updates the weights. "sgd" has a Nesterov momentum of 0.9, and needs a larger
-        ``learning_rate``; "adam", "rmsprop" and other names mean the class of ``torch.optim`` with
-        its defaults. A callable is a subclass of :class:`torch.optim.Optimizer`, or a
-        ``functools.partial`` of one, such as ``partial(torch.optim.SGD, momentum=0.5)``, without
-        ``lr`` and ``weight_decay``.
+        Optimizer that updates the weights. "sgd" uses a Nesterov momentum of 0.9, and needs a
+        larger ``learning_rate``. Other names, such as "adam" and "rmsprop", stand for the class of
+        ``torch.optim`` with its default options. A callable is a subclass of
+        :class:`torch.optim.Optimizer`, or a ``functools.partial`` of one, such as
+        ``partial(torch.optim.SGD, momentum=0.5)``, without ``lr`` and ``weight_decay``.
     learning_rate : float, default=0.004
-        Highest learning rate of the schedule.
+        Largest learning rate of the schedule.
     weight_decay : float, default=0.1
-        Weight decay of kernels and dense weights; biases and norms have none.
+        Weight decay of convolution kernels and dense weights. Biases and norms are not decayed.
     schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
-        Learning rate over the training: up and down again, down, or as it is. ``partial_fit``
-        always keeps it constant.
+        How the learning rate changes during ``fit``: "one_cycle" rises and falls, "cosine" falls,
+        "constant" stays. ``partial_fit`` always uses a constant rate.
     batch_size : int, default=64
-        Largest number of images in a training step. Batches of an epoch are nearly equal in size.
+        Largest number of images in a training step. The batches of an epoch are nearly equal in
+        size.
     max_epochs : "auto" or int, default="auto"
-        Largest number of passes over the training images. "auto" means 100 for a single batch,
-        fewer for more batches, and at least 7; twice as many with ``augment``.
+        Largest number of passes over the training images. "auto" is 100 for a single batch, fewer
+        for more batches, and at least 7; with ``augment``, twice that.
     early_stopping : bool, default=False
-        Whether to score validation images after each epoch, stop when the score stalls, and keep
-        the weights of the best epoch. They are held out, or given to ``fit`` as ``X_val``. Before
-        training stops, the learning rate falls to zero.
+        Whether to score validation images after each epoch, to stop training when the score does
+        not improve, and to keep the weights of the best epoch. The validation images are held out
+        from ``X``, or passed to ``fit`` as ``X_val``. The learning rate falls to zero before
+        training stops.
     scoring : str, callable or None, default=None
-        Score on the validation images by which early stopping chooses the best epoch. None is
-        R2, and of equal scores the lower loss is better; "loss" is the validation loss; a
-        string is the name of a scorer, such as "neg_mean_absolute_error"; a callable has the form
-        ``scorer(estimator, X, y)``. A scorer predicts the validation images once more an epoch.
+        Score on the validation images by which early stopping selects the best epoch. None is R2,
+        where the lower loss breaks ties. "loss" is the validation loss. Other strings are names of
+        scorers, such as "neg_mean_absolute_error". A callable has the signature ``scorer(estimator,
+        X, y)``. A scorer predicts the validation images one more time in each epoch.
     validation_fraction : float, default=0.1
-        Share of the images that early stopping holds out, drawn by ``random_state``; at least two.
-        Fewer than 30 images warn. It is ignored where ``fit`` is given ``X_val``.
+        Fraction of the images that early stopping holds out, drawn by ``random_state``; at least
+        two images. Fewer than 30 held-out images raise a warning. Ignored if ``fit`` gets
+        ``X_val``.
     n_iter_no_change : int, default=10
-        Epochs without a better validation score after which the learning rate falls to zero, and
-        training ends. That takes three tenths of ``max_epochs``, or those that are left; it does
-        not begin while "one_cycle" climbs, and a constant rate ends at once.
+        Number of epochs without a better validation score after which the learning rate falls to
+        zero and training ends. The fall takes three tenths of ``max_epochs``, or the epochs that
+        are left. It does not begin while "one_cycle" rises. With a constant learning rate, training
+        ends at once.
     tol : float, default=1e-4
-        By how much a validation score must be higher to count as better.
+        Smallest increase of the validation score that counts as an improvement.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last ``fit``, with its network, for images
-        and targets of the same kind.
+        If True, ``fit`` starts from the weights of the previous ``fit``, with its network. Images
+        and targets must be of the same kind.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training, as skorch calls them: the objects themselves, their classes, or
-        pairs (name, object). To a scorer, the net that they get is a regressor of standardised
-        targets, of mean 0 and standard deviation 1. A clone has copies of the objects, which share
-        what they hold. Figures of validation, such as "valid_loss", are available with
-        ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
-        such as ``PrintLog``, does so with ``verbose=1``.
+        Callbacks of skorch to call during training: objects, classes, or pairs (name, object). The
+        objects themselves are used, not copies; a clone has copies, which share what they hold. In
+        a callback, the net is a regressor of standardised targets, of mean 0 and standard deviation
+        1. Validation metrics, such as "valid_loss", are available with ``early_stopping=True``. An
+        ``LRScheduler`` needs ``schedule="constant"``. Callbacks that print, such as ``PrintLog``,
+        do so if ``verbose=1``.
     checkpoint : str, path or None, default=None
-        Folder for the state of a fit, from which it goes on after a crash, with equal bits.
-        Written at the end of an epoch, at most every 10 seconds, and at the end of the fit; made
-        if it is missing. Many fits may share it: a file's name follows from the images, the
-        parameters and whatever else decides the outcome, so that a search which was stopped
-        fits what is missing. ``fit`` alone uses it, and needs a ``random_state``. ``callbacks``
-        begin anew. Remove the folder when you are done.
+        Folder for the state of a fit. A fit that was interrupted continues from it, and ends with
+        the same weights, bit for bit. The state is written at the end of an epoch, at most every 10
+        seconds, and at the end of the fit. The folder is created if it does not exist, and many
+        fits may share it: the name of a file depends on the images, the parameters and everything
+        else that determines the result. A search that was interrupted therefore runs only the
+        missing fits. Only used by ``fit``, with a ``random_state``. ``callbacks`` start again.
+        Remove the folder when you no longer need it.
     device : str or torch.device, default="auto"
-        Where to compute. "auto" takes CUDA if available, then MPS, then the CPU. If it or
-        ``precision`` is set after ``fit``, the network moves when it is next used. A model that is
-        loaded where its device is absent computes on the CPU.
+        Device to compute on. "auto" uses CUDA if available, then MPS, then the CPU. If it or
+        ``precision`` is set after ``fit``, the network moves at its next use. A model loaded on a
+        machine without its device computes on the CPU.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
-        Floating-point type of the network. "bfloat16" multiplies in it while training, and keeps
-        float32 for weights, norms, loss and prediction; "auto" does so where the device is fast at
-        it and the network large enough to gain, and is "float32" elsewhere.
+        Floating-point type of the network. "bfloat16" multiplies in bfloat16 during training, and
+        keeps float32 for weights, norms, loss and prediction. "auto" does so if the device is fast
+        at it and the network is large enough to gain, and is "float32" otherwise.
     random_state : int, RandomState instance or None, default=None
-        Seed of the first weights, the order of the images, augmentation, dropout and the split of
-        early stopping. None draws a new seed from the operating system; global random states are
-        neither read nor changed.
+        Determines the initial weights, the order of the images, augmentation, dropout and the split
+        of early stopping. Pass an int for reproducible results across multiple function calls. None
+        draws a new seed from the operating system. Global random states are neither read nor
+        changed.
     verbose : {0, 1}, default=0
-        1 shows a progress bar with the loss and the time left.
+        If 1, show a progress bar with the loss and the remaining time.
 
     Attributes
     ----------
     target_scale_ : TargetScale
         Mean and standard deviation of each target at fit, ``target_scale_.mean`` and
-        ``target_scale_.scale``, both of shape (n_targets,). A target that is constant has scale 0,
-        and is predicted as it is.
+        ``target_scale_.scale``, both of shape (n_targets,). A constant target has scale 0, and its
+        value is predicted.
     n_outputs_ : int
         Number of targets.
     n_features_in_ : int
-        Values of an image, where ``X`` at fit was flattened rows; absent otherwise.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where ``X`` at fit was a DataFrame with names of type str.
+        Number of values of an image, if ``X`` at fit held flattened rows; not set otherwise.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features. Only set if ``X`` at fit was a DataFrame with column names of type
+        str.
     image_shape_ : tuple of int
-        Height, width, channels of an image.
+        Height, width and number of channels of an image.
     image_spec_ : ImageSpec
-        Shape, order of channels and range of the training images. ``image_spec_.read(X)`` checks
-        images against it and gives them as (n, height, width, channels).
+        Shape, channel order and range of the training images. ``image_spec_.read(X)`` checks images
+        against it, and returns them as (n, height, width, channels).
     layers_ : tuple of LayerRow
-        Name, kind, output shape and number of parameters of each layer of the network.
+        Name, kind, output shape and number of parameters of each layer.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` is the PyTorch module, which takes raw pixels of shape (n,
-        channels, height, width), and gives standardised targets.
+        Fitted skorch net. ``net_.module_`` is the PyTorch module, which takes raw pixels of shape
+        (n, channels, height, width) and returns standardised targets.
     n_iter_ : int
-        Epochs run, those of earlier warm starts and partial fits included.
+        Number of epochs run, including those of earlier warm starts and partial fits.
     loss_curve_ : list of float
-        Training loss of each epoch, of standardised targets.
+        Training loss of each epoch, on standardised targets.
     validation_scores_ : list of float or None
-        Score of the validation images after each epoch of the last fit: R2, or what ``scoring``
-        asks for; None without early stopping.
+        Validation score of each epoch of the last fit: R2, or the score of ``scoring``. None
+        without early stopping.
     best_validation_score_ : float or None
-        The highest of them, which is that of the weights kept.
+        Best value of ``validation_scores_``: the score of the weights that were kept.
     history_ : skorch.history.History
-        Everything noted while training, an entry an epoch; of ``partial_fit``, the last 32 calls.
+        Record of training with one entry for each epoch. After ``partial_fit``, it holds the last
+        32 calls.
 
     See Also
     --------
@@ -194,19 +203,19 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     Notes
     -----
-    The first layer of the network standardises the pixels with the training images' mean and
-    standard deviation of each channel, so images need no scaling; they must come in the same range
-    at fit and at prediction. An image that was clearly scaled differently is refused, whatever
-    other images ``X`` holds; dark images are not.
+    The first layer of the network standardises the pixels with the mean and standard deviation of
+    each channel of the training images, so images need no scaling. Images at fit and at prediction
+    must have the same range. An image on a clearly different scale raises an error, whatever the
+    other images of ``X``; dark images do not.
 
     On a CPU, larger networks train each batch in parts of up to 32 images, in up to 8 parallel
-    threads; the result depends neither on their number nor on ``n_jobs``. Batch
-    normalisation takes the statistics of each part. Small networks train in one thread, and so do
+    threads. The result depends neither on the number of threads nor on ``n_jobs``. Batch
+    normalisation uses the statistics of each part. Small networks train in one thread, as do
     user-defined modules without an attribute ``trains_in_parts = True``. Prediction computes chunks
-    of images side by side, each in one thread.
+    of images in parallel, each in one thread.
 
-    Augmentations leave the targets as they are. Take none that changes what ``y`` tells: a shift
-    changes where a thing is, and a flip which way it points.
+    Augmentation does not change the targets. Do not use a transformation that changes what ``y``
+    measures: a shift changes the position of an object, and a flip its direction.
 
     References
     ----------
@@ -326,22 +335,22 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     ) -> Self:
         """Train the network for one epoch, at a constant learning rate.
 
-        The first call fixes the mean and standard deviation of the targets, unless they are
-        constant, the shape of the images, the mean and standard deviation that pixels are
-        standardised with, and the network; later calls widen the range of pixels that counts as
-        seen. Calls go on with the state of the optimizer, which is pickled with the estimator;
-        after ``fit`` it begins anew. Callbacks of skorch begin anew with each call; those of
-        scikit-learn are for ``fit`` only.
+        The first call fixes the mean and standard deviation of the targets (unless they are
+        constant) and of the pixels, the shape of the images, and the network. Later calls widen
+        the range of pixels that counts as seen. Each call continues with the state of the
+        optimizer, which is pickled with the estimator; after ``fit``, the optimizer starts again.
+        Callbacks of skorch start again in each call. Callbacks of scikit-learn are only called by
+        ``fit``.
 
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
             Images, as for ``fit``.
         y : array-like of shape (n,) or (n, n_targets)
-            Numbers. The first call should bring many of them, of all sizes.
+            Targets. The first call should hold many of them, over their whole range.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the images in the loss. The mean weight of the first call, or of ``fit``,
-            is the unit: what weighs a millionth of it has a millionth of its gradient.
+            Weights of the images in the loss, relative to the mean weight of the first call, or
+            of ``fit``.
 
         Returns
         -------
@@ -351,10 +360,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Raises
         ------
         ValueError
-            If there are more or fewer targets than at first. The estimator is then as it was
-            before.
+            If the number of targets differs from that of the first call. The estimator is then
+            unchanged.
         AttributeError
-            With ``early_stopping=True``, which needs ``fit``.
+            If ``early_stopping=True``.
         """
         with self._all_or_nothing(), one_fit():
             return self._partial_fit(X, self._check_y(y), sample_weight)
@@ -392,7 +401,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
+            Images of the shape and range seen at fit, in any layout.
 
         Returns
         -------
@@ -402,9 +411,9 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Raises
         ------
         NotFittedError
-            If ``fit`` was not called before.
+            If the estimator is not fitted.
         ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit.
+            If ``X`` does not hold images of the shape and range seen at fit.
         """
         outputs = self._outputs(X)
         return self.target_scale_.restore(outputs)

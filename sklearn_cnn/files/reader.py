@@ -227,11 +227,13 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         ----------
         X : collection of images
             As for ``transform``.
-        y : ignored
+        y : None
+            Ignored.
 
         Returns
         -------
         self : ImageReader
+            The estimator.
 
         Raises
         ------
@@ -283,7 +285,8 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
 
         Parameters
         ----------
-        input_features : ignored
+        input_features : None
+            Ignored.
 
         Returns
         -------

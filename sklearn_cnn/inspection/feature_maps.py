@@ -238,8 +238,14 @@ class FeatureMapDisplay:
         display_labels : array-like of shape (n_outputs,) or None, default=None
             Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
             order of the columns of ``y``. None for their labels or positions.
-        n_maps, cmap, im_kw, ax
-            As for :meth:`plot`.
+        n_maps : int, default=8
+            Most maps to show of a layer.
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colours of the maps and of the vector.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow`` for the maps and the vector.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
 
         Returns
         -------

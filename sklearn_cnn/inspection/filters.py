@@ -191,11 +191,19 @@ class FilterDisplay:
         X : array-like or None, default=None
             Images, as ``estimator.predict`` takes them, whose patches are drawn beside the kernels
             of the first convolution; None draws kernels alone.
+        n_filters : int, default=64
+            Most kernels to draw.
         n_patches : int, default=8
             Most patches to draw of a kernel: the strongest of an image, from the images with the
             strongest.
-        n_filters, cmap, colorbar, im_kw, ax
-            As for :meth:`plot`.
+        cmap : str or matplotlib Colormap, default="RdBu_r"
+            Colours of kernels that are not of three channels.
+        colorbar : bool, default=True
+            Whether to draw their scale.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
 
         Returns
         -------

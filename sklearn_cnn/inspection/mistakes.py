@@ -211,8 +211,12 @@ class MistakesDisplay:
         display_labels : array-like of shape (n_outputs,) or None, default=None
             Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
             order of the columns of ``y``. None for their labels or positions.
-        cmap, im_kw, ax
-            As for :meth:`plot`.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colours of gray images.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
 
         Returns
         -------
@@ -278,8 +282,12 @@ class MistakesDisplay:
             Names of the classes, in the order of ``classes``; None for their labels.
         file_names : array-like of shape (n,) or None, default=None
             Paths of the images' files, for the titles; None for their positions.
-        cmap, im_kw, ax
-            As for :meth:`plot`.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colours of gray images.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
 
         Returns
         -------

@@ -235,8 +235,19 @@ class SaliencyDisplay:
         display_labels : array-like of shape (n_outputs,) or None, default=None
             Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
             order of the columns of ``y``. None for their labels or positions.
-        cmap, alpha, colorbar, original, im_kw, ax
-            As for :meth:`plot`.
+        cmap : str or matplotlib Colormap, default="inferno"
+            Colours of the saliency, from 0 to the value that 1 % of the pixels above 0 exceed.
+            Values below 0 are drawn as 0.
+        alpha : float, default=0.8
+            Opacity of the highest saliency, between 0 and 1; a saliency of 0 is transparent.
+        colorbar : bool, default=True
+            Whether to draw its scale.
+        original : bool, default=True
+            Whether to draw the image itself beside it.
+        im_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.imshow`` for the saliency.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
 
         Returns
         -------

@@ -132,8 +132,10 @@ class TrainingCurveDisplay:
         ----------
         estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
             The fitted estimator.
-        ax, line_kw
-            As for :meth:`plot`.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+        line_kw : dict or None, default=None
+            Keywords of ``matplotlib.pyplot.plot``.
 
         Returns
         -------

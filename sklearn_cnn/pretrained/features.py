@@ -255,11 +255,13 @@ class PretrainedFeatures(
         ----------
         X : array-like
             Images, as for ``transform``.
-        y : ignored
+        y : None
+            Ignored.
 
         Returns
         -------
         self : PretrainedFeatures
+            The estimator.
 
         Raises
         ------
