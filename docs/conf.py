@@ -42,6 +42,7 @@ suppress_warnings = ["myst.header"]  # an included changelog begins with its own
 autosummary_generate = True
 autodoc_default_options = {"member-order": "groupwise"}
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_validation_checks: set[str] = set()  # tests/docs/test_numpydoc.py validates
 intersphinx_mapping = {}

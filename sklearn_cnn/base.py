@@ -435,7 +435,7 @@ class BaseCNN(
         NetworkSummary
             It prints as a table of the layers' names, kinds, output shapes, parameters and shares
             of the time for an image at prediction, with the totals. ``to_frame()`` makes a
-            DataFrame of it. The times are measured anew in each call, on blank images. In a
+            DataFrame of it. The times are measured again in each call, on blank images. In a
             notebook, the picture of a fitted estimator shows the same table without times, and
             measures nothing.
 

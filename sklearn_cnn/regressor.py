@@ -36,7 +36,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     ----------
     conv_channels : "auto", int or sequence of int, default="auto"
         Number of feature maps of each convolution, and so the number of blocks. "auto" adds blocks
-        of 32, 64, 128, 256, 256, ... maps until the maps are about 4 x 4 pixels. The last of
+        of 24, 48, 96, 192, 192, ... maps until the maps are about 4 x 4 pixels. The last of
         several blocks does not pool to less.
     kernel_size : int or (height, width), default=3
         Height and width of the convolution kernels, in pixels.
@@ -102,8 +102,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Largest number of images in a training step. The batches of an epoch are nearly equal in
         size.
     max_epochs : "auto" or int, default="auto"
-        Largest number of passes over the training images. "auto" is 100 for a single batch, fewer
-        for more batches, and at least 7; with ``augment``, twice that.
+        Largest number of passes over the training images. "auto" is 140 divided by the
+        square root of the number of batches, between 7 and 100; with ``augment``, twice that.
     early_stopping : bool, default=False
         Whether to score validation images after each epoch, to stop training when the score does
         not improve, and to keep the weights of the best epoch. The validation images are held out
@@ -209,7 +209,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     other images of ``X``; dark images do not.
 
     On a CPU, larger networks train each batch in parts of up to 32 images, in up to 8 parallel
-    threads. The result depends neither on the number of threads nor on ``n_jobs``. Batch
+    threads. The default ``batch_size`` has work for two threads, 128 for four. The result depends
+    neither on the number of threads nor on ``n_jobs``. Batch
     normalisation uses the statistics of each part. Small networks train in one thread, as do
     user-defined modules without an attribute ``trains_in_parts = True``. Prediction computes chunks
     of images in parallel, each in one thread.

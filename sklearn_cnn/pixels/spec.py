@@ -151,7 +151,7 @@ class ImageSpec:
         if asked not in (None, self.shape):
             raise ValueError(
                 f"image_shape={asked} was asked for, but the estimator was fitted on images of "
-                f"shape {self.shape} (height, width, channels). Set it back, or call fit anew."
+                f"shape {self.shape} (height, width, channels). Set it back, or call fit again."
             )
         named = read_names(names, asked, data_format)
         if named is not None and named.shape != self.shape:
@@ -291,7 +291,7 @@ def read_names(
         return None
     if problem:
         raise ValueError(
-            f"The shape of the images cannot be told: {problem}. Give the columns of one whole "
+            f"The shape of the images is ambiguous: {problem}. Give the columns of one whole "
             "image, or pass image_shape=(height, width) or (height, width, channels) if each row "
             "is an image all the same."
         )
@@ -403,7 +403,7 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
     else:
         problem = f"neither its second axis ({first}) nor its last ({last}) is 1 to 4 long"
     raise ValueError(
-        f"Where the channels of X.shape={shape} stand cannot be told: {problem}. Pass "
+        f"The position of the channels of X.shape={shape} is ambiguous: {problem}. Pass "
         "data_format='channels_last' or data_format='channels_first'."
     )
 

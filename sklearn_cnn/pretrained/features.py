@@ -139,7 +139,7 @@ class PretrainedFeatures(
         Number of features, after ``fit``.
     n_features_in_ : int
         Number of values of a row; only if ``fit`` was given flattened rows.
-    feature_names_in_ : ndarray of shape (n_features_in_,), object
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Names of the columns; only if ``fit`` was given a table whose columns all have names.
 
     See Also

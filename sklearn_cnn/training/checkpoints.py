@@ -82,7 +82,7 @@ class CheckpointFolder:
                 n_done = len(read_state(content)["history"])
             except Exception as error:  # of any type, as the damage may be
                 raise ValueError(
-                    f"The checkpoint {path} is damaged. Remove it, and the fit begins anew."
+                    f"The checkpoint {path} is damaged. Remove it, and the fit starts again."
                 ) from error
             if most < n_done <= self.n_epochs:
                 best, most = content, n_done

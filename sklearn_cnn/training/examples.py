@@ -283,7 +283,7 @@ def check_same_targets(targets: np.ndarray, shape: tuple[int, ...]) -> None:
     if targets.shape[1:] != shape:
         expected = f"(n, {shape[0]})" if shape else "(n,)"
         raise ValueError(
-            f"y must have the shape {expected}, as at first. Got {targets.shape}. Start anew by "
+            f"y must have the shape {expected}, as at first. Got {targets.shape}. Start again by "
             "fit with warm_start=False."
         )
 

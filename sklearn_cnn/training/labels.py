@@ -249,7 +249,7 @@ def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.
             )
             raise ValueError(
                 f"classes={given.tolist()} differ from {of}, {known.tolist()}. Leave them out, or "
-                "call fit to start anew."
+                "call fit to start again."
             )
 
 

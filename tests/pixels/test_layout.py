@@ -146,7 +146,7 @@ def test_auto_finds_the_axis_of_one_to_four(shape, expected):
 )
 def test_auto_refuses_what_can_be_read_twice_or_not_at_all(shape, axes):
     """Would catch a guess; the message must name the two axes and the way out."""
-    text = f"Where the channels of X.shape={shape} stand cannot be told: {axes}. {BOTH}."
+    text = f"The position of the channels of X.shape={shape} is ambiguous: {axes}. {BOTH}."
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         read_layout(shape, None, "auto")
 
@@ -178,7 +178,7 @@ def test_image_shape_settles_what_auto_cannot(shape, image_shape, expected):
 @pytest.mark.parametrize("side", [2, 3, 8])
 def test_image_shape_cannot_tell_the_readings_of_a_cube_apart(side):
     """Would catch a guess between two readings that differ, since both have that shape."""
-    with pytest.raises(ValueError, match="stand cannot be told") as caught:
+    with pytest.raises(ValueError, match="is ambiguous") as caught:
         read_layout((10, side, side, side), (side, side, side), "auto")
     assert BOTH in str(caught.value)
     assert read_layout((10, 1, 1, 1), (1, 1, 1), "auto") == ImageSpec((1, 1, 1), LAST)

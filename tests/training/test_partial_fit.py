@@ -65,7 +65,7 @@ def test_an_unseen_label_is_refused(small, images, target, first):
 @pytest.mark.parametrize("classes", [CLASSES[:9], np.arange(11), CLASSES + 1, list("abc")])
 def test_other_classes_later_are_refused(small, images, target, classes):
     classifier = small().partial_fit(images, target, classes=CLASSES)
-    message = r"classes=\[.*\] differ from those of the first .*\[0, 1, .* call fit to start anew"
+    message = r"classes=\[.*\] differ from those of the first .*\[0, 1, .* call fit to start again"
     with pytest.raises(ValueError, match=message):
         classifier.partial_fit(images, target, classes=classes)
     assert classifier.n_iter_ == 1

@@ -49,7 +49,7 @@ def test_another_image_shape_is_refused_and_changes_nothing(small, images, targe
 
 
 def test_other_labels_are_refused_with_a_remedy_that_works(small, images, target):
-    """Catches the remedy "call fit to start anew": with warm_start, it is fit that was called."""
+    """Catches the remedy "call fit to start again": with warm_start, it is fit that was called."""
     classifier = small(warm_start=True).fit(images, target)
     with pytest.raises(ValueError, match=r"not among the classes: \[10\].*warm_start=False"):
         classifier.fit(images, target + 1)
