@@ -302,6 +302,12 @@ class MistakesDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
         images, predictions = np.asarray(images), np.asarray(y_pred)
+        if images.ndim not in (3, 4) or images.dtype.kind not in "buif":
+            raise ValueError(
+                "images must hold pixels, of shape (n, height, width) or (n, height, width, "
+                f"channels). Got an array of shape {images.shape} and dtype {images.dtype}. Read "
+                "files with ImageReader(size=64).transform(paths), and pass file_names=paths."
+            )
         if images.ndim == 3:
             images = images[..., np.newaxis]
         value_range = _range_to_draw(images)

@@ -37,7 +37,8 @@ class Target:
                 ends += f"; without its last step, pipeline[:-1], it ends in a {name}"
             raise TypeError(
                 "estimator must be a fitted CNNClassifier or CNNRegressor, or a Pipeline or search "
-                f"that ends in one. Got {type(estimator).__name__}{ends}."
+                f"that ends in one. Got {type(estimator).__name__}{ends}. "
+                "MistakesDisplay.from_predictions takes the predictions of any estimator."
             )
         check_is_fitted(last)
         last._follow_parameters()

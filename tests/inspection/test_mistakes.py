@@ -399,3 +399,10 @@ def test_predictions_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"^MistakesDisplay\.from_predictions requires"):
         MistakesDisplay.from_predictions("no images", None, None)
+
+
+@pytest.mark.parametrize("images", [["a.png", "b.png"], np.zeros((2, 64))], ids=["paths", "rows"])
+def test_images_that_are_no_pixels_are_refused(images):
+    """Catches the message of a NumPy function, and rows that are drawn as a line."""
+    with pytest.raises(ValueError, match=r"images must hold pixels.*ImageReader.*file_names=paths"):
+        MistakesDisplay.from_predictions(images, [0, 1], np.eye(2))
