@@ -114,7 +114,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         size.
     max_epochs : "auto" or int, default="auto"
         Largest number of passes over the training images. "auto" is 140 divided by the
-        square root of the number of batches, between 7 and 100; with ``augment``, twice that.
+        square root of the number of batches, between 11 and 100; with ``augment``, twice that.
     early_stopping : bool, default=False
         Whether to score validation images after each epoch, to stop training when the score does
         not improve, and to keep the weights of the best epoch. The validation images are held out

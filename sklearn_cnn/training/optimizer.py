@@ -26,7 +26,7 @@ OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     "rmsprop": (optim.RMSprop, {}),
 }
 
-FEWEST_EPOCHS, MOST_EPOCHS = 7, 100
+FEWEST_EPOCHS, MOST_EPOCHS = 11, 100
 """Epochs that "auto" gives the largest data, and the smallest."""
 
 WARM_UP = 0.3
@@ -96,7 +96,7 @@ def resolve_max_epochs(
     Returns
     -------
     int
-        With "auto", from 100 epochs for one or two batches down to 7 for many; twice as many with
+        With "auto", from 100 epochs for one or two batches down to 11 for many; twice as many with
         augmentation.
     """
     if max_epochs != "auto":
