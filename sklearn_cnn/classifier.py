@@ -119,7 +119,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         size.
     max_epochs : "auto" or int, default="auto"
         Maximum number of passes over the training images. "auto" is 140 divided by the
-        square root of the number of batches, between 11 and 100. With ``augment``, it is twice that.
+        square root of the number of batches, between 11 and 100; with ``augment``, twice that.
     early_stopping : bool, default=False
         Whether to score validation images after each epoch, stop training when the score no longer
         improves, and keep the weights of the best epoch. The validation images are held out of

@@ -294,7 +294,6 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         input_features : object, default=None
             Not used, present for API consistency by convention.
 
-
         Returns
         -------
         ndarray of shape (height * width * channels,), object
