@@ -240,7 +240,6 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         self : ImageReader
             The reader itself.
 
-
         Raises
         ------
         ValueError, TypeError
