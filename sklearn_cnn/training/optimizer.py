@@ -42,9 +42,9 @@ SHARE = "rate_share"
 """What a group of parameters has of the learning rate, under this name; without it, all."""
 
 LONG_TRAINING = 1e14
-"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
+"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.2e12, in minutes."""
 
-LARGE_IMAGE, LONG_FOR_LARGE = 5e9, 1e12
+LARGE_IMAGE, LONG_FOR_LARGE = 2.8e9, 1e12
 """Multiply-adds of an image beyond which a shorter training warns, too: above 512 x 512."""
 
 
