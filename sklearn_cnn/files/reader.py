@@ -240,7 +240,6 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         self : ImageReader
             The reader itself.
 
-
         Raises
         ------
         ValueError, TypeError
@@ -293,7 +292,6 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         ----------
         input_features : object, default=None
             Not used, present for API consistency by convention.
-
 
         Returns
         -------

@@ -190,8 +190,8 @@ def load_model(
         container.refuse(str(error).rstrip("."))
     if layers is not None and not n_functions:
         raise ValueError(
-            f"layers= is only for models that were fitted with a callable layers, and {path!r} holds "
-            "none. Omit layers."
+            f"layers= is only for models with a callable layers, and {path!r} holds none. Omit "
+            "layers."
         )
     return model
 

@@ -267,7 +267,6 @@ class PretrainedFeatures(
         self : PretrainedFeatures
             The fitted transformer.
 
-
         Raises
         ------
         ImportError, OSError, ValueError, TypeError
