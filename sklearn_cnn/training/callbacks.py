@@ -181,7 +181,7 @@ class HeadFirst(Callback):
         self._set(self.epoch_ > self.n_epochs)
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
-        """Freeze the trainable weights of the stages in the first phase, and unfreeze them after it.
+        """Freeze the trainable weights of the stages in the first phase, and unfreeze them after.
 
         Weights that another callback froze before stay frozen.
         """
@@ -264,7 +264,7 @@ class ValidationScore(Callback):
     def on_batch_end(
         self, net: NeuralNet, training: bool, y_pred: torch.Tensor, **_: object
     ) -> None:
-        """Keep the outputs of a validation batch on the device, because reading them would block."""
+        """Keep the outputs of a validation batch on the device, since reading them would block."""
         if not training:
             self.outputs_.append(y_pred.detach())
 
