@@ -119,7 +119,7 @@ class TargetScale:
         check_same_targets(y, () if self.is_single else (self.n_targets,))
 
     def continued(self, y: np.ndarray, weights: np.ndarray) -> "TargetScale":
-        """Return the scale for further targets, which only changes for targets that were constant."""
+        """Return the scale for further targets; it only changes for targets that were constant."""
         self.check_shape(y)
         fresh, was_constant = TargetScale.learn(y, weights), self.scale == 0
         return TargetScale(
