@@ -137,8 +137,8 @@ def weights_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the floating-point type of the weights on a device."""
     if precision == "float64" and device.type == "mps":
         raise ValueError(
-            "precision='float64' is not available on MPS devices, which support float32 at most. Use "
-            "device='cpu' or precision='float32'."
+            "precision='float64' is not available on MPS devices, which support at most float32. "
+            "Use device='cpu' or precision='float32'."
         )
     return WEIGHT_DTYPES[precision]
 

@@ -161,7 +161,7 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # of any type, from damaged content
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".") + "."
         raise ValueError(
-            f"weights={str(path)!r} is not a complete state dict of tensors: {reason} Save one with "
+            f"weights={str(path)!r} is not a complete state dict of tensors: {reason} Save it with "
             "torch.save(module.state_dict(), path), or pass a .safetensors file."
         ) from error
     if isinstance(values, dict) and "state_dict" in values:
