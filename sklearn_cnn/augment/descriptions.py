@@ -239,7 +239,6 @@ def check_augment(augment: object) -> tuple[Step, ...]:
     augment : augmentation, callable, sequence of these, or None
         The parameter.
 
-
     Returns
     -------
     tuple
