@@ -110,7 +110,7 @@ class ImageBatch:
         return self.cache.fetch(keys, partial(self._decode_unchanged, files, keys), self._stand_in)
 
     def _stand_in(self) -> np.ndarray:
-        """Return the replacement of images that cannot be read, or raise an error for all of them."""
+        """Return the replacement of unreadable images, or raise an error for all of them."""
         if self.skip:
             return blank_image(self.options)
         are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)

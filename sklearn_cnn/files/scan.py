@@ -322,8 +322,8 @@ class Locator:
             problems[path] = problem
         if not problems:
             raise ValueError(
-                f"path {name!r} is outside of container_path={self.folder!r}. Paths must be inside. "
-                "ImageReader takes any path, without load_image_folder."
+                f"path {name!r} is outside of container_path={self.folder!r}. Paths must be inside "
+                "it. ImageReader takes any path, without load_image_folder."
             )
         for path in problems:
             matches = self._similar(path)
@@ -387,7 +387,7 @@ class Locator:
         return names.get(key, [])
 
     def _list(self, folder: str, *, recursive: bool) -> dict[tuple[str, str], list[str]]:
-        """List images by name in lower case and by name without extension, of one or all folders."""
+        """List images by lower-case name and by name without extension, of one or all folders."""
         key = folder, recursive
         if key not in self._listed:
             scan = scan_images(folder, replace(self.options, recursive=recursive))
