@@ -131,7 +131,7 @@ def _file_key(file: File, folder: bytes) -> bytes:
 
 
 def as_keys(data: bytes) -> np.ndarray:
-    """View concatenated keys as an array of shape (n, 2), uint64, without an incomplete last one."""
+    """View concatenated keys as an array of shape (n, 2), uint64, without an incomplete last."""
     whole = len(data) // KEY_BYTES * KEY_BYTES
     return np.frombuffer(data[:whole], dtype=np.uint64).reshape(-1, 2)
 
