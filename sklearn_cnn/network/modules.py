@@ -130,7 +130,7 @@ class _FromTheFirstBatch(_BatchNorm):
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         if self.training and self.momentum != MOMENTUM and self.num_batches_tracked is not None:
-            # batch number k has weight 1 / k, as in a mean; k is read from the device ten times only
+            # batch number k has weight 1 / k, as in a mean; only ten batches read k from the device
             self.momentum = max(MOMENTUM, 1 / (int(self.num_batches_tracked) + 1))
         return super().forward(input)
 
