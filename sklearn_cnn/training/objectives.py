@@ -100,7 +100,7 @@ class OneClass(Objective):
     label_smoothing: float
 
     estimator_type = "classifier"
-    guess = "predicting the same probability for all classes"
+    guess = "giving all classes the same probability"
     score_names = ("valid_acc",)
 
     @property
@@ -150,7 +150,7 @@ class SeveralLabels(Objective):
     present: tuple[float, ...] | None = None
 
     estimator_type = "classifier"
-    guess = "predicting the probability 0.5 for each label"
+    guess = "giving each label the probability 0.5"
 
     @property
     def classes(self) -> list[np.ndarray]:

@@ -208,8 +208,6 @@ def test_a_layer_whose_maps_are_asked_for_must_be_there(fitted, bars):
     """Catches "dense" and "flatten", which are names of features and not of layers."""
     for layer, meant in (("dense", "dense1"), ("conv9", "conv1"), (1, "")):
         question = f" Did you mean {meant!r}?" if meant else ""
-        text = (
-            f"layer must be None, for all layers, or one of {NAMES}. Got layer={layer!r}.{question}"
-        )
+        text = f"layer must be None, for all, or one of {NAMES}. Got layer={layer!r}.{question}"
         with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
             fitted.feature_maps(bars[0], layer)
