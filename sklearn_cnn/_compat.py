@@ -70,9 +70,9 @@ except ImportError:  # to be removed with scikit-learn 1.8, the last version wit
         def set_callbacks(self) -> NoReturn:
             """Raise AttributeError, so that ``hasattr`` returns False."""
             raise AttributeError(
-                f"set_callbacks needs scikit-learn 1.9 or newer, and this is {__version__}. "
+                f"set_callbacks needs scikit-learn 1.9 or newer, but this is {__version__}. "
                 f"{type(self).__name__}(verbose=1) shows a progress bar with any version, and "
-                "callbacks= takes those of skorch."
+                "callbacks= accepts skorch callbacks."
             )
 
     ProgressBar = ()

@@ -235,8 +235,8 @@ class BaseCNN(
         if self.checkpoint is not None and self.random_state is None:
             raise ValueError(
                 f"checkpoint={os.fspath(self.checkpoint)!r} needs a random_state: with "
-                "random_state=None each fit draws another seed, and none goes on from another. Use "
-                "random_state=0, for example, or checkpoint=None."
+                "random_state=None, each fit draws a new seed and cannot resume an earlier one. "
+                "Use random_state=0, for example, or checkpoint=None."
             )
         with self._all_or_nothing(), one_fit():
             continuing = self.warm_start and hasattr(self, "net_")
@@ -424,8 +424,8 @@ class BaseCNN(
             return dict(zip(names, outputs, strict=True))
         if layer not in names:
             raise ValueError(
-                f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
-                f"{did_you_mean(layer, names)}"
+                f"layer must be None, for all layers, or one of {', '.join(names)}. Got "
+                f"layer={layer!r}.{did_you_mean(layer, names)}"
             )
         (maps,) = self._layer_outputs(X, [Source(layer)])
         return maps
@@ -815,7 +815,7 @@ class BaseCNN(
             return
         warn(
             f"set_callbacks was given {1 + len(others)} ProgressBars. scikit-learn shows one "
-            "a fit, and the first is shown."
+            "per fit. Only the first is shown."
         )
         self._skl_callbacks = [c for c in callbacks if c not in others]
         try:

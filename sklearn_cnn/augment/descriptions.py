@@ -92,7 +92,7 @@ class RandomShift:
     size: float | tuple[float, float] = 0.1
 
     def __post_init__(self) -> None:
-        what = "a share of the height and width (for pixels, divide by them)"
+        what = "a fraction of the height and width (for pixels, divide by them)"
         if isinstance(self.size, tuple | list):
             object.__setattr__(self, "size", _check_pair(self.size, "size", 0.9, what))
         else:
@@ -123,7 +123,7 @@ class RandomZoom:
     factor: float = 0.2
 
     def __post_init__(self) -> None:
-        what = "one number, a share of the image's size (0.2 means 0.8 to 1.2 times)"
+        what = "one number, a fraction of the image size (0.2 means 0.8 to 1.2 times)"
         _check_number(self.factor, "factor", 0.9, what)
 
 
@@ -180,7 +180,7 @@ class RandomShear:
     factor: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_number(self.factor, "factor", 1, "sideways pixels for each pixel of height")
+        _check_number(self.factor, "factor", 1, "sideways pixels per pixel of height")
 
 
 @dataclass(frozen=True)
@@ -215,12 +215,12 @@ class RandomErasing:
     size: tuple[float, float] = (0.02, 0.33)
 
     def __post_init__(self) -> None:
-        _check_number(self.probability, "probability", 1, "a share of the images")
-        what = "shares of the image's area, smallest and largest"
+        _check_number(self.probability, "probability", 1, "a fraction of the images")
+        what = "the smallest and largest fraction of the image area"
         object.__setattr__(self, "size", _check_pair(self.size, "size", 1, what))
         if self.size[0] > self.size[1]:
             raise ValueError(
-                f"size must hold the smallest share first. Got size={self.size!r}; use "
+                f"size must hold the smallest fraction first. Got size={self.size!r}; use "
                 f"size={self.size[::-1]!r}."
             )
 
@@ -256,7 +256,7 @@ def check_augment(augment: object) -> tuple[Step, ...]:
 
 def _check_step(step: object, name: str) -> Step:
     if isinstance(step, type):
-        raise TypeError(f"{name} is a class, {step.__name__}. Make one: {step.__name__}().")
+        raise TypeError(f"{name} is the class {step.__name__}. Call it: {step.__name__}().")
     if isinstance(step, Augmentation) or callable(step):
         return step
     kinds = ", ".join(kind.__name__ for kind in AUGMENTATIONS)

@@ -80,9 +80,9 @@ class BatchFunction:
             self.function = deepcopy(function)
         except Exception as error:
             raise TypeError(
-                f"{name} cannot be copied, as every fit does, so that no state goes from one to "
-                f"the next: {error}. Use a function that refers to what cannot be copied: it is "
-                "not copied."
+                f"{name} cannot be copied, as needed to keep fits independent: {error}. Use a "
+                "function that refers to the object that cannot be copied; functions are not "
+                "copied themselves."
             ) from error
         self.name = name
         self.is_first = True
@@ -112,9 +112,9 @@ class BatchFunction:
             results = self._results(pixels) if before is None else self._first_results(pixels)
         except Exception as error:
             error.add_note(
-                f"Raised by {self.name}, which was given a batch of {kind}. It gets tensors (n, "
-                "channels, height, width): what takes PIL images or arrays (height, width, "
-                "channels) needs a function around it that converts them, image by image."
+                f"Raised by {self.name}, which was called with a batch of {kind}. It gets tensors "
+                "(n, channels, height, width). To use a function of PIL images or arrays (height, "
+                "width, channels), wrap it in a function that converts image by image."
             )
             raise
         shape = torch.Size([len(pixels) // len(results), *pixels.shape[1:]])
@@ -126,8 +126,8 @@ class BatchFunction:
             n_seeds = SEEDS if self.draws else 1
             if has_changed and _mixes(deepcopy(self.function), before, n_seeds):
                 raise ValueError(
-                    f"{self.name} makes an image of several, as mixup and CutMix do, and its label "
-                    "would be that of one of them. Leave out what mixes images."
+                    f"{self.name} mixes several images into one, like mixup and CutMix, but keeps "
+                    "the label of one of them. Remove operations that mix images."
                 )
             self.is_first = False
         return batch
@@ -150,11 +150,11 @@ class BatchFunction:
         if not isinstance(result, torch.Tensor):
             raise TypeError(
                 f"{self.name} must return a tensor of shape {tuple(shape)} (n, channels, height, "
-                f"width), like the one it gets. Got {type(result).__name__}."
+                f"width), like its input. Got {type(result).__name__}."
             )
         if result.shape != shape:
             raise ValueError(
-                f"{self.name} must return images of the shape it gets, {tuple(shape)} (n, "
+                f"{self.name} must return images with the shape of its input, {tuple(shape)} (n, "
                 f"channels, height, width). Got {tuple(result.shape)}."
             )
         if result.is_complex():
@@ -164,16 +164,16 @@ class BatchFunction:
     def _check_values(self, result: torch.Tensor, before: float) -> None:
         if not bool(torch.isfinite(result).all()):
             raise ValueError(
-                f"{self.name} must return finite numbers. It made NaN or infinity of a batch that "
-                "has none: look for a division or a logarithm in it."
+                f"{self.name} must return finite numbers. It returned NaN or infinity for a batch "
+                "of finite numbers. Check its divisions and logarithms."
             )
         after = _spread(result)
         if before > 0 and after > 0 and not 1 / FACTOR <= after / before <= FACTOR:
             raise ValueError(
-                f"{self.name} must keep the range of the pixels that it gets: validation and "
-                f"prediction see the images without it. Their standard deviation went from "
-                f"{before:.3g} to {after:.3g}. Leave out what scales or normalises them, which the "
-                "network does by itself, or do that to X before fit and predict."
+                f"{self.name} must keep the range of the pixels, because it is not applied in "
+                f"validation and prediction. Their standard deviation changed from {before:.3g} "
+                f"to {after:.3g}. Remove operations that scale or normalise, which the network "
+                "does itself, or apply them to X before fit and predict."
             )
 
 

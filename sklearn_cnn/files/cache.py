@@ -109,8 +109,8 @@ class CacheFolder:
                 excess -= sizes[path] + sizes.get(path.with_suffix(".pixels"), 0)
         if excess > 0:
             raise ValueError(
-                f"The images need {needed:,} bytes of the cache, and cache_limit={self.limit:,} "
-                "leaves too few. Raise cache_limit, or choose a smaller size of images."
+                f"The images need {needed:,} bytes in the cache, but cache_limit={self.limit:,} "
+                "leaves too few. Increase cache_limit, or choose a smaller image size."
             )
 
 
@@ -213,7 +213,7 @@ class ArrayCache:
             blank = stand_in() if n_unread and stand_in is not None else None
             places = self._find(keys)
             if len(_first_of_each(keys, np.flatnonzero(places.rows < 0))) != n_unread:
-                raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.folder)
+                raise FileNotFoundError(ENOENT, "newly cached images have disappeared", self.folder)
             return self._collect(keys, places, blank)
 
     def _find(self, keys: np.ndarray) -> Places:
@@ -338,8 +338,8 @@ def cache_named_in_errors(cache: object, kept: str) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise OSError(
             error.errno,
-            f"{reason} - in the folder of cache={cache!r}, which must be a folder to write to, "
-            f"with room for the {kept}",
+            f"{reason} - in the folder of cache={cache!r}, which must be a writable folder with "
+            f"space for the {kept}",
             error.filename,
         ) from error
 
@@ -350,7 +350,7 @@ def open_cache(
     """Return the cache given by the parameters of an estimator, or None."""
     if isinstance(cache, (str, os.PathLike)):
         if not os.fspath(cache):
-            raise ValueError("cache='' is no folder: pass its path, or None for no cache.")
+            raise ValueError("cache='' is not a folder. Pass its path, or None for no cache.")
         folder = os.path.expanduser(cache)
     else:  # a joblib.Memory, which may have no store
         store = getattr(cache, "store_backend", None)

@@ -69,7 +69,7 @@ def decode(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
             raise
         if isinstance(error, OSError):
             is_address = isinstance(source, str) and "://" in source[:10]
-            remedy = "; it is an address: download the image first" if is_address else ""
+            remedy = "; it is a URL: download the image first" if is_address else ""
             raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
         is_ours = type(error) in (ValueError, TypeError)  # messages of decoders do not help users
         reason = str(error) if is_ours else ""
@@ -95,7 +95,7 @@ def _call_decoder(decoder: Callable[..., object], source: File) -> np.ndarray | 
         raise UnreadableImage(f"decoder raised {type(error).__name__}: {error}") from error
     if array.dtype.kind not in "biuf":
         raise UnreadableImage(
-            f"decoder returned {type(made).__name__} of dtype {array.dtype}, and an array of real "
+            f"decoder returned {type(made).__name__} of dtype {array.dtype}, but an array of real "
             "numbers or a PIL image was expected"
         )
     return array
@@ -127,7 +127,7 @@ def _decode_array(array: np.ndarray, options: ReadOptions) -> tuple[np.ndarray, 
 def _read_file(path: Any) -> bytes:
     # A FIFO would block an ordinary open forever.
     if b"\0" in os.fsencode(path):
-        raise UnreadableImage("a path holds no zero byte; contents of files are passed as bytes")
+        raise UnreadableImage("paths cannot contain a zero byte; pass contents of files as bytes")
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
@@ -135,10 +135,10 @@ def _read_file(path: Any) -> bytes:
         if stat.S_ISDIR(status.st_mode):
             raise UnreadableImage("it is a folder; load_image_folder(folder).data lists its images")
         if not stat.S_ISREG(status.st_mode):
-            raise UnreadableImage("it is no regular file")
+            raise UnreadableImage("it is not a regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise UnreadableImage(
-                f"it has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read"
+                f"it has {status.st_size:,} bytes, more than the limit of {MAX_FILE_BYTES:,}"
             )
         content = os.read(descriptor, status.st_size)
         while len(content) < status.st_size and (more := os.read(descriptor, status.st_size)):

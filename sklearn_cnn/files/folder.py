@@ -205,7 +205,9 @@ def load_image_folder(
     folder = os.path.expanduser(os.fspath(container_path))
     _check_folder(folder)
     if labels is None and classes is not None:
-        raise ValueError("classes says which labels to load, and labels=None loads none. Pass one.")
+        raise ValueError(
+            "classes selects the labels to load, but labels=None loads no labels. Pass only one."
+        )
     wanted = None if classes is None else _check_classes(classes)
     is_table = not (labels is None or (isinstance(labels, str) and labels == "inferred"))
     pair = None if columns is None else _check_columns(columns, is_table)
@@ -224,8 +226,8 @@ def load_image_folder(
     links = [link for scan in scans for link in scan.links]
     if not labelled.files and is_table:
         raise ValueError(
-            f"container_path={folder!r}: no row of labels names an image that can be read and has "
-            "a label of classes. Labels of a CSV file are strings."
+            f"container_path={folder!r}: no row of labels has both a readable image and a label in "
+            "classes. Labels of a CSV file are strings."
         )
     if not labelled.files:
         where = "it" if labels is None else "its class folders"
@@ -243,16 +245,16 @@ def load_image_folder(
 
 def _check_folder(folder: str) -> None:
     error: type[OSError]
-    problem, error = "is no folder", NotADirectoryError
+    problem, error = "is not a folder", NotADirectoryError
     try:
         if stat.S_ISDIR(os.stat(folder).st_mode):
             return
     except (FileNotFoundError, ValueError):
         problem, error = "does not exist", FileNotFoundError
     except NotADirectoryError:
-        problem, error = "does not exist: a part of it is no folder", NotADirectoryError
+        problem, error = "does not exist: a part of it is not a folder", NotADirectoryError
     except PermissionError:
-        problem, error = "may not be looked for by this user", PermissionError
+        problem, error = "cannot be accessed by this user", PermissionError
     raise error(
         f"container_path={folder!r} {problem}. It must be the folder that holds the images, in a "
         "folder for each class or listed in labels."
@@ -267,8 +269,7 @@ def _check_classes(classes: Iterable[object]) -> list[Any]:
         n_names = 0
     if not n_names or n_names < len(names):
         raise ValueError(
-            "classes must be a list that names at least one class, and none twice. Got "
-            f"{classes!r}."
+            f"classes must be a list of at least one class, without duplicates. Got {classes!r}."
         )
     return names
 
@@ -276,14 +277,14 @@ def _check_classes(classes: Iterable[object]) -> list[Any]:
 def _check_columns(columns: Iterable[object], is_table: bool) -> list[object]:
     if not is_table:
         raise ValueError(
-            "columns says which columns of a table to read, and labels is none. Pass labels= the "
-            "path of a CSV file or a DataFrame, too, or leave columns=None."
+            "columns selects the columns of a table, but labels is not a table. Also pass labels=, "
+            "the path of a CSV file or a DataFrame, or use columns=None."
         )
     pair = _as_list(columns)
     if len(pair) != 2 or pair[0] == pair[1] or {bool} & set(map(type, pair)):
         raise ValueError(
-            "columns must be two columns, that of the paths and that of the labels: ('path', "
-            f"'label'), for example. Got {columns!r}."
+            "columns must be two columns, the paths and the labels, such as ('path', 'label'). "
+            f"Got {columns!r}."
         )
     return pair
 
@@ -300,7 +301,7 @@ def _check_extensions(extensions: str | Iterable[str] | None) -> frozenset[str] 
     given = [extensions] if isinstance(extensions, str) else list(extensions)
     if not given or not all(isinstance(extension, str) for extension in given):
         raise ValueError(
-            f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
+            f"extensions must be file extensions, such as ('.jpg', '.png'). Got {extensions!r}."
         )
     plain = (extension.lower().removeprefix(".") for extension in given)
     return frozenset(f".{ending}" if ending else "" for ending in plain)
@@ -316,12 +317,12 @@ def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions
     missing = [name for name in wanted or () if name not in folders]
     if missing and not beside.unreadable:
         problem = (
-            f"container_path={folder!r} has no folder for {name_some(missing)} of classes. It has "
+            f"container_path={folder!r} has no folder for the classes {name_some(missing)}. It has "
             f"{name_some(sorted(folders))}.{describe_links(beside.links)}"
         )
         if len(missing) == len(wanted or ()):
             raise ValueError(problem)
-        notes.append(f"{problem} These classes stay empty.")
+        notes.append(f"{problem} The missing classes stay empty.")
     scans = {
         name: scan_images(folders[name], options, above=[folder]) if name in folders else Scan()
         for name in (folders if wanted is None else wanted)
@@ -332,21 +333,21 @@ def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions
     if beside.files:
         lie, are = ("images lie", "are") if len(beside.files) > 1 else ("image lies", "is")
         notes.append(
-            f"{len(beside.files):,} {lie} outside of any class folder, and {are} left out: "
-            f"{beside.files[0]!r} the first."
+            f"{len(beside.files):,} {lie} outside of any class folder, and {are} ignored. The "
+            f"first is {beside.files[0]!r}."
         )
     doubled = files_in_two(scans) if options.follow_links else []
     if doubled:
         notes.append(
-            f"{len(doubled):,} image{'s are' if len(doubled) > 1 else ' is'} in two classes, by "
-            f"another name or link: {min(doubled)!r} is the first."
+            f"{len(doubled):,} image{'s are' if len(doubled) > 1 else ' is'} in two classes, under "
+            f"another name or through a link. The first is {min(doubled)!r}."
         )
     classes = wanted or [name for name, scan in scans.items() if scan.files or scan.unreadable]
     empty = sorted(set(scans) - set(classes))
     if empty and classes:
         notes.append(
-            f"Folders without images are left out: {name_some(empty)}. Name the classes to keep "
-            "them: classes=[...]."
+            f"Folders without images are ignored: {name_some(empty)}. To keep them as classes, "
+            "pass classes=[...]."
         )
     files = [path for name in classes for path in scans[name].files]
     target = [number for number, name in enumerate(classes) for _ in scans[name].files]
@@ -358,11 +359,11 @@ def _describe_missing_folders(folder: str, beside: Scan) -> str:
     if not beside.files:
         return (
             f"container_path={folder!r} holds neither class folders nor images.{hint} It must hold "
-            "a folder of images for each class."
+            "one folder of images per class."
         )
     return (
-        f"container_path={folder!r} holds no class folders, and {len(beside.files)} images itself."
-        f"{hint} Sort them into a folder for each class, or pass labels=: a CSV file or DataFrame "
+        f"container_path={folder!r} holds no class folders, but {len(beside.files)} images."
+        f"{hint} Sort them into one folder per class, or pass labels=: a CSV file or DataFrame "
         "with the columns 'path' and 'label', or None for images without labels."
     )
 
@@ -377,9 +378,9 @@ def _check_that_these_are_classes(folder: str, scans: Mapping[str, Scan]) -> lis
         has_images = any(os.path.dirname(path) == within[name] for path in scan.files)
         if len(scan.folders) > 1 or (scan.folders and not has_images):
             raise ValueError(
-                f"container_path={folder!r} holds no images but in the folder {name!r}, which "
-                f"holds folders itself: load_image_folder({within[name]!r}) takes "
-                f"those for classes. If {name!r} is a class, pass classes=[{name!r}]."
+                f"container_path={folder!r} only holds images in the folder {name!r}, which has "
+                f"subfolders. load_image_folder({within[name]!r}) uses these subfolders as "
+                f"classes. If {name!r} is a class, pass classes=[{name!r}]."
             )
     if are_parts(filled) or are_kinds(filled):
         what = "parts of a data set" if are_parts(filled) else "kinds of files"
@@ -389,25 +390,25 @@ def _check_that_these_are_classes(folder: str, scans: Mapping[str, Scan]) -> lis
         )
         raise ValueError(
             f"container_path={folder!r} holds {name_some(filled)}, which look like {what} and not "
-            f"like classes. Load each by itself: {calls}. If they are classes, pass "
+            f"like classes. Load each separately: {calls}. If they are classes, pass "
             f"classes={name_some(filled)}."
         )
     notes = []
     parts = parts_among(filled)
     if parts:
         notes.append(
-            f"container_path={folder!r} holds {name_some(parts)} among its class folders, which "
-            "look like parts of a data set. Load each by itself; or say what the classes are: "
+            f"The class folders of container_path={folder!r} include {name_some(parts)}, which "
+            "look like parts of a data set. Load each separately, or name the classes with "
             "classes=[...]."
         )
     parts_in = {name: parts_among(map(os.path.basename, scans[name].folders)) for name in filled}
     split = [name for name in filled if parts_in[name]]
     if split:
         notes.append(
-            f"{len(split):,} class folders, {split[0]!r} the first, hold {parts_in[split[0]]!r}, "
-            "which look like parts of a data set; their images are loaded together. To have each "
-            "part by itself, sort the images as 'part/class', or list them in a table; to load "
-            "them together, say what the classes are: classes=[...]."
+            f"{len(split):,} class folders, the first of them {split[0]!r}, hold "
+            f"{parts_in[split[0]]!r}, which look like parts of a data set. Their images are loaded "
+            "together. To load each part separately, sort the images as 'part/class', or list them "
+            "in a table. To load them together, name the classes with classes=[...]."
         )
     return notes + describe_names_alike(filled)
 

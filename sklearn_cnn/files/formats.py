@@ -14,7 +14,7 @@ VIDEO = "save its frames as images first"
 NIFTI = DECODE.format("nibabel.load, and takes a slice")
 UNPACK = "unpack it first"
 DAMAGED = "but its header is damaged; copy or download it again"
-NOT_THE_IMAGE = "it takes the place of the image; obtain the image itself"
+NOT_THE_IMAGE = "it replaces the image; obtain the image itself"
 
 # Offset and bytes of each signature, the kind of file, and the remedy; the first match counts.
 SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
@@ -22,7 +22,7 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", DAMAGED),
     (0, b"GIF8", "a GIF image", DAMAGED),
     (8, b"WEBP", "a WebP image", DAMAGED),
-    (0, b"BM", "a BMP image", "but its header is damaged, or of a kind that Pillow cannot read; "
+    (0, b"BM", "a BMP image", "but its header is damaged or not supported by Pillow; "
      + CONVERT),
     (0, b"8BPS", "a Photoshop file (PSD)", CONVERT),
     (0, b"%PDF", "a PDF document", "render its pages to PNG first"),
@@ -71,7 +71,7 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"PAR1", "a Parquet table", "read it with pandas, and pass the paths or images in it"),
     (0, b"SQLite format 3", "an SQLite database", NOT_THE_IMAGE),
     (0, b"\xd0\xcf\x11\xe0", "a thumbnail store or Office document of Windows", NOT_THE_IMAGE),
-    (0, (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00"), "what macOS keeps beside a file (AppleDouble)",
+    (0, (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00"), "metadata of a file by macOS (AppleDouble)",
      "leave it out"),
     (0, b"BZh", "compressed with bzip2", UNPACK),
     (0, b"\xfd7zXZ", "compressed with xz", UNPACK),
@@ -89,11 +89,11 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"ID3", "a sound (MP3)", NOT_THE_IMAGE),
     (0, b"\x7fELF", "a program", NOT_THE_IMAGE),
     (0, b"MZ", "a program of Windows", NOT_THE_IMAGE),
-    (0, b"\x80\x04\x95", "a pickle", "load what you trust with pickle, and pass the arrays in it"),
+    (0, b"\x80\x04\x95", "a pickle", "if you trust it, load it with pickle and pass its arrays"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, not the image", "run git lfs pull"),
     (0, b"/annex/objects/", "a pointer of git-annex, not the image", "run git annex get"),
     (0, (b"iVBORw0KGgo", b"/9j/"), "an image encoded as Base64", "pass base64.b64decode(content)"),
-    (0, b"data:image/", "an image encoded as a data URL", "decode what follows the comma"),
+    (0, b"data:image/", "an image encoded as a data URL", "decode the part after the comma"),
 )  # fmt: skip
 
 AVIF_BRANDS = (b"avif", b"avis")
@@ -141,11 +141,11 @@ def _brand(content: bytes) -> tuple[str, str] | None:
         return None
     if is_avif(content):
         return "an AVIF image", (
-            "but its header is damaged, or asks for too many pixels; copy or download it again, or "
-            "make it smaller"
+            "but its header is damaged or states too many pixels; copy or download it again, or "
+            "reduce its size"
         )
     if is_heif(content):
-        return "a HEIC image", f"pip install pillow-heif, and it is read, or {CONVERT}"
+        return "a HEIC image", f"pip install pillow-heif to read it, or {CONVERT}"
     return "a video (MP4 or QuickTime)", VIDEO
 
 
@@ -153,7 +153,7 @@ def _container(content: bytes) -> tuple[str, str] | None:
     """Describe the content of a ZIP or gzip file."""
     if content[:4] == b"PK\x03\x04":
         if b".npy" in content[:200]:
-            return "an archive of NumPy arrays (.npz)", "pass the arrays that np.load gives"
+            return "an archive of NumPy arrays (.npz)", "pass the arrays that np.load returns"
         return "a ZIP archive", UNPACK
     if content[:2] != b"\x1f\x8b":
         return None
@@ -268,10 +268,10 @@ def describe_jpeg_frame(content: bytes) -> str | None:
     if frame is None:
         return None
     if frame.bits != 8:
-        return f"it is a JPEG image of {frame.bits} bits a sample, and 8 are read; save it with 8"
+        return f"it is a JPEG image with {frame.bits} bits per sample instead of 8; save it with 8"
     if frame.n_components not in (1, 3, 4):
-        return f"it is a JPEG image of {frame.n_components} channels, and 1, 3 or 4 are read"
+        return f"it is a JPEG image with {frame.n_components} channels instead of 1, 3 or 4"
     if frame.marker not in structure.SHRINKABLE:
         kind = "lossless" if frame.marker == 0xC3 else f"SOF{frame.marker - 0xC0}"
-        return f"it is a JPEG image of a rare kind ({kind}), and is not read; save it as usual"
+        return f"it is a JPEG image of an unsupported kind ({kind}); save it as a baseline JPEG"
     return None

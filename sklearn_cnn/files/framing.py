@@ -122,8 +122,8 @@ def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(
-            "background must be a colour: a name such as 'white', '#rrggbb', a level of gray from "
-            f"0 to 255, or three levels (red, green, blue). Got background={colour!r}."
+            "background must be a colour: a name such as 'white', '#rrggbb', a gray level from 0 "
+            f"to 255, or three levels (red, green, blue). Got background={colour!r}."
         ) from None
     return red, green, blue
 
@@ -195,9 +195,9 @@ def channels_last(array: np.ndarray, options: ReadOptions) -> np.ndarray:
     if whole.ndim != 3 or whole.shape[2] not in counts:
         listed = "1, 3 or 4 channels" if len(counts) > 1 else f"{counts[0]} channels"
         raise ValueError(
-            f"an array of shape {array.shape} is no image of shape (height, width) or (height, "
+            f"an array of shape {array.shape} is not an image of shape (height, width) or (height, "
             f"width, channels) with {listed}"
-            + ("; ImageReader(mode=n) takes n channels" if len(counts) > 1 else "")
+            + ("; ImageReader(mode=n) reads n channels" if len(counts) > 1 else "")
         )
     if 0 in array.shape:
         raise ValueError(f"an array of shape {array.shape} has no pixels")
@@ -233,12 +233,12 @@ def find_levels(
     """
     kind = pixels.dtype.kind
     if kind not in "buif":
-        raise TypeError(f"its pixels are no real numbers, but of dtype {pixels.dtype}")
+        raise TypeError(f"its pixels are not real numbers, but of dtype {pixels.dtype}")
     if kind == "b":
         return 0, 1
     low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
     if np.isnan(low):
-        raise ValueError("its pixels hold NaN: fill them, in a decoder or before they are passed")
+        raise ValueError("its pixels hold NaN; replace it, in a decoder or before passing them")
     if options.value_range is not None:
         return options.value_range
     if kind == "f" and options.dtype == "float32":
@@ -250,9 +250,9 @@ def find_levels(
         white = 1 if kind == "f" else 65535 if is_uint16 else 255
     if not (low >= 0 and high <= white):
         raise ValueError(
-            f"its {pixels.dtype} pixels run from {low:g} to {high:g}, and 0 to {white} was "
-            "expected: uint8 takes 0 to 255, uint16 0 to 65535, floating point 0 to 1. Pass "
-            "ImageReader(value_range=(low, high)), the values that become black and white in all "
+            f"its {pixels.dtype} pixels range from {low:g} to {high:g}, but 0 to {white} was "
+            "expected: uint8 ranges from 0 to 255, uint16 from 0 to 65535, floating point from 0 "
+            "to 1. Pass ImageReader(value_range=(low, high)), the values of black and white in all "
             "images, or convert them"
         )
     return 0, white
@@ -358,7 +358,7 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
     values, opaque, white, is_negative, upright = image
     has_bands = not isinstance(options.mode, str)
     if has_bands and values.shape[2] != options.mode:
-        raise ValueError(f"it has {values.shape[2]} channels, and mode={options.mode}")
+        raise ValueError(f"it has {values.shape[2]} channels, but mode={options.mode}")
     alpha = None if opaque is None or has_bands else to_shares(opaque, (0, 1))
     if values.shape[2] in (2, 4) and not has_bands:
         plane, whole = values[:, :, -1], replace(options, value_range=None, dtype="uint8")

@@ -172,14 +172,14 @@ def label_by_table(
     except TypeError:
         kinds = ", ".join(sorted({type(row.label).__name__ for row in rows}))
         raise ValueError(
-            "The labels of the table cannot be sorted: they must all be strings, or all be "
-            f"numbers. They are of type {kinds}."
+            "The labels of the table must all be strings, or all be numbers, so that they can be "
+            f"sorted. Got labels of type {kinds}."
         ) from None
     notes = []
     missing = [name for name in classes if name not in present]
     if missing:
         notes.append(
-            f"No row of labels has the label {name_some(missing)} of classes. It has "
+            f"No row of labels has the classes {name_some(missing)}. Its labels are "
             f"{name_some(sorted(present, key=str))}."
         )
     if wanted is None:
@@ -210,8 +210,8 @@ def label_by_table(
         remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
     elif all(problem.startswith(AMBIGUOUS) for problem in unreadable.values()):
         remedy = (
-            "Say which is meant: names in the table may hold folders and endings, and "
-            "extensions= says which endings count. Or pass on_error='skip' to leave them out."
+            "Make the names in the table unambiguous by adding folders or extensions, or restrict "
+            "extensions=. Or pass on_error='skip' to leave them out."
         )
     elif not files:
         remedy = _remedy_for_none(column, rows[0].name, isinstance(table, str))
@@ -221,23 +221,23 @@ def label_by_table(
 def _remedy_for_none(column: str, name: str, is_csv: bool) -> str:
     """Return the remedy for a table none of whose files is found."""
     remedy = (
-        f"None of the files of the column {column!r} is found. columns=(path, label) says which "
-        "columns to read; names of files are relative to container_path, and may lack their "
-        "endings."
+        f"None of the files in the column {column!r} is found. columns=(path, label) selects the "
+        "columns to read. File names are relative to container_path, and may omit their "
+        "extensions."
     )
     if not name.isdecimal():
         return remedy
-    read_text = "pandas.read_csv(..., dtype=str) keeps them."
-    way_out = "put those back; spreadsheets drop them." if is_csv else read_text
-    return f"{remedy} If these numbers have lost the zeros that they began with, {way_out}"
+    read_text = "read the table with pandas.read_csv(..., dtype=str)."
+    way_out = "restore them; spreadsheets remove leading zeros." if is_csv else read_text
+    return f"{remedy} If these numbers have lost their leading zeros, {way_out}"
 
 
 def describe_names_alike(classes: Iterable[object]) -> list[str]:
     """Return a note about names that may mean the same class, or no note."""
     alike = names_alike(name for name in classes if isinstance(name, str))
     note = (
-        f"Classes differ in upper and lower case or in spaces alone: {name_some(alike)}. Give them "
-        "one name if they are one class; else say what the classes are: classes=[...]."
+        f"The names of some classes only differ in case or spaces: {name_some(alike)}. If they are "
+        "one class, give them the same name. If not, pass classes=[...]."
     )
     return [note] if alike else []
 
@@ -262,14 +262,14 @@ def find_table(table: object, folder: str) -> Frame | str:
     )
     if not isinstance(table, (str, os.PathLike)):
         raise TypeError(
-            f"{accepted} Got {type(table).__name__}. Of lists, make a DataFrame: "
+            f"{accepted} Got {type(table).__name__}. Convert lists to a DataFrame: "
             "pandas.DataFrame({'path': paths, 'label': labels})."
         )
     path = os.path.expanduser(os.fspath(table))
     for place in (path, os.path.join(folder, path)):
         if os.path.isfile(place):
             return place
-    raise FileNotFoundError(f"labels={path!r} is no file. {accepted}")
+    raise FileNotFoundError(f"labels={path!r} is not a file. {accepted}")
 
 
 def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) -> LabelsTable:
@@ -291,16 +291,16 @@ def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) ->
     without = [(i, name) for i, (name, label) in numbered if _is_missing(label)]
     if without:
         i, name = without[0]
-        more = f" In all, {len(without):,} rows have none." if len(without) > 1 else ""
+        more = f" In total, {len(without):,} rows have none." if len(without) > 1 else ""
         raise ValueError(f"{table.origin}, {table.place(i)} has no label: path {name!r}.{more}")
     rows = []
     for i, (name, label) in numbered:
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)  # the number of a file, without its extension
         if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-            keeps_text = " pandas.read_csv(..., dtype=str) keeps text."
+            keeps_text = " Use pandas.read_csv(..., dtype=str) to keep text."
             raise ValueError(
-                f"{table.origin}, {table.place(i)}: path must be a name of a file. Got {name!r}."
+                f"{table.origin}, {table.place(i)}: path must be the name of a file. Got {name!r}."
                 f"{keeps_text if isinstance(name, float) else ''}"
             )
         label = label if table.path is None else label.strip()
@@ -336,9 +336,9 @@ def _open_file(path: str, columns: Columns) -> _Table:
     for number, line in lines:
         if len(line) != len(header):
             raise ValueError(
-                f"labels={path!r}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, and "
-                f"the first has {len(header)}. All lines must have as many: leave out lines of "
-                "comments, and quote fields that hold a separator or a line break."
+                f"labels={path!r}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, but "
+                f"the first line has {len(header)}. All lines must have the same number of fields. "
+                "Remove comment lines, and quote fields that contain a separator or a line break."
             )
     header[:] = map(str.strip, header)
     return _Table(
@@ -355,7 +355,7 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
         if content.lstrip().startswith(start):
             option = ", lines=True" if b"\n{" in content and function == "read_json" else ""
             raise ValueError(
-                f"{origin} cannot be read: it is no CSV file. Read it with pandas, and pass the "
+                f"{origin} cannot be read: it is not a CSV file. Read it with pandas, and pass the "
                 f"DataFrame: labels=pandas.{function}({path!r}{option})."
             )
     encoding = next((_MARKS[mark] for mark in _MARKS if content.startswith(mark)), "utf-8-sig")
@@ -373,15 +373,15 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16, and line {number} "
-            "is in another encoding. Read such files with pandas, and pass the DataFrame: "
-            f"labels=pandas.read_csv({path!r}, encoding='cp1252'), for example."
+            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16, but line {number} "
+            "has another encoding. Read it with pandas, and pass the DataFrame, for example "
+            f"labels=pandas.read_csv({path!r}, encoding='cp1252')."
         ) from error
     except csv.Error as error:
         raise ValueError(
-            f"{origin} cannot be read: it must be a CSV file, and a field in line "
+            f"{origin} cannot be read: it must be a CSV file, but a field in line "
             f"{reader.line_num} has more than {csv.field_size_limit():,} characters. A "
-            "quotation mark before it may lack the one that closes it."
+            "quotation mark before it may not be closed."
         ) from error
 
 
@@ -458,14 +458,14 @@ def _describe_choice(table: _Table, paths: list[int], labels: list[int]) -> str:
         return f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}"
     separator = next((s for s in ";\t|" if len(header) == 1 and s in str(header[0])), None)
     if separator is not None:
-        problem += f" Its one column holds {separator!r}: read it with sep={separator!r}, or pass "
-        problem += "the path of the file."
+        problem += f" Its only column contains {separator!r}. Read it with sep={separator!r}, or "
+        problem += "pass the path of the file."
     if len(header) > 1:
         path = paths[0] if paths else 0
         label = labels[0] if labels else int(path != 1)
         is_row = any(isinstance(name, str) and has_extension(name, EXTENSIONS) for name in header)
         example = (path, label) if is_row else (header[path], header[label])
-        problem += f" Say which they are: columns={example!r}, for example."
+        problem += f" Select the columns, for example columns={example!r}."
     return problem
 
 
@@ -478,9 +478,9 @@ def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> st
     name = table.header[path]
     if (counts != 1).any():
         return (
-            f"{said} {int((counts != 1).sum()):,} rows have none or several 1, and an image has "
-            "one label: choose one of the columns, columns="
-            f"({name!r}, {names[0]!r}) for example."
+            f"{said} {int((counts != 1).sum()):,} rows have no 1 or several, but each image needs "
+            "one label. Select one of the columns, for example columns="
+            f"({name!r}, {names[0]!r})."
         )
     chosen = "" if len(names) == len(table.header) - 1 else f"[{names!r}]"
     if len(chosen) > 500:
@@ -489,7 +489,7 @@ def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> st
     if table.path is not None:
         frame = f"pandas.read_csv({table.path!r}, dtype={{{name!r}: str}})"
     return (
-        f"{said} Make one column of labels: labels={frame}.set_index({name!r})"
+        f"{said} Convert them to one column of labels: labels={frame}.set_index({name!r})"
         f"{chosen}.idxmax(axis=1).to_frame('label')."
     )
 
@@ -501,7 +501,7 @@ def _position(table: _Table, column: object) -> int:
     if isinstance(column, (int, np.integer)) and -n_columns <= column < n_columns:
         return int(column) % n_columns
     raise ValueError(
-        f"columns names {column!r}, and {table.origin} has the columns {name_some(table.header)}."
+        f"columns names {column!r}, but {table.origin} has the columns {name_some(table.header)}."
     )
 
 

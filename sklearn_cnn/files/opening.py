@@ -62,7 +62,7 @@ _SWAPPED = ("BF", "BS") if sys.byteorder == "little" else (";32F", "S")
 _CUT_OFF = re.compile(
     "truncated|not enough", re.IGNORECASE
 )  # Pillow's messages for truncated files
-_ENDS_EARLY = "it ends before its pixels do; copy or download it again"
+_ENDS_EARLY = "it is truncated; copy or download it again"
 
 _sharing = ProcessLock()
 
@@ -152,15 +152,15 @@ def _open_plugin(stripped: bytes, content: bytes) -> Image.Image:
         except MemoryError:
             raise
         except Image.DecompressionBombError:
-            reason = "its header asks for too many pixels; make it smaller first"
+            reason = "its header states too many pixels; reduce its size first"
             raise UnreadableImage(reason) from None
         except Exception:  # errors of plugins for damaged headers are not documented
             break
     raise UnreadableImage(
         formats.describe_jpeg_frame(content)
         or formats.describe_content(content)
-        or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged; copy or "
-        "download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
+        or f"it is not an image of the formats {', '.join(FORMATS)}, or its header is damaged; "
+        "copy or download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
     )
 
 
@@ -177,8 +177,8 @@ def _open_heif(content: bytes) -> Image.Image | None:
         image: Image.Image = HeifImageFile(io.BytesIO(content))
     except SyntaxError as error:
         raise UnreadableImage(
-            "it is a HEIC image, but its header is damaged, or of a kind that pillow-heif cannot "
-            f"read; {formats.CONVERT}, or copy or download it again"
+            "it is a HEIC image, but its header is damaged or not supported by pillow-heif; "
+            f"{formats.CONVERT}, or copy or download it again"
         ) from error
     return image
 
@@ -189,8 +189,8 @@ def check_pixel_count(width: int, height: int, divisor: int = 1) -> None:
     decoded = -(-width // divisor) * -(-height // divisor)
     if width * height > limit or decoded > MAX_PIXELS:
         raise UnreadableImage(
-            f"it has {width} x {height} pixels, more than the {limit:,} that are read; make it "
-            "smaller first"
+            f"it has {width} x {height} pixels, more than the limit of {limit:,}; reduce its size "
+            "first"
         )
 
 
@@ -294,9 +294,9 @@ def _finish(
     if depth is not None and depth.low_bytes and (content is None or depth.low_bytes == "none"):
         if options.dtype != "uint8" or not options.keeps_eight_bits or depth.low_bytes == "planes":
             raise UnreadableImage(
-                "it is an open image of 16-bit colour, of which Pillow keeps 8 bits: pass its path"
+                "it is an open image of 16-bit colour, of which Pillow keeps 8 bits; pass its path"
                 if content is None
-                else "Pillow keeps 8 bits of this kind of 16-bit colour: pass "
+                else "Pillow keeps 8 bits of this kind of 16-bit colour; pass "
                 "ImageReader(decoder=tifffile.imread), or convert it"
             )
         depth = None  # only the high bytes are needed

@@ -93,8 +93,8 @@ def check_value_range(value_range: Iterable[float] | None) -> tuple[float, float
         low = high = 0.0
     if not (isfinite(low) and isfinite(high) and low < high):
         raise ValueError(
-            "value_range must be two finite numbers (low, high), the values that become black and "
-            f"white, with low < high. Got value_range={value_range!r}."
+            "value_range must be two finite numbers (low, high) with low < high, the values of "
+            f"black and white. Got value_range={value_range!r}."
         )
     return low, high
 
@@ -105,9 +105,9 @@ def _decoder_key(decoder: Callable[..., object]) -> str:
         return str(joblib_hash(_identity(decoder)))
     except Exception as error:  # of any type, depending on the pickled value
         raise ValueError(
-            f"cache needs to tell decoder={decoder!r} from others, which takes a function that "
-            f"holds only what can be pickled ({type(error).__name__}: {error}). Define such a "
-            "function in a module, or set cache=None."
+            f"cache needs a decoder whose values can be pickled, to identify it. Got "
+            f"decoder={decoder!r} ({type(error).__name__}: {error}). Define such a function in a "
+            "module, or set cache=None."
         ) from error
 
 

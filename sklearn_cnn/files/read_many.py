@@ -95,7 +95,7 @@ class ImageBatch:
             raise
         self._warn_of_notes()
         if self.problems:
-            warn(self.describe_problems(", and are nothing but background in the result"))
+            warn(self.describe_problems(", and are replaced by background"))
         return pixels
 
     def _read(self) -> np.ndarray:
@@ -116,7 +116,7 @@ class ImageBatch:
         are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)
         remedy = ""
         if self.options.decoder is None and any(are_paths):
-            remedy = "\nload_image_folder(..., on_error='skip') leaves out files that are damaged."
+            remedy = "\nload_image_folder(..., on_error='skip') leaves out damaged files."
         raise ValueError(self.describe_problems() + remedy)
 
     def decode(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +168,7 @@ class ImageBatch:
         now = file_keys(files[position] for position in positions.tolist())
         changed = read & (now != keys[positions]).any(axis=1)
         for position in positions[changed].tolist():
-            self.problems[position] = "it was changed while it was read"
+            self.problems[position] = "it changed while it was read"
         pixels[changed] = blank_image(self.options)
         return read & ~changed, pixels
 
@@ -187,9 +187,9 @@ class ImageBatch:
         if paged:
             names = [name_source(self.sources[i], i) for i in paged]
             warn(
-                f"{len(paged)} of {len(self.sources)} images hold more than one page or frame, of "
-                f"which the first is read: {join_some(names)}. To choose a page, or take "
-                "several as channels, pass decoder=, a function that makes an array of a path."
+                f"{len(paged)} of {len(self.sources)} images have more than one page or frame, of "
+                f"which only the first is read: {join_some(names)}. To select a page, or to read "
+                "several as channels, pass decoder=, a function that makes an array from a path."
             )
         spans = [notes.span for notes in self.notes.values() if notes.span is not None]
         for white in sorted({span.white for span in spans}):
@@ -199,10 +199,10 @@ class ImageBatch:
                 n_levels = round(255 * high / white) - round(255 * low / white) + 1
                 warn(
                     f"The values of images of {'fractions' if white == 1 else 'more than 8 bits'} "
-                    f"run from {low:g} to {high:g}, where black is 0 and white is {white:g}: "
-                    f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' "
-                    "or 'float32', or the range of all your images, those to predict included, "
-                    f"such as value_range=({low:g}, {high:g})."
+                    f"range from {low:g} to {high:g}, where black is 0 and white is {white:g}. "
+                    f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' or "
+                    "'float32', or the range of all images, including those to predict, such as "
+                    f"value_range=({low:g}, {high:g})."
                 )
 
 

@@ -345,6 +345,6 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             n_images, shape = len(batch.sources), batch.options.shape
             raise MemoryError(
                 f"{n_images:,} images of shape {shape} take "
-                f"{n_images * batch.options.n_bytes / 1e6:,.1f} MB of memory. Set cache=FOLDER, "
-                "and they lie in a file instead, or choose a smaller size."
+                f"{n_images * batch.options.n_bytes / 1e6:,.1f} MB of memory. Set cache=FOLDER "
+                "to store them in a file instead, or choose a smaller size."
             ) from error

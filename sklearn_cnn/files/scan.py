@@ -51,8 +51,8 @@ SYSTEM_FOLDERS = frozenset([
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT
 
-NOWHERE = "the symbolic link leads nowhere"
-NOT_FOLLOWED = "symbolic links are followed with follow_links=True only"
+NOWHERE = "the symbolic link is broken"
+NOT_FOLLOWED = "symbolic links are only followed with follow_links=True"
 AMBIGUOUS = "it may be any of"
 """Reasons why a file is not used."""
 
@@ -213,7 +213,7 @@ def describe_links(links: Collection[str]) -> str:
         return ""
     plural = "links were" if len(links) > 1 else "link was"
     return (
-        f" {len(links):,} symbolic {plural} left out, {min(links)!r} the first: pass "
+        f" {len(links):,} symbolic {plural} ignored, the first of them {min(links)!r}. Pass "
         "follow_links=True to follow links."
     )
 
@@ -236,14 +236,14 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
     sentences = []
     if formats:
         sentences.append(
-            f"Image files of formats that are not read are left out: {_count_endings(formats)}. "
-            "Convert them, to PNG for example."
+            f"Image files of unsupported formats are ignored: {_count_endings(formats)}. "
+            "Convert them, for example to PNG."
         )
     if others:
         sentences.append(
-            f"Files that may be images are left out by their endings: {_count_endings(others)}. "
-            "extensions=None takes files of any ending, and on_error='skip' leaves out those that "
-            "are no images."
+            f"Files that may be images are ignored because of their extensions: "
+            f"{_count_endings(others)}. extensions=None loads files of any extension, and "
+            "on_error='skip' removes those that are not images."
         )
     most = []
     for name, scan in scans.items():
@@ -251,7 +251,7 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
         if name and left_out > len(scan.files):
             most.append(f"{name!r} ({left_out:,} of {left_out + len(scan.files):,})")
     if most:
-        sentences.append(f"That is most of the files of {join_some(most)}.")
+        sentences.append(f"These are most of the files of {join_some(most)}.")
     return " ".join(sentences)
 
 
@@ -261,11 +261,11 @@ def describe_nothing(scans: Iterable[Scan], where: str, extensions: Collection[s
     what = f"no files ending in {', '.join(sorted(extensions))}" if extensions else "no files"
     problem = f"there are {what} in {where} that can be read."
     if others:
-        problem += f" Of other files, there are: {_count_endings(others)}."
+        problem += f" Other files: {_count_endings(others)}."
     if not UNREAD_EXTENSIONS.isdisjoint(others):
-        problem += " Convert formats that are not read, to PNG for example."
+        problem += " Convert unsupported formats, for example to PNG."
     elif not NO_IMAGES.issuperset(others) and extensions is not None:
-        problem += " extensions=None takes files of any ending."
+        problem += " extensions=None loads files of any extension."
     return problem
 
 
@@ -275,10 +275,10 @@ def _count_endings(endings: Mapping[str, int]) -> str:
     shown = []
     for ending, count in counts[:10]:
         name = ending if re.fullmatch(r"\.?\w+", ending) else repr(ending)
-        shown.append(f"{count:,} {name if ending else 'without ending'}")
+        shown.append(f"{count:,} {name if ending else 'without extension'}")
     if len(counts) > 10:
         rest = sum(count for _, count in counts[10:])
-        shown.append(f"{rest:,} of {len(counts) - 10:,} other endings")
+        shown.append(f"{rest:,} of {len(counts) - 10:,} other extensions")
     return ", ".join(shown)
 
 
@@ -322,8 +322,8 @@ class Locator:
             problems[path] = problem
         if not problems:
             raise ValueError(
-                f"path {name!r} leads out of container_path={self.folder!r}. Paths must lie in it; "
-                "others need no load_image_folder, since ImageReader takes any path."
+                f"path {name!r} is outside of container_path={self.folder!r}. Paths must be inside "
+                "it. ImageReader takes any path, without load_image_folder."
             )
         for path in problems:
             matches = self._similar(path)
@@ -361,8 +361,8 @@ class Locator:
         except (OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError) and os.path.islink(path):
                 return NOWHERE
-            return getattr(error, "strerror", None) or "its name is not one that a file can have"
-        return None if os.path.isfile(path) else "it is no regular file"
+            return getattr(error, "strerror", None) or "its name is not a valid file name"
+        return None if os.path.isfile(path) else "it is not a regular file"
 
     def _meets_link(self, path: str) -> bool:
         """Tell whether a path below the folder, or a parent of it, is a symbolic link."""

@@ -59,30 +59,30 @@ def list_sources(X: object, options: ReadOptions) -> list[Source]:
     """
     sources = [_check_source(item, i) for i, item in enumerate(_as_items(X, options))]
     if not sources:
-        raise ValueError("X is empty: it must hold at least one image or path.")
+        raise ValueError("X is empty. It must hold at least one image or path.")
     return sources
 
 
 def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
     if issparse(X):
-        raise TypeError("X must be dense: images cannot be read from sparse data.")
+        raise TypeError("X must be dense. Images cannot be read from sparse data.")
     if isinstance(X, (str, os.PathLike)):
         raise TypeError(
-            f"X must be a collection of images. Got the single path {os.fspath(X)!r}: pass it in a "
-            "list, or, if it is a folder, load_image_folder(folder).data."
+            f"X must be a collection of images. Got the single path {os.fspath(X)!r}. Pass it in a "
+            "list, or, if it is a folder, pass load_image_folder(folder).data."
         )
     if isinstance(X, (bytes, bytearray, memoryview, PillowImage)):
-        raise TypeError(f"X must be a collection of images. Got a single one: pass [{_short(X)}].")
+        raise TypeError(f"X must be a collection of images. Got a single one. Pass [{_short(X)}].")
     if isinstance(X, dict):
-        hint = ": pass its .data" if "data" in X else ""
-        raise TypeError(f"X must be a collection of images. Got {type(X).__name__}{hint}.")
+        hint = " Pass its .data." if "data" in X else ""
+        raise TypeError(f"X must be a collection of images. Got {type(X).__name__}.{hint}")
     if is_frame(X) and hasattr(X, "shape"):
         names = list(X.columns)
         if X.shape[1] != 1:
             raise ValueError(
-                f"X is a DataFrame of {X.shape[1]} columns ({', '.join(map(repr, names[:10]))}), "
-                "and one was expected, of paths. Choose it: X[['path']], or a ColumnTransformer "
-                "with a list of one name."
+                f"X must be a DataFrame with one column, of paths. Got {X.shape[1]} columns "
+                f"({', '.join(map(repr, names[:10]))}). Select one with X[['path']], or with a "
+                "ColumnTransformer and a list of one name."
             )
         X = X[names[0]]
     if hasattr(X, "to_numpy"):  # a Series
@@ -113,8 +113,8 @@ def _check_batch(X: np.ndarray, options: ReadOptions) -> None:
     """Raise for a single image, and for invalid pixel values."""
     if X.ndim == 3 and X.shape[2] in (3, 4) and X.shape[1] > 4:
         raise ValueError(
-            f"X.shape={X.shape} is the shape of one colour image, and several were expected: pass "
-            "X[np.newaxis]. Of gray images, make a list: list(X)."
+            f"X must hold several images. X.shape={X.shape} is the shape of one colour image. Pass "
+            "X[np.newaxis], or, for several grayscale images, list(X)."
         )
     if X.dtype != np.uint8:
         with forks_wait:

@@ -286,7 +286,7 @@ def _choose_layers(
     for name in layers:
         if name not in with_maps:
             raise ValueError(
-                f"layers must hold names of layers that give maps: {', '.join(with_maps)}. Got "
+                f"layers must hold names of layers with feature maps: {', '.join(with_maps)}. Got "
                 f"{name!r}.{did_you_mean(name, with_maps)}"
             )
     return list(layers)

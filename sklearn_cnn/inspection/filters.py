@@ -245,10 +245,9 @@ class FilterDisplay:
             shapes = {row.output_shape for row in rows[: names.index(layer)]}
             if shapes - {target.learner.image_shape_}:
                 raise ValueError(
-                    f"X gives patches of images, which only a convolution that sees the images "
-                    f"themselves answers to. Got layer={layer!r}, after layers that change their "
-                    f"shape: leave X out, or take layer={first!r} if that is the network's first "
-                    "layer."
+                    f"X is only supported for a convolution that takes the images themselves. Got "
+                    f"layer={layer!r}, after layers that change their shape. Omit X, or use "
+                    f"layer={first!r} if that is the first layer of the network."
                 )
             patches = _find_patches(target, layer, convolutions[layer], target.read(X), n_patches)
         display = cls(weights.transpose(0, 2, 3, 1).copy(), layer, patches)  # training may continue

@@ -339,7 +339,7 @@ class MistakesDisplay:
         n_images = len(predictions)
         if file_names is not None and len(file_names) != n_images:
             raise ValueError(
-                f"file_names must have a name for each of the {n_images} images. Got "
+                f"file_names must have one name for each of the {n_images} images. Got "
                 f"{len(file_names)}."
             )
         find = {"classes": _wrong_classes, "labels": _wrong_labels, "numbers": _errors}
@@ -380,10 +380,10 @@ def _wrong_classes(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcome
     true = _numbers_of(column_or_1d(y_true), outcomes.keys)
     if predictions.shape != (len(true), len(outcomes.keys)):
         raise ValueError(
-            f"There must be a label and a row of {len(outcomes.keys)} probabilities for each "
-            f"image. Got {len(true)} labels, and probabilities of shape {predictions.shape}. Where "
-            "some class has no label here, name all of them with classes=; where y holds numbers, "
-            "not classes, pass them as floats."
+            f"There must be one label and {len(outcomes.keys)} probabilities for each image. Got "
+            f"{len(true)} labels, and probabilities of shape {predictions.shape}. If y does not "
+            "contain all classes, pass them all as classes=. If y holds numbers instead of "
+            "classes, pass them as floats."
         )
     predicted, confidence = predictions.argmax(axis=1), predictions.max(axis=1)
     wrong = np.flatnonzero(predicted != true)
@@ -448,7 +448,7 @@ def _numbers_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     unknown = list(dict.fromkeys(label for label in labels.tolist() if label not in numbers))
     if unknown:
         raise ValueError(
-            f"y has labels that are not among the classes: {', '.join(map(repr, unknown[:5]))}. "
+            f"y has labels that are not in classes: {', '.join(map(repr, unknown[:5]))}. "
             f"The classes are {', '.join(map(repr, classes[:20].tolist()))}."
         )
     return np.array([numbers[label] for label in labels.tolist()], dtype=int)

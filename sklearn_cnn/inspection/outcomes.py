@@ -51,8 +51,8 @@ class Outcomes:
                 "numbers": ("targets", ", in the order of the columns of y"),
             }[kind]
             raise ValueError(
-                f"display_labels must have a name for each of the {len(keys)} {each}{order}: shape "
-                f"{keys.shape}. Got an array of shape {names.shape}."
+                f"display_labels must have one name for each of the {len(keys)} {each}{order}, in "
+                f"shape {keys.shape}. Got an array of shape {names.shape}."
             )
         return cls(kind, keys, names)
 
@@ -71,7 +71,7 @@ class Outcomes:
         if not len(found):
             default = {
                 "classes": "for the predicted class",
-                "labels": "for the label of the highest probability",
+                "labels": "for the label with the highest probability",
                 "numbers": "for the first",
             }[self.kind]
             raise ValueError(

@@ -275,7 +275,7 @@ class SaliencyDisplay:
         outcomes = shown.outcomes(display_labels)
         which = list(image) if isinstance(image, Collection) and np.ndim(image) else [image]
         if not which:
-            raise ValueError(f"image must be the number of an image, or several. Got {image=}.")
+            raise ValueError(f"image must be the index of an image, or several. Got {image=}.")
         chosen = choose_images(shown.read(X), which)
         predictions = shown.predictions(chosen)
         numbers = [outcomes.choose(target, row) for row in predictions]
@@ -339,7 +339,7 @@ def _layer_with_maps(rows: Sequence[LayerRow], layer: str | None) -> str:
         return (wide or list(maps))[-1]
     if layer not in maps:
         raise ValueError(
-            f"layer must be one that gives maps: {', '.join(maps)}. Got layer={layer!r}."
+            f"layer must be a layer with feature maps: {', '.join(maps)}. Got layer={layer!r}."
             f"{did_you_mean(layer, maps)}"
         )
     return layer

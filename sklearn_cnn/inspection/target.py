@@ -34,7 +34,7 @@ class Target:
             before = self.transformers[-1][-1] if self.transformers else None
             if isinstance(before, BaseCNN):
                 name = type(before).__name__
-                ends += f"; without its last step, pipeline[:-1], it ends in a {name}"
+                ends += f". Without its last step, pipeline[:-1], it ends in a {name}"
             raise TypeError(
                 "estimator must be a fitted CNNClassifier or CNNRegressor, or a Pipeline or search "
                 f"that ends in one. Got {type(estimator).__name__}{ends}. "
@@ -110,8 +110,8 @@ def choose_images(images: np.ndarray, numbers: Iterable[object]) -> np.ndarray:
     for image in numbers:
         if not isinstance(image, Integral) or isinstance(image, bool) or not -n <= int(image) < n:
             raise ValueError(
-                f"image must be the number of an image in X, from 0 to {n - 1}, or from -{n} to "
-                f"-1 counted from its end. Got image={image!r}."
+                f"image must be the index of an image in X, from 0 to {n - 1}, or from -{n} to "
+                f"-1 counted from the end. Got image={image!r}."
             )
         chosen.append(int(image))
     return images[chosen]

@@ -33,12 +33,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
         ) from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device={device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA "
+            f"device={device!r} is not available: torch finds {torch.cuda.device_count()} CUDA "
             "devices. Use device='auto' or device='cpu'."
         )
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(
-            f"device={device!r} was asked for, but torch sees no MPS device. Use device='auto' or "
+            f"device={device!r} is not available: torch finds no MPS device. Use device='auto' or "
             "device='cpu'."
         )
     if found.type not in ("cpu", "cuda", "mps"):
@@ -52,7 +52,7 @@ def _check_that_it_computes(device: torch.device) -> None:
     except Exception as error:  # of any type: not compiled in, no driver, no data
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"device='{device}' was asked for, but torch cannot compute there: {reason}. Use "
+            f"device='{device}' is not available: torch cannot compute there: {reason}. Use "
             "device='auto' or device='cpu'."
         ) from error
 
@@ -137,8 +137,8 @@ def weights_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the floating-point type of the weights on a device."""
     if precision == "float64" and device.type == "mps":
         raise ValueError(
-            "precision='float64' was asked for, but MPS devices compute in float32 at most. Use "
-            "device='cpu' or precision='float32'."
+            "precision='float64' is not available on MPS devices, which support at most float32. "
+            "Use device='cpu' or precision='float32'."
         )
     return WEIGHT_DTYPES[precision]
 
@@ -177,10 +177,10 @@ def trains_in_bfloat16(
     if precision == "bfloat16":
         if is_hazardous:
             raise ValueError(
-                f"precision='bfloat16' was asked for, but on CPUs torch computes the layer "
-                f"{hazard!r} wrongly or slowly in it: its stride exceeds its kernel, or it is "
-                "dilated or grouped, or strides to maps one pixel wide. Use precision='auto' or "
-                "'float32'."
+                f"precision='bfloat16' is not available for this network: on CPUs, torch computes "
+                f"the layer {hazard!r} wrongly or slowly in bfloat16. Its stride exceeds its "
+                "kernel, or it is dilated or grouped, or it strides to maps one pixel wide. Use "
+                "precision='auto' or 'float32'."
             )
         return True
     is_large = multiplications >= WORTH_IT

@@ -287,7 +287,7 @@ class Backbone:
         if callable(self.network):
             raise ValueError(
                 f"network must be the name of a published network. Got network={self.network!r}. "
-                "To train a module of your own, pass a function (image_shape, n_outputs) -> "
+                "To train your own module, pass a function (image_shape, n_outputs) -> "
                 "torch.nn.Module as layers= of the estimator."
             )
         known = published(self.network)
@@ -366,7 +366,7 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
     shape: Shape = (channels, height, width)
     shapes = []
     if not layers:
-        raise ValueError("layers is empty. The least network is layers=[Flatten()].")
+        raise ValueError("layers is empty. The smallest network is layers=[Flatten()].")
     for position, layer in enumerate(check_layers(layers)):
         where = f"layers[{position}] = {layer}"
         if isinstance(layer, Backbone) and position > 0:
@@ -376,7 +376,7 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
         shapes.append(shape)
     if len(shape) != 1:
         raise ValueError(
-            f"layers must end in a vector for the output layer, but the last one gives feature "
+            f"layers must end in a vector for the output layer, but the last layer returns feature "
             f"maps of shape {shape} (channels, height, width). Add Flatten() at the end."
         )
     return shapes
@@ -388,13 +388,13 @@ def _output_shape(layer: Layer, shape: Shape, where: str, flattening: str) -> Sh
             return _vector_of_backbone(layer, shape, where)
         case Conv() | Pool() | Flatten() if len(shape) != 3:
             raise ValueError(
-                f"{where} needs feature maps, but it stands after {flattening}, which gives a "
-                f"vector of {shape[0]} values. "
-                + ("Put it before Flatten()." if flattening == "Flatten()" else "Leave it out.")
+                f"{where} needs feature maps, but it follows {flattening}, which returns a vector "
+                f"of {shape[0]} values. "
+                + ("Put it before Flatten()." if flattening == "Flatten()" else "Remove it.")
             )
         case Dense() if len(shape) != 1:
             raise ValueError(
-                f"{where} needs a vector, but the layer before it gives feature maps of shape "
+                f"{where} needs a vector, but the layer before it returns feature maps of shape "
                 f"{shape} (channels, height, width). Put Flatten() before it."
             )
         case Conv() | Pool():
@@ -403,9 +403,9 @@ def _output_shape(layer: Layer, shape: Shape, where: str, flattening: str) -> Sh
                 window = (1, 1)  # has as many positions as a padded kernel
             if window[0] > shape[1] or window[1] > shape[2]:
                 raise ValueError(
-                    f"{where} does not fit: its window is {window[0]} x {window[1]}, and the maps "
-                    f"that reach it are {shape[1]} x {shape[2]}. Make it smaller, or leave out a "
-                    "layer that shrinks the maps."
+                    f"{where} does not fit: its window is {window[0]} x {window[1]}, but its input "
+                    f"maps are {shape[1]} x {shape[2]}. Use a smaller window, or remove a layer "
+                    "that shrinks the maps."
                 )
             sides = (
                 (side - w) // s + 1 for side, w, s in zip(shape[1:], window, stride, strict=True)
@@ -424,12 +424,12 @@ def _vector_of_backbone(backbone: Backbone, shape: Shape, where: str) -> Shape:
     if min(height, width) < known.shrinks:
         raise ValueError(
             f"{where} needs images of at least {known.shrinks} x {known.shrinks} pixels. Got "
-            f"{height} x {width}. Read them larger, by ImageReader(size=224) for example."
+            f"{height} x {width}. Read larger images, for example with ImageReader(size=224)."
         )
     if channels not in (1, 3):
         raise ValueError(
-            f"{where} takes colour images, or gray ones, which it repeats. Got {channels} "
-            "channels. Read them in colour, by ImageReader(mode='RGB')."
+            f"{where} needs images with 3 channels, or with 1, which it repeats. Got {channels} "
+            "channels. Read the images with ImageReader(mode='RGB')."
         )
     return (known.n_features,)
 

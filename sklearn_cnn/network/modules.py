@@ -83,20 +83,21 @@ class Normalize(nn.Module):
         """
         if other.mean.numel() != self.mean.numel():
             raise ValueError(
-                f"The module that layers returned holds the normalisation of a fitted network, for "
-                f"images of {other.mean.numel()} channels, and these have {self.mean.numel()}. "
-                "Leave its layer 'normalize' out, or give it images of as many channels."
+                f"The module that layers returned contains the normalisation of a fitted network, "
+                f"for images of {other.mean.numel()} channels, but these images have "
+                f"{self.mean.numel()}. Remove its layer 'normalize', or use images with the same "
+                "number of channels."
             )
         near, far = 1 / OTHER_RANGE, OTHER_RANGE
         ratio = other.scale / self.scale
         apart = (self.mean - other.mean).abs() * other.scale
         if (ratio < near).any() or (ratio > far).any() or (apart > far).any():
             warn(
-                "The module that layers returned holds the normalisation of a fitted network, "
+                "The module that layers returned contains the normalisation of a fitted network, "
                 f"whose pixels had a mean of {other.mean.mean():.3g} and a standard deviation of "
-                f"{(1 / other.scale).mean():.3g}; these have {self.mean.mean():.3g} and "
-                f"{(1 / self.scale).mean():.3g}. Scale X as that network's images were, or leave "
-                "the layer 'normalize' of the module out."
+                f"{(1 / other.scale).mean():.3g}. The pixels of X have {self.mean.mean():.3g} and "
+                f"{(1 / self.scale).mean():.3g}. Scale X like the images of that network, or "
+                "remove the layer 'normalize' from the module."
             )
         self.is_left_to_another = True
         self.mean, self.scale = other.mean.clone(), other.scale.clone()

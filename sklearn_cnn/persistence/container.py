@@ -83,7 +83,7 @@ class Container:
             header = self._read_header(file)
         metadata = header.pop("__metadata__", None)
         if not isinstance(metadata, dict) or not isinstance(metadata.get(DOCUMENT), str):
-            self.refuse("it is no file of save_model: it has no document of sklearn_cnn")
+            self.refuse("it was not saved by save_model: it has no document of sklearn_cnn")
         self.document = self._parse(metadata[DOCUMENT])
         self.declared = {name: Declared(*entry[:2]) for name, entry in self._entries(header)}
         self._arrays: dict[str, np.ndarray] | None = None
@@ -97,8 +97,8 @@ class Container:
             Always.
         """
         raise ValueError(
-            f"{self.path!r} cannot be loaded: {reason}. Copy it again from where it was saved, or "
-            "save the model again."
+            f"{self.path!r} cannot be loaded: {reason}. Copy the original file again, or save the "
+            "model again."
         )
 
     def array(self, name: str) -> np.ndarray:
@@ -124,18 +124,18 @@ class Container:
         file = open(self.path, "rb")  # noqa: SIM115 - the caller closes it
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
-            self.refuse("it is no regular file")
+            self.refuse("it is not a regular file")
         return file
 
     def _read_header(self, file: BinaryIO) -> dict[str, Any]:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or not 2 <= length <= min(size - 8, LONGEST_HEADER):
-            self.refuse(f"its {size} bytes do not begin as a safetensors file does")
+            self.refuse(f"its {size} bytes do not start with a safetensors header")
         self.n_bytes = size - 8 - length
         header = self._parse(file.read(length))
         if not isinstance(header, dict):
-            self.refuse("its header is no JSON object")
+            self.refuse("its header is not a JSON object")
         return header
 
     def _parse(self, text: str | bytes) -> Any:
@@ -155,32 +155,32 @@ class Container:
                 self.refuse(f"its header is damaged at the array {name!r}")
             kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
             if not isinstance(kind, str) or kind not in DTYPES:
-                self.refuse(f"the array {name!r} has the type {kind!r}, which is none of ours")
+                self.refuse(f"the array {name!r} has the unsupported type {kind!r}")
             if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
                 self.refuse(f"its header is damaged at the array {name!r}")
             dtype, (begin, end) = np.dtype(DTYPES[kind]), offsets
             if len(shape) > 32 or prod(shape) * dtype.itemsize != end - begin:
-                self.refuse(f"the array {name!r} has another size than its shape, {shape}")
+                self.refuse(f"the size of the array {name!r} does not match its shape, {shape}")
             entries.append((name, (dtype, tuple(shape), begin, end)))
         at = 0
         for _, _, begin, end in sorted((entry for _, entry in entries), key=lambda e: e[2:]):
             if begin != at:
-                self.refuse("its arrays do not lie one after the other")
+                self.refuse("its arrays are not contiguous")
             at = end
         if at != self.n_bytes:
-            self.refuse(f"it holds {self.n_bytes} bytes of arrays, and declares {at}")
+            self.refuse(f"it holds {self.n_bytes} bytes of arrays, but declares {at}")
         return entries
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _are_counts(values: object) -> bool:

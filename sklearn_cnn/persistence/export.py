@@ -144,9 +144,9 @@ def _take_apart(
     check_is_fitted(learner)
     if callable(learner.net_.design):
         raise ValueError(
-            "model has a network that a function made as layers, which export_onnx cannot write. "
-            "Export net_.module_ by torch.onnx.export(dynamo=True): it takes raw pixels of shape "
-            "(n, channels, height, width)."
+            "model has a network that was made by a callable layers, which export_onnx cannot "
+            "write. Export net_.module_ with torch.onnx.export(dynamo=True). It takes raw pixels "
+            "of shape (n, channels, height, width)."
         )
     return reader, learner, after
 
@@ -159,8 +159,8 @@ def _joined(network: "ModelProto", after: Pipeline) -> "ModelProto":
         import skl2onnx
     except ImportError as error:
         raise ImportError(
-            "export_onnx needs skl2onnx for the estimators after the network, and it is not "
-            "installed: pip install skl2onnx. Without it, output='features' writes the network."
+            "export_onnx needs skl2onnx for the estimators after the network, but it is not "
+            "installed: pip install skl2onnx. Without it, output='features' exports the network."
         ) from error
     (features,) = network.graph.output
     n_features = features.type.tensor_type.shape.dim[1].dim_value
@@ -199,7 +199,7 @@ def _write_features(
     asked, *_, last = learner.feature_layer, *layers
     if asked != "dense" and asked not in layers:
         raise ValueError(
-            f"export_onnx writes the features of feature_layer='dense', or of a layer: "
+            f"export_onnx needs feature_layer='dense' or the name of a layer: "
             f"{', '.join(layers)}. Got feature_layer={asked!r}."
         )
     for layer, module in layers.items():
@@ -223,13 +223,14 @@ def _write_pretrained(
 
     if not isinstance(features.network, str):
         raise ValueError(
-            "export_onnx writes published networks, such as network='efficientnet_lite0'. Got "
-            f"network={features.network!r}: export that module by torch.onnx.export(dynamo=True)."
+            "export_onnx only writes published networks, such as network='efficientnet_lite0'. "
+            f"Got network={features.network!r}. Export its module with "
+            "torch.onnx.export(dynamo=True)."
         )
     if reader is not None and np.dtype(reader.dtype) != np.uint8:
         raise ValueError(
-            f"export_onnx writes PretrainedFeatures for bytes. Got ImageReader(dtype="
-            f"{reader.dtype!r}): read with dtype='uint8'."
+            f"export_onnx writes PretrainedFeatures for uint8 images. Got ImageReader(dtype="
+            f"{reader.dtype!r}). Use dtype='uint8'."
         )
     known = published(features.network)
     network = load_pretrained(features.network, features.weights)

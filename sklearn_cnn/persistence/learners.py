@@ -117,14 +117,14 @@ def _describe_training(model: Learner, place: str, written: Written) -> Node:
     net = model.net_
     recipe, optimizer = net.optimizer, net.optimizer_
     if not isinstance(recipe.optimizer, str):
-        raise NotKept("optimizer= was a class when it was fitted, and a file holds no code")
+        raise NotKept("optimizer= was a class when it was fitted, but files hold no code")
     names = {id(weight): name for name, weight in net.module_.named_parameters()}
     for weight, moments in optimizer.state.items():
         for key, value in moments.items():
             if key in MOMENTS and isinstance(value, torch.Tensor):
                 written.put(f"{place}optimizer.{key}.{names[id(weight)]}", _as_numpy(value))
             elif value is not None:
-                raise NotKept(f"has an optimizer that keeps {key}")
+                raise NotKept(f"has an optimizer with the unsupported state {key}")
     groups = [
         {key: encode_value(value) for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups
@@ -232,7 +232,7 @@ def _read_targets(node: Node, model: Learner, place: str, read: Read) -> Objecti
         return Numbers(n_targets, model.loss)
     classes = decode_labels(node["classes"])
     if len(classes) < 2 or len(np.unique(classes)) < len(classes):
-        raise ValueError("the classes are fewer than two, or not all different")
+        raise ValueError("there are fewer than two classes, or they are not unique")
     model.classes_, model.multilabel_ = classes, node["multilabel"]
     if type(model.multilabel_) is not bool:
         raise ValueError("multilabel must be true or false")
@@ -296,7 +296,7 @@ def _read_net(
     if not isinstance(frozen, list) or not all(isinstance(n, str) for n in frozen):
         raise ValueError("the list of frozen weights is damaged")
     if not set(frozen) <= set(parameters):
-        raise ValueError("a frozen weight is not among the weights")
+        raise ValueError("a frozen weight does not exist")
     for name, weight in parameters.items():
         weight.requires_grad_(name not in frozen)
     net.resume(module, rows, _read_history(training["history"]))
@@ -312,7 +312,7 @@ def _fill(module: nn.Module, place: str, read: Read, *, assign: bool) -> None:
     found = {name.removeprefix(prefix) for name in read.left if name.startswith(prefix)}
     if found != set(expected):
         other = sorted(found ^ set(expected))[0]
-        raise ValueError(f"the weights are those of another network: {other[:100]!r} differs")
+        raise ValueError(f"the weights belong to another network: {other[:100]!r} differs")
     for name, value in expected.items():
         read.check(f"{prefix}{name}", [str(value.dtype).removeprefix("torch.")], tuple(value.shape))
     # a user-defined module may hold a mask with infinities
@@ -354,14 +354,14 @@ def _read_optimizer(net: ConvNet, groups: object, place: str, read: Read) -> Non
     """Set the options of the optimizer, and its state of each weight."""
     made = net.optimizer_.param_groups
     if not isinstance(groups, list) or len(groups) != len(made):
-        raise ValueError("the optimizer has another number of groups")
+        raise ValueError("the optimizer has a different number of groups")
     for group, given in zip(made, groups, strict=True):
         if not isinstance(given, dict):
             raise ValueError("the options of the optimizer are damaged")
         options = {name: decode_value(value) for name, value in given.items()}
         optional = {"initial_lr", "rate_share"}
         if set(options) - optional != set(group) - {"params", *optional}:
-            raise ValueError("the optimizer has other options")
+            raise ValueError("the optimizer has different options")
         for name, value in options.items():
             same_kind = type(value) is type(group.get(name, value))
             is_number = isinstance(value, int | float) and isfinite(value)
@@ -374,7 +374,7 @@ def _read_optimizer(net: ConvNet, groups: object, place: str, read: Read) -> Non
     for name in kept:
         key, _, weight_name = name.removeprefix(prefix).partition(".")
         if key not in MOMENTS or weight_name not in weights:
-            raise ValueError(f"the optimizer keeps the unknown {name[:100]!r}")
+            raise ValueError(f"the optimizer has the unknown state {name[:100]!r}")
         weight, shape = weights[weight_name], read.shape(name)
         is_scalar = shape == ()
         read.check(name, ["float32", "float64"], () if is_scalar else tuple(weight.shape))
@@ -386,7 +386,7 @@ def _read_optimizer(net: ConvNet, groups: object, place: str, read: Read) -> Non
         net.optimizer_.state[weight][key] = value
     keys = {frozenset(moments) for moments in net.optimizer_.state.values()}
     if len(keys) > 1:
-        raise ValueError("the optimizer does not keep the same of each weight")
+        raise ValueError("the optimizer does not have the same state for each weight")
 
 
 def _are_numbers(value: object) -> bool:
@@ -412,5 +412,5 @@ def _read_course(model: Learner, training: Node) -> None:
 
 def _numbers(values: object) -> list[float]:
     if not isinstance(values, Sequence) or any(type(value) is not float for value in values):
-        raise ValueError("the course of the training is damaged")
+        raise ValueError("the training history is damaged")
     return list(values)

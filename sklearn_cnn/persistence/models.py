@@ -41,11 +41,11 @@ STATELESS: dict[str, type[BaseEstimator]] = {
 """Stateless transformers, by the names of their kinds."""
 
 REMEDIES = {
-    "augment=": "set_params(augment=None) predicts the same, and can be saved.",
-    "optimizer=": "set_params(optimizer='adamw') and another fit can be saved.",
-    "scoring=": "set_params(scoring=None) predicts the same, and can be saved.",
-    "network=": "Keep such a model by joblib, for readers who trust you.",
-    "weights=": "The file would name another file: use the weights of the package, weights=None.",
+    "augment=": "After set_params(augment=None), it can be saved, and predicts the same.",
+    "optimizer=": "After set_params(optimizer='adamw') and another fit, it can be saved.",
+    "scoring=": "After set_params(scoring=None), it can be saved, and predicts the same.",
+    "network=": "Save it with joblib, for users who trust you.",
+    "weights=": "Use the weights of the installed package, with weights=None.",
 }
 
 
@@ -185,13 +185,13 @@ def load_model(
         if read.left:
             raise ValueError(f"it holds the unknown array {sorted(read.left)[0][:100]!r}")
     except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError) as error:
-        container.refuse(f"its parts do not go together ({type(error).__name__}: {error})")
+        container.refuse(f"its parts are inconsistent ({type(error).__name__}: {error})")
     except (TypeError, ValueError) as error:
         container.refuse(str(error).rstrip("."))
     if layers is not None and not n_functions:
         raise ValueError(
-            f"layers= is for a model that was given a function as layers, and {path!r} holds none. "
-            "Leave layers out."
+            f"layers= is only for models with a callable layers, and {path!r} holds none. Omit "
+            "layers."
         )
     return model
 
@@ -201,7 +201,7 @@ def _describe(model: object, place: str, written: Written, depth: int = 0) -> No
     kind = type(model).__name__
     if type(model) is Pipeline:
         if depth > DEEPEST:
-            raise NotKept("pipelines lie too deeply in each other")
+            raise NotKept("its pipelines are nested too deeply")
         return _describe_pipeline(model, place, written, depth)
     if LEARNERS.get(kind) is type(model):
         check_is_fitted(model)
@@ -217,14 +217,14 @@ def _describe(model: object, place: str, written: Written, depth: int = 0) -> No
     remedy = (
         "Save its best_estimator_"
         if hasattr(model, "best_estimator_")
-        else "Keep such a model by joblib, for readers who trust you"
+        else "Save it with joblib, for users who trust you"
     )
-    raise NotKept(f"{kind} is none of the estimators that a file holds: {kept}. {remedy}")
+    raise NotKept(f"{kind} is not one of the supported estimators: {kept}. {remedy}")
 
 
 def _describe_pipeline(model: Pipeline, place: str, written: Written, depth: int) -> Node:
     if model.memory is not None:
-        raise NotKept("memory= is a folder of this machine; set_params(memory=None) leaves it out")
+        raise NotKept("memory= is a folder of this machine. Use set_params(memory=None)")
     steps = []
     for number, (name, step) in enumerate(model.steps):
         if step is None or isinstance(step, str):
@@ -258,8 +258,8 @@ def _rebuild(
         if "layers_function" in node and layers is None:
             name = str(node["layers_function"])[:100]
             raise ValueError(
-                f"its network was made by the function {name!r}, and files hold no code: pass it "
-                f"as load_model(path, layers={name})"
+                f"its network was made by the function {name!r}, and files hold no code. Pass it "
+                f"with load_model(path, layers={name})"
             )
         return rebuild_learner(node, place, read, layers), int("layers_function" in node)
     if kind in STATELESS:
@@ -305,5 +305,5 @@ def _rebuild_pipeline(
     pipeline._validate_names([name for name, _ in steps])
     for _, step in steps[:-1]:
         if step != "passthrough" and not hasattr(step, "transform"):
-            raise ValueError(f"{type(step).__name__} cannot stand before another step")
+            raise ValueError(f"{type(step).__name__} cannot come before another step")
     return pipeline, n_functions

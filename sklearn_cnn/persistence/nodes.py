@@ -82,7 +82,7 @@ class Read:
         """
         found, dtype = self.shape(name), self.container.declared[name].dtype
         if found != shape:
-            raise ValueError(f"the array {name!r} has the shape {found}, and not {shape}")
+            raise ValueError(f"the array {name!r} has the shape {found} instead of {shape}")
         if dtype.name not in dtypes:
             raise ValueError(f"the array {name!r} has the type {dtype}")
 
@@ -152,7 +152,7 @@ def make_estimator(cls: type[BaseEstimator], parameters: object, **replaced: obj
         estimator = cls(**{**values, **replaced})
         estimator._validate_params()
     except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
-        raise ValueError(f"{cls.__name__} refuses its parameters: {error}") from error
+        raise ValueError(f"the parameters of {cls.__name__} are invalid: {error}") from error
     return estimator
 
 
@@ -171,7 +171,7 @@ def match_shape(
         for length, axis in zip(declared, expected, strict=True)
     )
     if not matches:
-        raise ValueError(f"the array {name!r} has the shape {declared}, and not {expected}")
+        raise ValueError(f"the array {name!r} has the shape {declared} instead of {expected}")
 
 
 def encode_names(estimator: BaseEstimator) -> Node:
@@ -201,7 +201,7 @@ def decode_names(node: Mapping[str, Any], estimator: Any) -> None:
     if "feature_names" in node:
         names = decode_labels(node["feature_names"])
         if names.dtype != object or len(names) != n_features:
-            raise ValueError("the names of features are not as many as the features")
+            raise ValueError("the number of feature names differs from the number of features")
         estimator.feature_names_in_ = names
     output = node.get("output")
     if output is not None:
@@ -220,7 +220,7 @@ def number_of(node: Mapping[str, Any], name: str) -> float:
     """
     value = node.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{name} must be a number, and is {str(value)[:50]}")
+        raise ValueError(f"{name} must be a number, but is {str(value)[:50]}")
     return float(value)
 
 
@@ -234,7 +234,7 @@ def count_of(node: Mapping[str, Any], name: str, least: int = 1) -> int:
     """
     value = node.get(name)
     if type(value) is not int or not least <= value < 1 << 62:
-        raise ValueError(f"{name} must be a count, and is {str(value)[:50]}")
+        raise ValueError(f"{name} must be a count, but is {str(value)[:50]}")
     return value
 
 

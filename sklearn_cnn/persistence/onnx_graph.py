@@ -62,8 +62,8 @@ class Graph:
             if cls in TRANSLATIONS:
                 return TRANSLATIONS[cls](self, module, value)
         raise TypeError(
-            f"export_onnx has no translation of the module {type(module).__name__}. Export "
-            "net_.module_ by torch.onnx.export(dynamo=True), which takes any module."
+            f"export_onnx does not support the module {type(module).__name__}. Export net_.module_ "
+            "with torch.onnx.export(dynamo=True), which supports any module."
         )
 
 

@@ -65,7 +65,7 @@ class Step:
 def _check_classes(estimator: Any, lengths: dict[str, int]) -> None:
     n_classes, n_rows = lengths["classes"], lengths["rows"]
     if n_classes < 2 or n_rows != (1 if n_classes == 2 else n_classes):
-        raise ValueError(f"{n_rows} rows of coefficients are not those of {n_classes} classes")
+        raise ValueError(f"{n_rows} rows of coefficients do not match {n_classes} classes")
 
 
 def _check_support(estimator: Any, lengths: dict[str, int]) -> None:
@@ -73,13 +73,13 @@ def _check_support(estimator: Any, lengths: dict[str, int]) -> None:
     n_classes, n_support = lengths["classes"], lengths["support"]
     counts = estimator._n_support
     if (counts < 0).any() or int(counts.sum()) != n_support or n_classes < 2:
-        raise ValueError("the support vectors are not as many as they are said to be")
+        raise ValueError("the number of support vectors is inconsistent")
     if lengths["rows"] != n_classes - 1 or lengths["pairs"] != n_classes * (n_classes - 1) // 2:
-        raise ValueError("the coefficients of support vectors are not as many as needed")
+        raise ValueError("the number of coefficients of support vectors is inconsistent")
     if lengths["sigmoids"] not in (0, lengths["pairs"]):
-        raise ValueError("the probabilities of SVC are not as many as needed")
+        raise ValueError("the number of probabilities of SVC is inconsistent")
     if estimator.kernel not in ("linear", "poly", "rbf", "sigmoid"):
-        raise ValueError(f"the kernel {estimator.kernel!r} is not kept in files")
+        raise ValueError(f"the kernel {estimator.kernel!r} is not supported in files")
     # further attributes of scikit-learn, which follow from these and from the parameters
     estimator._sparse, estimator._effective_probability = False, estimator.probability
     estimator.fit_status_ = 0
@@ -176,7 +176,7 @@ def describe_step(estimator: Any, place: str, written: Written) -> Node:
     node: Node = {"kind": kind, "parameters": own}
     node |= encode_names(estimator)
     if kind == "SVC" and (estimator._sparse or estimator.kernel == "precomputed"):
-        raise NotKept("has learnt from a sparse or precomputed matrix")
+        raise NotKept("was fitted on a sparse or precomputed matrix")
     values: Node = {}
     for name in STEPS[kind].attributes:
         value = getattr(estimator, name)
@@ -222,10 +222,10 @@ def rebuild_step(node: Node, place: str, read: Read) -> Any:
         if np.ndim(estimator.coef_) - 1 != np.ndim(estimator.intercept_) and np.any(
             estimator.intercept_
         ):
-            raise ValueError("the intercept of Ridge is not that of its coefficients")
+            raise ValueError("the intercept of Ridge does not match its coefficients")
         estimator.solver_ = str(node.get("solver"))
     if node["kind"] == "PCA" and estimator.n_components_ != lengths["components"]:
-        raise ValueError("the components of PCA are not as many as they are said to be")
+        raise ValueError("the number of components of PCA is inconsistent")
     return estimator
 
 
@@ -247,5 +247,5 @@ def _value_of(
     if value is None and attribute.may_be_none:
         return None
     if () not in attribute.shapes or isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {str(value)[:50]}, and not what it must be")
+        raise ValueError(f"{name} has the invalid value {str(value)[:50]}")
     return value

@@ -67,7 +67,7 @@ def encode_value(value: object, depth: int = 0) -> Any:
         return int(value)
     if isinstance(value, float):
         if not isfinite(value):
-            raise NotKept(f"is {value}, which is no finite number")
+            raise NotKept(f"is {value}, which is not a finite number")
         return float(value)
     if isinstance(value, torch.device):
         return str(value)
@@ -90,7 +90,7 @@ def encode_value(value: object, depth: int = 0) -> Any:
             **{key: encode_value(item, depth + 1) for key, item in own.items()},
         }
     if callable(value):
-        raise NotKept(f"is {getattr(value, '__name__', name)}, and a file holds no code")
+        raise NotKept(f"is {getattr(value, '__name__', name)}, but files hold no code")
     raise NotKept(f"is of the type {name}")
 
 
@@ -114,7 +114,7 @@ def decode_value(value: Any) -> Any:
             try:
                 return dict(pairs)
             except TypeError as error:
-                raise ValueError(f"a key of a dict is of no use: {error}") from error
+                raise ValueError(f"a key of a dict is invalid: {error}") from error
     kind = value.get("description")
     if isinstance(kind, str) and kind in DESCRIPTIONS:
         own = {name: decode_value(item) for name, item in value.items() if name != "description"}
@@ -176,7 +176,7 @@ def decode_labels(value: Any) -> np.ndarray:
     if any(type(item) is not expected[dtype.kind] for item in values):
         raise ValueError(f"labels are not all of the type {name!r}")
     if dtype.kind == "U" and dtype.itemsize > 4 * max(1, max(map(len, values), default=1)):
-        raise ValueError("labels claim to be longer than they are")
+        raise ValueError("labels are shorter than their type states")
     try:
         if dtype.kind == "M":
             return np.array(values, dtype=np.int64).view("datetime64[ns]").astype(dtype)

@@ -17,8 +17,8 @@ ARRAY_LIKE = (list, tuple, range, Number, type(None))
 """Types that NumPy converts, besides those with ``__array__``; scikit-learn rejects numbers."""
 
 _SHOW_PIPELINE = (
-    "X must hold the pixels of images, not {what}. ImageReader opens the files, as the first step "
-    "of a pipeline:\n\n"
+    "X must hold the pixels of images, not {what}. Use ImageReader to read the files, as the first "
+    "step of a pipeline:\n\n"
     "    model = make_pipeline(ImageReader(size=(64, 64)), CNNClassifier())\n"
     "    model.fit({paths}, y)"
 )
@@ -82,7 +82,7 @@ def check_images(
         values = (check_rows or check)(array, dtype="numeric")
         names = _get_feature_names(array)
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"X must hold numbers, the values of pixels. Got dtype {values.dtype}.")
+        raise TypeError(f"X must hold the numeric values of pixels. Got dtype {values.dtype}.")
     return PixelArray(values, () if names is None else names)
 
 
@@ -101,7 +101,7 @@ def _as_array(X: Any) -> Any:
     if isinstance(X, dict) and "data" in X:  # a Bunch
         what = f"a {type(X).__name__}"
         if not _holds_paths(X["data"]):
-            raise TypeError(f"X must hold the pixels of images, not {what}: pass its .data.")
+            raise TypeError(f"X must hold the pixels of images, not {what}. Pass its .data.")
         raise TypeError(_SHOW_PIPELINE.format(what=what, paths="folder.data"))
     X = to_host(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
@@ -110,8 +110,8 @@ def _as_array(X: Any) -> Any:
         return X
     if not isinstance(X, ARRAY_LIKE) and not hasattr(X, "__array__"):
         raise TypeError(
-            f"X must be an array, or a list of images as arrays. Got {type(X).__name__}. Of a "
-            "torch Dataset or another collection, make an array first: np.stack(images)."
+            f"X must be an array, or a list of images as arrays. Got {type(X).__name__}. Convert a "
+            "torch Dataset or another collection to an array first: np.stack(images)."
         )
     try:
         return np.asarray(X)
@@ -154,9 +154,9 @@ def _describe_ragged(X: Any) -> str:
     except ValueError:
         shapes = []
     if len(shapes) < 2:
-        return "The images in X have rows of different lengths: an image must be a rectangle."
+        return "The images in X have rows of different lengths. Images must be rectangular."
     return (
-        f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: bring "
-        "them to one height, width and number of channels, with ImageReader(size=(64, 64)) as the "
+        f"The images in X have different shapes, such as {shapes[0]} and {shapes[1]}. Convert them "
+        "to the same height, width and number of channels, with ImageReader(size=(64, 64)) as the "
         "first step of a pipeline."
     )

@@ -127,22 +127,26 @@ def check_scale(
     verdict = _judge(images, rows, scale, seen, may_grow)
     if not verdict.doubt or (verdict.doubt == PERHAPS and (to_train or not verdict.all)):
         return scale
-    remedy = "leave X as it is, or scale the training images too"
+    remedy = "Do not scale X, or scale the training images as well"
     if verdict.scale.magnitude > seen.magnitude:
-        remedy = "scale X as the training images were scaled"
+        remedy = "Scale X like the training images"
     if verdict.doubt == PERHAPS:
         below = scale.is_below(seen)
-        where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
+        where = (
+            "have values below 0, but those seen during fit have none"
+            if below
+            else "are so dark that they may have been divided"
+        )
         warn(
-            f"All images of X {where}: fit saw {seen.describe()}, and X now holds "
-            f"{scale.describe()}. If they were scaled or shifted, give both in the same range: "
-            f"{remedy}."
+            f"All images in X {where}: fit saw {seen.describe()}, and X now holds "
+            f"{scale.describe()}. If X was scaled or shifted, training and prediction need the "
+            f"same range. {remedy}."
         )
         return scale
     raise ValueError(
         f"The range of the pixels changed since fit, which saw {seen.describe()}: "
-        f"X[{verdict.row}] now holds {verdict.scale.describe()}. Give both in the same range: "
-        f"{remedy}."
+        f"X[{verdict.row}] now holds {verdict.scale.describe()}. Training and prediction need the "
+        f"same range. {remedy}."
     )
 
 
@@ -236,8 +240,8 @@ def check_representable(scale: PixelScale, dtype: str) -> None:
     """Raise for values that become infinite in the floating-point type of the network."""
     if scale.magnitude > float(np.finfo(dtype).max):
         raise ValueError(
-            f"X contains infinity or a value too large for dtype('{dtype}'), in which the network "
-            f"computes: the largest magnitude is {scale.magnitude:g}. Scale the pixels down."
+            f"X contains infinity or a value too large for dtype('{dtype}'), the dtype of the "
+            f"network: the largest magnitude is {scale.magnitude:g}. Scale the pixels down."
         )
 
 

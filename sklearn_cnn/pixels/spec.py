@@ -152,8 +152,8 @@ class ImageSpec:
         asked = normalise_image_shape(image_shape)
         if asked not in (None, self.shape):
             raise ValueError(
-                f"image_shape={asked} was asked for, but the estimator was fitted on images of "
-                f"shape {self.shape} (height, width, channels). Set it back, or call fit again."
+                f"image_shape={asked} was passed, but the estimator was fitted on images of "
+                f"shape {self.shape} (height, width, channels). Reset it, or call fit again."
             )
         named = read_names(names, asked, data_format)
         if named is not None and named.shape != self.shape:
@@ -259,7 +259,7 @@ def read_layout(
         )
     if image_shape is not None and found.shape != image_shape:
         raise ValueError(
-            f"image_shape={image_shape} was asked for, but X.shape={shape} holds images of shape "
+            f"image_shape={image_shape} was passed, but X.shape={shape} holds images of shape "
             f"{found.shape} (height, width, channels). Correct image_shape, or leave it as "
             "None: it is only needed for flattened rows."
         )
@@ -284,34 +284,34 @@ def read_names(
     if len(matches) < len(names):
         other = next(name for name in names if not PIXEL_NAME.fullmatch(name))
         problem = (
-            f"{len(places)} columns of X are named as ImageReader names pixels, and others are "
-            f"not, {other!r} among them"
+            f"{len(places)} columns of X have ImageReader's names of pixels, but others, such as "
+            f"{other!r}, do not"
         )
     elif len(prefixes) > 1:
-        problem = f"the columns of X are named as the pixels of {len(prefixes)} images a row"
+        problem = f"the columns of X are named as the pixels of {len(prefixes)} images per row"
     elif len(places) != prod(shape) or len(set(places)) != len(places):
         problem = (
-            f"the columns of X are named as pixels of images of {shape[0]} x {shape[1]} x "
-            f"{shape[2]}, but are {len(places)} and not {prod(shape)}"
+            f"the columns of X are named as the pixels of images of {shape[0]} x {shape[1]} x "
+            f"{shape[2]}, but there are {len(places)} columns instead of {prod(shape)}"
         )
     if problem and image_shape is not None:
         return None
     if problem:
         raise ValueError(
-            f"The shape of the images is ambiguous: {problem}. Give the columns of one whole "
-            "image, or pass image_shape=(height, width) or (height, width, channels) if each row "
-            "is an image all the same."
+            f"The shape of the images is ambiguous: {problem}. Pass the columns of one complete "
+            "image, or, if each row is an image nevertheless, pass image_shape=(height, width) or "
+            "(height, width, channels)."
         )
     if image_shape not in (None, shape):
         raise ValueError(
-            f"image_shape={image_shape} was asked for, but the columns of X are named as the "
+            f"image_shape={image_shape} was passed, but the columns of X are named as the "
             f"pixels of images of shape {shape} (height, width, channels). Correct image_shape, "
             "or leave it as None."
         )
     order = _read_order(places, shape)
     if shape[2] > 1 and data_format not in ("auto", order):
         raise ValueError(
-            f"data_format={data_format!r} was asked for, but the columns of X are named "
+            f"data_format={data_format!r} was passed, but the columns of X are named "
             f"{order.replace('_', ' ')}. Use data_format='auto' or {order!r}."
         )
     return ImageSpec(shape, channels_first=order == "channels_first")
@@ -326,9 +326,8 @@ def _read_order(places: list[tuple[int, int, str]], shape: ImageShape) -> str:
     if places == [(row, column, name) for name, row, column in product(channels, rows, columns)]:
         return "channels_first"
     raise ValueError(
-        "The columns of X are named as the pixels of an image, but do not stand row by row, as "
-        "ImageReader gives them. Put them in that order, or pass X.to_numpy() if the names are "
-        "wrong."
+        "The columns of X are named as the pixels of an image, but are not in row order, as "
+        "ImageReader returns them. Reorder them, or pass X.to_numpy() if the names are wrong."
     )
 
 
@@ -339,15 +338,15 @@ def _warn_of_doubtful_rows(n_features: int) -> None:
         if side < SMALLEST_SIDE_TO_DOUBT or channels * side * side != n_values:
             continue
         if n_features == n_values:
-            count = f"{n_features} = {side} x {side} x 3 features a row"
+            count = f"{n_features} = {side} x {side} x 3 features per row"
             remedy = f"If they are colour images, pass image_shape=({side}, {side}, 3)."
         else:
             sides = f"{side} x {side}" + " x 3" * (channels == 3)
-            count = f"{n_features} features a row, one more than {sides},"
-            remedy = "If one of them is a column of labels, leave it out of X."
+            count = f"{n_features} features per row, one more than {sides},"
+            remedy = "If one of them is a column of labels, remove it from X."
         warn(
-            f"X has {count} and image_shape is None, so each row is taken for a single row of "
-            f"{n_features} pixels. {remedy}"
+            f"X has {count} and image_shape is None, so each row is treated as an image with a "
+            f"single row of {n_features} pixels. {remedy}"
         )
 
 
@@ -356,11 +355,10 @@ def _warn_of_slices(shape: tuple[int, ...], spec: ImageSpec) -> None:
     height, width, channels = spec.shape
     if spec.channels_first and channels in (2, 4):
         warn(
-            f"X.shape={shape} is read as images of {height} x {width} with {channels} channels, "
-            "which come first. If these are slices or frames, the network sees them as the "
-            "channels of one image; to classify each by itself, pass X.reshape(-1, "
-            f"{height}, {width}) with a label for each. If it is right, pass "
-            "data_format='channels_first'."
+            f"X.shape={shape} is read as channels-first images of {height} x {width} with "
+            f"{channels} channels. If this is correct, pass data_format='channels_first'. If the "
+            "channels are slices or frames, classify each separately: pass X.reshape(-1, "
+            f"{height}, {width}), with a label for each."
         )
 
 
@@ -370,9 +368,9 @@ def _warn_of_swapped_axes(spec: ImageSpec) -> None:
     if channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS:
         warn(
             f"The images are read as {height} high and {width} wide with {channels} channels. If "
-            "that is wrong: image_shape is (height, width, channels), whatever the layout of X, "
-            "and data_format says where the channels of X stand. If it is right, pass both "
-            "parameters."
+            "this is wrong, correct image_shape, which is (height, width, channels) for every "
+            "layout of X, or data_format, which is the position of the channels in X. If it is "
+            "correct, pass both parameters."
         )
 
 
@@ -383,9 +381,9 @@ def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShap
         return (side, side, 1) if side * side == n_features else (1, n_features, 1)
     if prod(image_shape) != n_features:
         raise ValueError(
-            f"image_shape={image_shape} asks for {' x '.join(map(str, image_shape))} = "
-            f"{prod(image_shape)} values an image, but X has {n_features} features a row."
-            + " If one of them is a column of labels, leave it out of X."
+            f"image_shape={image_shape} needs {' x '.join(map(str, image_shape))} = "
+            f"{prod(image_shape)} values per image, but X has {n_features} features per row."
+            + " If one of them is a column of labels, remove it from X."
             * (n_features == prod(image_shape) + 1)
         )
     return image_shape
@@ -408,9 +406,9 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
     if last in CHANNEL_COUNTS:
         problem = f"its second axis ({first}) and its last ({last}) could both be the channels"
     else:
-        problem = f"neither its second axis ({first}) nor its last ({last}) is 1 to 4 long"
+        problem = f"neither its second axis ({first}) nor its last ({last}) has length 1 to 4"
     raise ValueError(
-        f"The position of the channels of X.shape={shape} is ambiguous: {problem}. Pass "
+        f"The position of the channels in X.shape={shape} is ambiguous: {problem}. Pass "
         "data_format='channels_last' or data_format='channels_first'."
     )
 
@@ -441,9 +439,9 @@ def to_channels_last(X: np.ndarray, spec: ImageSpec, data_format: str = "auto") 
 def _refuse_shape(shape: tuple[int, ...], spec: ImageSpec, data_format: str) -> NoReturn:
     """Raise for images of another shape than those seen during fit."""
     message = (
-        f"X holds images of another shape than those seen at fit: expected {spec.shape} "
-        f"(height, width, channels), got X.shape={shape}. Resize and convert them as the training "
-        "images were."
+        f"X holds images of another shape than those seen during fit: expected {spec.shape} "
+        f"(height, width, channels), got X.shape={shape}. Resize and convert them like the "
+        "training images."
     )
     height, width, channels = spec.shape
     if tuple(shape) in (spec.shape, (height, width), (channels, height, width)):

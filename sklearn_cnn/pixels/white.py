@@ -66,8 +66,8 @@ def _check_levels(images: np.ndarray, rows: np.ndarray | None) -> float:
         _refuse(f"whole numbers from {scale.low:.0f} to {scale.high:.0f}", images.dtype, scale)
     if scale.high == 1:
         warn(
-            f"X holds zeros and ones in {images.dtype}, and 255 is white for whole numbers, so "
-            "that all images are nearly black. If 1 is white, pass X.astype(bool)."
+            f"X holds zeros and ones in {images.dtype}. For whole numbers, 255 is white, so all "
+            "images are nearly black. If 1 is white, pass X.astype(bool)."
         )
     return LEVELS
 
@@ -92,10 +92,10 @@ def _white_of_floats(images: np.ndarray, rows: np.ndarray | None) -> float:
         n_seen += len(block)
     if min(first.values()) >= 0:
         raise ValueError(
-            f"X[{first[LEVELS]}] holds whole numbers of up to 255 in {images.dtype}, and "
-            f"X[{first[FRACTIONS]}] no value above 1, so that it would be read as fractions by "
-            "itself. Pass X.astype('uint8') if all hold whole numbers, or divide those that do by "
-            "255."
+            f"X[{first[LEVELS]}] holds whole numbers up to 255 in {images.dtype}, but "
+            f"X[{first[FRACTIONS]}] holds no value above 1, so that alone, it would be read as "
+            "fractions. If all images hold whole numbers, pass X.astype('uint8'). Otherwise, "
+            "divide the images of whole numbers by 255."
         )
     return LEVELS if first[LEVELS] >= 0 else FRACTIONS
 
@@ -108,25 +108,25 @@ def _refuse(found: str, dtype: np.dtype, scale: PixelScale) -> NoReturn:
     """Raise for values in an unknown range, and explain how to convert them."""
     low, high = scale.low, scale.high
     if not (isfinite(low) and isfinite(high)):
-        remedy = "Leave out images that hold values that are not finite"
+        remedy = "Remove the images with values that are not finite"
     elif low < 0:
         is_fraction = dtype.kind == "f" and high <= OVERSHOT
         levels = "np.rint(np.clip(X, 0, 255)).astype('uint8')"
         remedy = (
-            "Pass the images before they were standardised or shifted; if interpolation went below "
-            f"0, pass {'np.clip(X, 0, 1)' if is_fraction else levels}"
+            "Pass the images before standardisation or shifts. If interpolation produced values "
+            f"below 0, pass {'np.clip(X, 0, 1)' if is_fraction else levels}"
         )
     elif high > LEVELS:
         remedy = (
-            "Of images of 16 bits, pass X / 65535, or read them by ImageReader(dtype='uint8')"
+            "For 16-bit images, pass X / 65535, or read them with ImageReader(dtype='uint8')"
             if scale.whole and high <= 65535
             else "Divide X by the value of white"
         )
     else:
         remedy = "If 255 is white, as after interpolation, pass np.rint(X).astype('uint8')"
         if high <= OVERSHOT:
-            remedy = f"If interpolation went above 1, pass np.clip(X, 0, 1). {remedy}"
+            remedy = f"If interpolation produced values above 1, pass np.clip(X, 0, 1). {remedy}"
     raise ValueError(
-        f"X must hold whole numbers from 0 to 255 or fractions from 0 to 1, as photographs have "
-        f"them. Got {found}, in {dtype}. {remedy}."
+        f"X must hold whole numbers from 0 to 255 or fractions from 0 to 1, like photographs. Got "
+        f"{found}, in {dtype}. {remedy}."
     )

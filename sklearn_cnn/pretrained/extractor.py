@@ -153,9 +153,9 @@ class FeatureNetwork:
             _, channels, height, width = images.shape
             raise ValueError(
                 f"The network cannot take images of {height} x {width} pixels with {channels} "
-                f"channels: {str(error).rstrip('.')}. Read them in the size that it was trained "
-                "for, by ImageReader(size=224) for example. If it takes another number of "
-                "channels, pass mean= and std= with a value for each."
+                f"channels: {str(error).rstrip('.')}. Read images of the size that it was trained "
+                "for, for example with ImageReader(size=224). If it needs another number of "
+                "channels, pass mean= and std= with one value per channel."
             ) from error
         return _as_features(outputs, images.shape)
 
@@ -296,20 +296,20 @@ def statistics_of_images(
         value = known if given is None else given
         if value is None:
             raise ValueError(
-                f"The module that network returned does not say which {name} its images were "
-                "standardised with (it has no pretrained_cfg, as timm's have). Pass mean= and "
-                "std= as fractions of white, such as mean=(0.485, 0.456, 0.406), std=(0.229, "
-                "0.224, 0.225), which most networks of torchvision were trained with."
+                f"The module that network returned does not state the {name} that its images were "
+                "standardised with (it has no pretrained_cfg, unlike those of timm). Pass mean= "
+                "and std= as fractions of white, such as mean=(0.485, 0.456, 0.406), std=(0.229, "
+                "0.224, 0.225), the values of most torchvision networks."
             )
         found[name] = np.asarray(value, dtype=np.float64)
         if found[name].ndim > 1 or not found[name].size or not np.isfinite(found[name]).all():
             raise ValueError(
-                f"{name} must be a number, or one for each channel. Got {name}={value!r}."
+                f"{name} must be a number, or one number per channel. Got {name}={value!r}."
             )
         if found[name].max() > LARGEST_FRACTION:
             raise ValueError(
-                f"{name} is a fraction of white, whatever the values of X are. Got {name}="
-                f"{value!r}: divide it by 255."
+                f"{name} must be a fraction of white, for any range of X. Got {name}={value!r}. "
+                "Divide it by 255."
             )
     if found["std"].min() <= 0:
         raise ValueError(f"std must be above 0. Got std={std!r}.")
@@ -317,7 +317,7 @@ def statistics_of_images(
     n_channels = max(lengths, default=COLOUR)
     if min(lengths, default=n_channels) != n_channels:
         raise ValueError(
-            f"mean and std must have a value for each channel. Got mean={mean!r} and std={std!r}."
+            f"mean and std must have one value per channel. Got mean={mean!r} and std={std!r}."
         )
     means, stds = (np.broadcast_to(values, n_channels) for values in found.values())
     return means, stds
@@ -328,7 +328,7 @@ def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
     if isinstance(network, nn.Module):
         raise TypeError(
             "network must be the name of a network, or a callable () that returns a "
-            f"torch.nn.Module. Got a module, {type(network).__name__}: pass a function that makes "
+            f"torch.nn.Module. Got a module, {type(network).__name__}. Pass a function that makes "
             "it, so that clones and pickles of the estimator stay small."
         )
     try:
@@ -346,8 +346,8 @@ def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
         )
     if any(is_lazy(tensor) for tensor in _tensors_of(module)):
         raise ValueError(
-            "The module that network returned has lazy layers, whose weights do not exist before "
-            "they have seen an image. Call it once, or give the layers their numbers of inputs."
+            "The module that network returned has lazy layers, whose weights do not exist until "
+            "they see an image. Call the module once, or specify the input sizes of the layers."
         )
     if any(tensor.is_meta for tensor in _tensors_of(module)):
         raise ValueError(
@@ -383,9 +383,9 @@ def _compare(features: np.ndarray, again: np.ndarray) -> Probe:
     first, second = features[is_finite], again[is_finite]
     if np.abs(first - second).max(initial=0) > EQUAL * np.abs(first).max(initial=0):
         raise ValueError(
-            "The module that network returned gives the same image other features beside another "
-            "image, or each time, even in eval mode. Pass training=self.training to "
-            "functional.dropout, and leave track_running_stats=False out of its norms."
+            "The features of the module that network returned are random, or depend on the other "
+            "images of a batch, even in eval mode. Pass training=self.training to "
+            "functional.dropout, and remove track_running_stats=False from its norms."
         )
     digest = blake2b(np.ascontiguousarray(features).data, digest_size=16)
     return Probe(len(features), digest.hexdigest())
@@ -407,9 +407,9 @@ def _as_features(outputs: object, shape: torch.Size) -> torch.Tensor:
             return outputs.float()
     found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     raise TypeError(
-        "The module that network returned must give features of shape (n, k), or maps of shape "
-        f"(n, channels, height, width), which are averaged. For {n_images} images it gave {found}. "
-        f"Return a module whose forward gives {hint}."
+        "The module that network returned must return features of shape (n, k), or maps of shape "
+        f"(n, channels, height, width), which are averaged. For {n_images} images, it returned "
+        f"{found}. Return a module whose forward returns {hint}."
     )
 
 

@@ -411,9 +411,9 @@ def compute_features(
     broken = broken_rows(features)
     if len(broken):
         raise ValueError(
-            f"The network gives features that are not finite for {len(broken)} of {len(images)} "
-            f"images, X[{broken[0]}] the first of them. Its weights are damaged, or mean and std "
-            "are not those that it was trained with."
+            f"The features of {len(broken)} of {len(images)} images are not finite, the first of "
+            f"them those of X[{broken[0]}]. The weights are damaged, or mean and std are not those "
+            "of the pretraining."
         )
     return features
 
@@ -435,15 +435,15 @@ def check_size(shape: tuple[int, ...], network: FeatureNetwork, n_channels: int)
     _, height, width, channels = shape
     if min(height, width) < network.smallest_side:
         raise ValueError(
-            f"X holds images of {height} x {width} pixels, and the network needs at least "
-            f"{network.smallest_side} x {network.smallest_side}. Read them larger, by "
-            "ImageReader(size=224) for example."
+            f"X holds images of {height} x {width} pixels, but the network needs at least "
+            f"{network.smallest_side} x {network.smallest_side}. Read larger images, for example "
+            "with ImageReader(size=224)."
         )
     if channels not in (1, n_channels):
-        remedy = "Read them in colour, by ImageReader(mode='RGB')"
+        remedy = "Read the images with ImageReader(mode='RGB')"
         if channels not in (2, 4):
             remedy = "Pass mean= and std= with a value for each channel, if the network takes them"
         raise ValueError(
-            f"X holds images of {channels} channels, and the network takes {n_channels}, or gray "
-            f"images, which it repeats. {remedy}."
+            f"X holds images with {channels} channels, but the network needs {n_channels}, or 1, "
+            f"which it repeats. {remedy}."
         )

@@ -343,13 +343,13 @@ class FiniteGuard(Callback):
             return
         group = net.optimizer_.param_groups[0]
         rate, decay = group["lr"], group.get("weight_decay", 0.0)
-        remedy = "Use a smaller learning_rate, a tenth of it to begin with"
+        remedy = "Use a smaller learning_rate, for example a tenth of it"
         if rate < 1 <= rate * decay:  # a step removes more than the whole weight
             remedy = f"Use a smaller weight_decay (it is {decay:g})"
         raise ValueError(
             f"Training diverged: {broken} in epoch {epoch['epoch']}, at a learning rate of "
-            f"{rate:.3g}. {remedy}; where layers or augment is code of your own, look for a "
-            "logarithm or a division in it."
+            f"{rate:.3g}. {remedy}. If layers or augment is user-defined, check its logarithms and "
+            "divisions."
         )
 
 
@@ -507,12 +507,12 @@ def check_callbacks(callbacks: Sequence[object] | None, schedule: str) -> list[o
             raise TypeError(
                 f"callbacks[{position}] must be a skorch callback, such as "
                 f"skorch.callbacks.EpochScoring('accuracy'), or a pair (name, callback). Got "
-                f"{item!r}. Callbacks of scikit-learn go to set_callbacks()."
+                f"{item!r}. Pass scikit-learn callbacks to set_callbacks()."
             )
         if issubclass(cls, LRScheduler) and schedule != "constant":
             raise ValueError(
-                f"callbacks[{position}] is an LRScheduler, and schedule={schedule!r} sets the "
-                "learning rate too. Use schedule='constant' with it, or leave it out."
+                f"callbacks[{position}] is an LRScheduler, but schedule={schedule!r} also sets the "
+                "learning rate. Use schedule='constant', or remove the callback."
             )
     return list(callbacks or ())
 
@@ -546,8 +546,8 @@ def set_callback_parameter(callbacks: Iterable[object] | None, key: str, value: 
     }
     if key not in settable:
         raise ValueError(
-            f"Invalid parameter {key!r} for the callbacks {callbacks!r}. Those of callback objects "
-            f"are: {', '.join(settable) or 'none'}.{did_you_mean(key, settable)}"
+            f"Invalid parameter {key!r} for the callbacks {callbacks!r}. Valid parameters are: "
+            f"{', '.join(settable) or 'none'}.{did_you_mean(key, settable)}"
         )
     callback, parameter = settable[key]
     callback.set_params(**{parameter: value})
@@ -586,13 +586,13 @@ def warn_if_nothing_was_learnt(
     n_steps, remedy = n_epochs * history[-1]["train_batch_count"], "Try"
     if n_steps < FEW_STEPS:
         remedy = (
-            f"Training took {n_steps} steps, in {n_epochs} epochs: raise max_epochs, or leave it "
-            "at 'auto'. If that does not help, try"
+            f"Training took {n_steps} steps, in {n_epochs} epochs. Increase max_epochs, or use "
+            "max_epochs='auto'. If this does not help, try"
         )
     warn(
         f"The training loss ended at {loss:.3f}, no better than the {loss_of_guess:.3f} of "
-        f"{guess}. {remedy} a smaller learning_rate (it is {learning_rate:g}), or look whether "
-        "y belongs to the images.",
+        f"{guess}. {remedy} a smaller learning_rate (it is {learning_rate:g}), or check that y "
+        "matches the images.",
         ConvergenceWarning,
     )
 
@@ -602,6 +602,6 @@ def warn_of_late_errors(late: Iterable[Exception]) -> None:
     for error in late:
         notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
         warn(
-            f"A callback failed once training was done; the model is trained, and kept. "
+            f"A callback failed after training was finished. The trained model is kept. "
             f"{type(error).__name__}: {error}.{notes}"
         )

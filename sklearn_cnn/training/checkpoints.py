@@ -83,7 +83,7 @@ class CheckpointFolder:
                 n_done = len(read_state(content)["history"])
             except Exception as error:  # of any type, as the damage may be
                 raise ValueError(
-                    f"The checkpoint {path} is damaged. Remove it, and the fit starts again."
+                    f"The checkpoint {path} is damaged. Remove it to start the fit again."
                 ) from error
             if most < n_done <= self.n_epochs:
                 best, most = content, n_done
@@ -177,8 +177,8 @@ class CheckpointWriter(Callback):
             self.is_plain_ = _is_plain(content)
         if not self.is_plain_:
             raise TypeError(
-                f"checkpoint={str(self.folder.folder)!r} cannot hold the state of the optimizer "
-                f"{type(net.optimizer_).__name__}: it keeps more than tensors, numbers, strings, "
+                f"checkpoint={str(self.folder.folder)!r} cannot save the state of the optimizer "
+                f"{type(net.optimizer_).__name__}, which is more than tensors, numbers, strings, "
                 "and lists and dicts of them. Use another optimizer, or checkpoint=None."
             )
         self.folder.folder.mkdir(parents=True, exist_ok=True)

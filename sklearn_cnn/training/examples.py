@@ -171,9 +171,9 @@ class Examples(ImageDataset):
         times = exp(min(max(self.log_unit - log_unit, -60.0), 60.0))
         if times > HEAVIEST:
             raise ValueError(
-                f"sample_weight and class_weight weigh the images {times:.2g} times as much as "
-                "those of the first call of partial_fit, or of fit. Their scale holds for all "
-                "later calls: give weights of the same scale."
+                f"sample_weight and class_weight give the images {times:.2g} times the weight of "
+                "those of the first call of partial_fit, or of fit. Use weights of the same scale "
+                "in all calls."
             )
         return times
 
@@ -288,8 +288,8 @@ def check_same_targets(targets: np.ndarray, shape: tuple[int, ...]) -> None:
     if targets.shape[1:] != shape:
         expected = f"(n, {shape[0]})" if shape else "(n,)"
         raise ValueError(
-            f"y must have the shape {expected}, as at first. Got {targets.shape}. Start again by "
-            "fit with warm_start=False."
+            f"y must have the shape {expected}, as in the first call. Got {targets.shape}. Call "
+            "fit with warm_start=False to start again."
         )
 
 

@@ -48,8 +48,8 @@ def check_labels(y: object, name: str) -> np.ndarray:
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) > 2:
         raise ValueError(
-            "y must hold one label an image, in shape (n,), or an indicator matrix of shape "
-            f"(n, n_labels). Got shape {shape}: images come first, labels second."
+            "y must hold one label per image, in shape (n,), or an indicator matrix of shape "
+            f"(n, n_labels). Got shape {shape}."
         )
     if len(shape) == 2 and shape[1] > 1:
         return _check_indicators(np.asarray(y))
@@ -57,14 +57,14 @@ def check_labels(y: object, name: str) -> np.ndarray:
     assert_all_finite(labels, input_name="y")
     if labels.dtype.kind == "O" and not _are_text(labels):
         raise ValueError(
-            "y must hold text, whole numbers, booleans or dates of NumPy, and holds objects of "
-            f"type {type(labels[0]).__name__}. Make text of them: [str(label) for label in y]."
+            "y must hold text, whole numbers, booleans or NumPy dates. Got objects of type "
+            f"{type(labels[0]).__name__}. Convert them to text: [str(label) for label in y]."
         )
     if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
         raise ValueError(
             "Unknown label type: continuous. y holds numbers with fractions, such as "
-            f"{labels[labels != np.floor(labels)][0]:g}, which are no classes. CNNRegressor learns "
-            "numbers."
+            f"{labels[labels != np.floor(labels)][0]:g}, which are not classes. Use CNNRegressor "
+            "to predict numbers."
         )
     check_classification_targets(labels)
     return labels
@@ -84,7 +84,7 @@ def _refuse_lists_of_labels(y: Any) -> None:
     ):
         example = next(item for item in of_image if len(item) != 1)
         raise ValueError(
-            f"y holds lists of labels, such as {example!r}. Several labels an image come as an "
+            f"y holds lists of labels, such as {example!r}. Several labels per image need an "
             "indicator matrix: pass sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
 
@@ -95,8 +95,8 @@ def _check_indicators(y: np.ndarray) -> np.ndarray:
         y = np.array([_of_one_type(column) for column in y.T]).T
     if y.dtype.kind not in "biuf":
         raise ValueError(
-            f"y must be an indicator matrix of 0 and 1 where it has several columns. Got shape "
-            f"{y.shape} and values such as {y.flat[0]!r}. Pass one label an image, in shape (n,), "
+            f"y with several columns must be an indicator matrix of 0 and 1. Got shape "
+            f"{y.shape} and values such as {y.flat[0]!r}. Pass one label per image, in shape (n,), "
             "or sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
     assert_all_finite(y, input_name="y")
@@ -104,21 +104,21 @@ def _check_indicators(y: np.ndarray) -> np.ndarray:
     if len(others):
         is_continuous = y.dtype.kind == "f" and (y != np.floor(y)).any()
         way = (
-            "CNNRegressor learns several numbers an image."
+            "Use CNNRegressor to predict several numbers per image."
             if is_continuous
-            else "Several columns of classes need a CNNClassifier each, such as "
-            "sklearn.multioutput.MultiOutputClassifier(CNNClassifier()), and several numbers an "
-            "image a CNNRegressor."
+            else "For several columns of classes, use "
+            "sklearn.multioutput.MultiOutputClassifier(CNNClassifier()). For several numbers per "
+            "image, use CNNRegressor."
         )
         raise ValueError(
             f"Unknown label type: {'continuous' if is_continuous else 'multiclass'}-multioutput. y "
-            f"must be an indicator matrix of 0 and 1 where it has several columns. Got shape "
+            f"with several columns must be an indicator matrix of 0 and 1. Got shape "
             f"{y.shape} and the value {others.flat[0]:g}. {way}"
         )
     if (y.sum(axis=1) == 1).all():
         warn(
-            "Each row of y has a single 1. It is taken for several labels an image, of which each "
-            "image has one. For one class an image, pass y.argmax(axis=1)."
+            "Each row of y has a single 1. It is treated as a multilabel target, with several "
+            "labels per image. For one class per image, pass y.argmax(axis=1)."
         )
     return y.astype(np.int64)
 
@@ -149,7 +149,9 @@ def _as_numpy(y: Any) -> Any:
     return y
 
 
-MISSING = "y must hold a label for each image, but {} is missing. Leave out the images without one."
+MISSING = (
+    "y must hold a label for each image, but {} is missing. Remove the images without a label."
+)
 
 
 def _refuse_missing(missing: np.ndarray) -> None:
@@ -173,7 +175,7 @@ def _of_one_type(labels: np.ndarray) -> np.ndarray:
     if len(kinds) > 1 and (str in kinds or bool in kinds):
         raise ValueError(
             f"y must hold labels of one type, but some are {'text' if str in kinds else 'booleans'}"
-            " and some are not. Make text of all of them: [str(label) for label in y]."
+            " and some are not. Convert all of them to text: [str(label) for label in y]."
         )
     if kinds == {bool}:
         return labels.astype(bool)
@@ -183,7 +185,7 @@ def _of_one_type(labels: np.ndarray) -> np.ndarray:
             if limits.min <= min(labels) and max(labels) <= limits.max:
                 return labels.astype(dtype)
         raise ValueError(
-            "y holds whole numbers that 64 bits cannot hold. Make text of them: "
+            "y holds whole numbers beyond 64 bits. Convert them to text: "
             "[str(label) for label in y]."
         )
     return labels.astype(float) if kinds <= {Integral, Real} else labels
@@ -205,8 +207,8 @@ def find_classes(y: object) -> np.ndarray:
     classes = np.unique(plain_labels(y))
     if len(classes) < 2:
         raise ValueError(
-            f"The labels y must hold at least 2 classes to tell apart, but there is only one "
-            f"class: {classes.tolist()[0]!r}. (Images of zero weight do not count.)"
+            f"The labels y must hold at least 2 classes, but there is only one class: "
+            f"{classes.tolist()[0]!r}. (Images of zero weight are ignored.)"
         )
     return classes
 
@@ -238,8 +240,8 @@ def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.
     if classes is None:
         if known is None:
             raise ValueError(
-                "The first call of partial_fit needs classes: the labels of all classes that any "
-                "call will bring, such as classes=np.unique(y)."
+                "The first call of partial_fit needs classes, the labels of all classes that can "
+                "occur in any call, such as classes=np.unique(y)."
             )
     elif known is not None:
         given = np.unique(plain_labels(classes))
@@ -248,7 +250,7 @@ def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.
                 "the columns of y" if labels.ndim == 2 else "those of the first call of partial_fit"
             )
             raise ValueError(
-                f"classes={given.tolist()} differ from {of}, {known.tolist()}. Leave them out, or "
+                f"classes={given.tolist()} differ from {of}, {known.tolist()}. Omit classes, or "
                 "call fit to start again."
             )
 
@@ -263,8 +265,8 @@ def check_partial_class_weight(class_weight: ClassWeight) -> None:
     """
     if class_weight == "balanced":
         raise ValueError(
-            "class_weight='balanced' is not supported for partial_fit, which sees the labels of "
-            "one call alone. Compute the weights from all labels, or from many of them, "
+            "class_weight='balanced' is not supported for partial_fit, which only sees the labels "
+            "of one call. Compute the weights from all labels, or from many of them, "
             "weights = sklearn.utils.class_weight.compute_class_weight('balanced', "
             "classes=classes, y=y), and pass class_weight=dict(zip(classes, weights))."
         )
@@ -299,10 +301,10 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
         unseen = y[classes[numbers] != y]
     if len(unseen):
         raise ValueError(
-            f"y holds labels that are not among the classes: {np.unique(unseen)[:5].tolist()}; the "
+            f"y holds labels that are not in the classes: {np.unique(unseen)[:5].tolist()}. The "
             f"classes are {classes[:10].tolist()}{' and more' if len(classes) > 10 else ''}. "
-            "Learn from images of each class by fit with warm_start=False, or pass all classes to "
-            "the first call of partial_fit."
+            "Call fit with warm_start=False on images of all classes, or pass all classes to the "
+            "first call of partial_fit."
         )
     return numbers.astype(np.int64)
 
@@ -393,8 +395,8 @@ def label_weights(
         dicts = [d for d in class_weight if isinstance(d, Mapping) and set(d) <= {0, 1}]
         if not len(dicts) == len(class_weight) == targets.shape[1]:
             raise ValueError(
-                f"class_weight must be a list of {targets.shape[1]} dicts, one {{0: weight, 1: "
-                "weight} for each label, or 'balanced', where y is an indicator matrix. Got "
+                f"For an indicator matrix y, class_weight must be a list of {targets.shape[1]} "
+                "dicts, one {0: weight, 1: weight} per label, or 'balanced'. Got "
                 f"class_weight={class_weight!r}."
             )
         absent, present = (np.array([float(d.get(k, 1.0)) for d in dicts]) for k in (0, 1))
@@ -407,7 +409,7 @@ def label_weights(
     mean = float((absent * (1 - share) + present * share).mean())
     if not mean > 0:
         raise ValueError(
-            "class_weight must leave some label of some image a weight above 0. Got "
+            "class_weight must give a weight above 0 to a label of at least one image. Got "
             f"class_weight={class_weight!r}."
         )
     return tuple((absent / mean).tolist()), tuple((present / mean).tolist())
@@ -465,8 +467,8 @@ def class_weights(
         return np.asarray(counts.sum() / np.where(counts > 0, counts, 1) / (counts > 0).sum())
     if isinstance(class_weight, list):
         raise ValueError(
-            "class_weight must be a dict {label: weight}, 'balanced' or None where each image has "
-            f"one label; a list of dicts is for an indicator matrix. Got {class_weight!r}."
+            "class_weight must be a dict {label: weight}, 'balanced' or None if each image has one "
+            f"label. A list of dicts needs an indicator matrix y. Got {class_weight!r}."
         )
     values = class_weight.values() if isinstance(class_weight, Mapping) else ()
     if all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
@@ -474,6 +476,6 @@ def class_weights(
         if by_class[targets].any():
             return by_class
     raise ValueError(
-        "class_weight must hold finite weights of at least 0, and above 0 for a class among the "
-        f"labels. Got class_weight={class_weight!r}."
+        "class_weight must hold finite weights of at least 0, and be above 0 for at least one "
+        f"class in y. Got class_weight={class_weight!r}."
     )

@@ -36,32 +36,34 @@ def check_numbers(y: object, name: str) -> np.ndarray:
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
     if issparse(y):
-        raise TypeError(f"y must be a dense array of numbers. Got {type(y).__name__}: y.toarray().")
+        raise TypeError(
+            f"y must be a dense array of numbers. Got {type(y).__name__}. Pass y.toarray()."
+        )
     values = np.asarray(to_host(y))
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(y, warn=True)
     if values.ndim not in (1, 2) or 0 in values.shape[1:]:
         raise ValueError(
-            "y must hold one number an image, in shape (n,), or several, in shape (n, n_targets). "
-            f"Got shape {values.shape}: images come first, numbers second."
+            "y must hold one number per image, in shape (n,), or several, in shape (n, n_targets). "
+            f"Got shape {values.shape}."
         )
     if values.dtype.kind in "cmM":
         raise ValueError(
-            f"y must hold real numbers. Got {values.dtype}. Complex data not supported; convert "
+            f"y must hold real numbers. Got {values.dtype}. Complex data not supported. Convert "
             "times to numbers, such as seconds."
         )
     try:
         numbers: np.ndarray = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"y must hold numbers. Got {values.ravel()[:1].tolist()[0]!r} for one. CNNClassifier "
-            "learns classes."
+            f"y must hold numbers. Got values such as {values.ravel()[:1].tolist()[0]!r}. Use "
+            "CNNClassifier to predict classes."
         ) from error
     assert_all_finite(numbers, input_name="y")
     if numbers.ndim == 2 and len(numbers) > 1 and np.isin(numbers, (0, 1)).all():
         raise ValueError(
-            f"y is an indicator matrix, of 0 and 1 alone, in shape {numbers.shape}. CNNClassifier "
-            "learns several labels an image."
+            f"y is an indicator matrix of 0 and 1, in shape {numbers.shape}. Use CNNClassifier to "
+            "predict several labels per image."
         )
     return numbers
 

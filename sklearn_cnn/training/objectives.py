@@ -100,7 +100,7 @@ class OneClass(Objective):
     label_smoothing: float
 
     estimator_type = "classifier"
-    guess = "giving all classes the same probability"
+    guess = "predicting the same probability for all classes"
     score_names = ("valid_acc",)
 
     @property
@@ -150,7 +150,7 @@ class SeveralLabels(Objective):
     present: tuple[float, ...] | None = None
 
     estimator_type = "classifier"
-    guess = "giving each label the probability 0.5"
+    guess = "predicting the probability 0.5 for each label"
 
     @property
     def classes(self) -> list[np.ndarray]:

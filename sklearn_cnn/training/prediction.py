@@ -121,9 +121,9 @@ def _outputs(
         broken = broken_rows(result)
         if len(broken):
             raise ValueError(
-                f"The network gives values that are not finite for {len(broken)} of {len(images)} "
-                f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen "
-                "at fit: scale them likewise."
+                f"The outputs of the network are not finite for {len(broken)} of {len(images)} "
+                f"images, the first of them X[{broken[0]}]. Its pixels are too far from those seen "
+                "during fit. Scale them in the same way."
             )
     return results
 

@@ -92,8 +92,8 @@ class Processes:
         raise ValueError(
             f"The {self.n_processes} processes of data_parallel() {what}. They differ in: "
             f"{', '.join(unlike)}. Every process must call the same fit, with the same data and "
-            "parameters, on processors of one kind: give train_test_split and whatever else draws "
-            "a random_state."
+            "parameters, on processors of one kind. Pass a random_state to train_test_split and "
+            "to everything else that draws random numbers."
         )
 
     def check_own_gpu(self, device: torch.device) -> None:
@@ -109,9 +109,9 @@ class Processes:
         if n_gpus < self.n_processes:
             raise ValueError(
                 f"The {self.n_processes} processes of data_parallel() have {n_gpus} GPU"
-                f"{'s' if n_gpus > 1 else ''} between them, and each needs one of its own. Start "
-                "as many on each machine as it has GPUs (torchrun --nproc-per-node), or pass "
-                "device='cpu' to the estimator."
+                f"{'s' if n_gpus > 1 else ''} in total, but each process needs its own. Start as "
+                "many processes on each machine as it has GPUs (torchrun --nproc-per-node), or "
+                "pass device='cpu' to the estimator."
             )
 
     def _n_different(self, fingerprint: Fingerprint) -> int:
@@ -306,7 +306,7 @@ def _parting_explained() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RuntimeError(
-            "Another process of data_parallel() has failed, or has left, and its messages do not "
-            "come: look at what it printed. All processes must call the same fits, in the same "
-            f"order. ({str(error).splitlines()[0]})"
+            "Another process of data_parallel() has failed or exited. Read the output of that "
+            "process. All processes must call the same fits, in the same order. "
+            f"({str(error).splitlines()[0]})"
         ) from error

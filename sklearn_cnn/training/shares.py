@@ -47,8 +47,8 @@ class BranchOfReplicas(Replicas):
     ) -> None:
         if REPLICAS % processes.n_processes:
             raise ValueError(
-                f"data_parallel() trains networks on CPUs in 1, 2, 4 or {REPLICAS} processes. Got "
-                f"{processes.n_processes}. Start another number of them, by torchrun "
+                f"On CPUs, data_parallel() needs 1, 2, 4 or {REPLICAS} processes. Got "
+                f"{processes.n_processes}. Change the number of processes with torchrun "
                 "--nproc-per-node."
             )
         self.processes = processes

@@ -82,8 +82,8 @@ def split_validation(
     shares = _shares(np.where(counts > 1, counts, 0), fraction, rng)
     if not shares.any():
         raise ValueError(
-            "early_stopping=True holds out images for validation, but every class has a single "
-            f"image, the class {classes[targets].tolist()[0]!r} for one. Give more images, or use "
+            "early_stopping=True holds out images for validation, but every class, such as "
+            f"{classes[targets].tolist()[0]!r}, has a single image. Pass more images, or use "
             "early_stopping=False."
         )
     by_class = rows[np.argsort(targets[rows], kind="stable")]
@@ -147,8 +147,8 @@ def split_at_random(
     n_held_out = max(min(ceil(round(fraction * n, 9)), n - 1), fewest)
     if n_held_out >= n:
         raise ValueError(
-            f"early_stopping=True holds out {fewest} images for validation, at least, and learns "
-            f"from the others, but there are only {n}. Give more images, or use "
+            f"early_stopping=True holds out at least {fewest} images for validation and trains on "
+            f"the others, but there are only {n}. Pass more images, or use "
             "early_stopping=False."
         )
     rows = np.random.default_rng(seed).permutation(n)
@@ -158,11 +158,11 @@ def split_at_random(
 def divide(examples: Examples, kept: np.ndarray, held_out: np.ndarray) -> tuple[Examples, Examples]:
     """Split examples into training and validation examples, the latter with a mean weight of 1."""
     if len(held_out) < ENOUGH:
-        images = "image chooses" if len(held_out) == 1 else "images choose"
+        images = "image determines" if len(held_out) == 1 else "images determine"
         warn(
-            f"{len(held_out)} held-out {images} the best epoch, so that chance has a large part in "
-            f"it: below {ENOUGH}, an image is more than 3 % of the score. Give more images or "
-            "a larger validation_fraction, or use early_stopping=False."
+            f"{len(held_out)} held-out {images} the best epoch, which is therefore largely random: "
+            f"below {ENOUGH}, each image is more than 3 % of the score. Pass more images, use a "
+            "larger validation_fraction, or use early_stopping=False."
         )
     return examples.take(kept), examples.take(held_out).scaled()
 
@@ -177,8 +177,8 @@ def check_enough_for_r2(n_images: int) -> None:
     """
     if n_images < FEWEST:
         raise ValueError(
-            f"scoring=None validates by R2, which needs at least {FEWEST} validation images. Got "
-            f"{n_images}: give more, or use scoring='loss'."
+            f"scoring=None computes R2, which needs at least {FEWEST} validation images. Got "
+            f"{n_images}. Pass more validation images, or use scoring='loss'."
         )
 
 
@@ -217,8 +217,8 @@ def score_by(
             raise
         if not np.isfinite(value):
             raise ValueError(
-                f"scoring={name} gave {value} on the validation images. Validate on images that "
-                "it is defined for, such as some of each class, or use another scoring."
+                f"scoring={name} returned {value} on the validation images. Use validation images "
+                "for which it is defined, such as some of each class, or another scoring."
             )
         return value
 
