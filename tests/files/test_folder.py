@@ -159,7 +159,7 @@ def test_a_folder_that_is_not_there(tmp_path):
     touch(tmp_path, "pets.zip")
     for name, what, error in (
         ("gone", "does not exist", FileNotFoundError),
-        ("pets.zip", "is no folder", NotADirectoryError),
+        ("pets.zip", "is not a folder", NotADirectoryError),
     ):
         folder = str(tmp_path / name)
         text = f"container_path={folder!r} {what}. It must be the folder that holds the images"
@@ -195,7 +195,7 @@ def test_class_folders_without_images(tmp_path):
     text = (
         f"container_path={str(tmp_path)!r}: there are no files ending in .apng, .avif, .bmp, .gif, "
         ".jfif, .jpe, .jpeg, .jpg, .jps, .mpo, .pjp, .pjpeg, .png, .tif, .tiff, .webp in its class "
-        "folders that can be read. Of other files, there are: 2 .txt."
+        "folders that can be read. Other files: 2 .txt."
     )
     quietly_refuses(text, tmp_path)
     quietly_refuses(text, tmp_path, on_error="skip")
@@ -217,7 +217,7 @@ def test_classes_that_are_symbolic_links_are_told(tmp_path):
     )
     quietly_refuses(f"holds neither class folders nor images. {hint}", pets)
     touch(pets, "cat/1.png")
-    quietly_refuses(f"for ['dog'] of classes. It has ['cat']. {hint}", pets, classes=["dog"])
+    quietly_refuses(f"for the classes ['dog']. It has ['cat']. {hint}", pets, classes=["dog"])
     found, text = said(pets)
     assert found.target_names == ["cat"]
     assert text == hint
@@ -272,7 +272,7 @@ def test_the_snapshot_of_a_model_hub(hub):
     assert found.labels.tolist() == ["cat", "cat", "dog"]
     assert ImageReader(size=4).transform(found.data).shape == (3, 4, 4, 3)
     table = pd.DataFrame({"id": ["cat/0", "dog/0"], "label": ["c", "d"]})
-    quietly_refuses("are followed with follow_links=True only", hub, labels=table)
+    quietly_refuses("are only followed with follow_links=True", hub, labels=table)
     assert load_image_folder(hub, labels=table, follow_links=True).labels.tolist() == ["c", "d"]
 
 
@@ -316,7 +316,7 @@ def test_a_link_in_a_class_to_the_folder_above_ends(pets, tmp_path):
 
 def test_a_link_that_leads_nowhere_cannot_be_read(pets):
     (pets / "cat" / "9.png").symlink_to(pets / "gone")
-    text = f"{str(pets / 'cat' / '9.png')!r}: the symbolic link leads nowhere"
+    text = f"{str(pets / 'cat' / '9.png')!r}: the symbolic link is broken"
     quietly_refuses(text, pets, follow_links=True)
     draw(pets, *IN_ORDER)
     found, warned = said(pets, follow_links=True, on_error="skip")
@@ -360,7 +360,7 @@ def test_folders_without_images_are_told_and_make_no_class(pets):
     assert found.target_names == ["cat", "dog"]
     assert found.target.tolist() == [0, 0, 0, 1]
     assert text == (
-        "Folders without images are left out: ['ape', 'bird']. Name the classes to keep them: "
+        "Folders without images are ignored: ['ape', 'bird']. Name the classes to keep them: "
         "classes=[...]."
     )
 
@@ -389,7 +389,7 @@ def test_extensions(extensions, expected, pets):
 @pytest.mark.parametrize("extensions", [[], [".png", 7], [None]], ids=repr)
 def test_extensions_that_are_no_endings_of_names(extensions, pets):
     """Would catch a raw AttributeError, and no extension that is taken for any."""
-    text = f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
+    text = f"extensions must be file extensions, such as ('.jpg', '.png'). Got {extensions!r}."
     quietly_refuses(text, pets, extensions=extensions)
 
 

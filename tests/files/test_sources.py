@@ -96,12 +96,12 @@ def test_contents_in_an_array_keep_their_length():
         (
             "a.png",
             TypeError,
-            "Got the single path 'a.png': pass it in a list, or, if it is a folder",
+            "Got the single path 'a.png'. Pass it in a list, or, if it is a folder",
         ),
-        (Path("a.png"), TypeError, "Got the single path 'a.png': pass it in a list"),
-        (b"abc", TypeError, "Got a single one: pass [b'abc']."),
-        (bytearray(b"abc"), TypeError, "Got a single one: pass [bytearray(b'abc')]."),
-        (IMAGE, TypeError, "X must be a collection of images. Got a single one: pass ["),
+        (Path("a.png"), TypeError, "Got the single path 'a.png'. Pass it in a list"),
+        (b"abc", TypeError, "Got a single one. Pass [b'abc']."),
+        (bytearray(b"abc"), TypeError, "Got a single one. Pass [bytearray(b'abc')]."),
+        (IMAGE, TypeError, "X must be a collection of images. Got a single one. Pass ["),
         (Bunch(data=PATHS), TypeError, "Got Bunch: pass its .data."),
         ({"a": 1}, TypeError, "X must be a collection of images. Got dict."),
         (None, TypeError, "X must be a list or an array of paths (str or pathlib.Path), contents"),
@@ -109,7 +109,7 @@ def test_contents_in_an_array_keep_their_length():
         (iter(PATHS), TypeError, "Got list_iterator."),
         (set(PATHS), TypeError, "Got set."),
         (csr_array((2, 3)), TypeError, "X must be "),
-        ([], ValueError, "X is empty: it must hold at least one image or path."),
+        ([], ValueError, "X is empty. It must hold at least one image or path."),
         (np.array([], dtype=str), ValueError, "X is empty"),
         (np.zeros((0, 2, 3)), ValueError, "X is empty"),
         (pd.Series([], dtype=object), ValueError, "X is empty"),
@@ -167,6 +167,8 @@ def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
 
 def test_pixels_out_of_range_of_a_batch_are_one_error():
     """Would catch a line for each of 60,000 images."""
-    with pytest.raises(ValueError, match="X cannot be read: its float64 pixels run from 0 to 255"):
+    with pytest.raises(
+        ValueError, match="X cannot be read: its float64 pixels range from 0 to 255"
+    ):
         listed(np.linspace(0, 255, 2 * 8 * 8).reshape(2, 8, 8))
     assert len(listed(np.linspace(0, 1, 2 * 8 * 8).reshape(2, 8, 8))) == 2

@@ -205,7 +205,9 @@ def test_classes_are_drawn_by_their_labels_or_other_names():
 @pytest.mark.parametrize("display", [FeatureMapDisplay, MistakesDisplay])
 def test_a_wrong_number_of_names_is_refused(draw, sizes, display, names):
     """Catches a name too few, a column of names, and text taken for a list."""
-    text = r"^display_labels must have a name for each of the 2 classes, in the order of classes_: "
+    text = (
+        r"^display_labels must have one name for each of the 2 classes, in the order of classes_: "
+    )
     with pytest.raises(ValueError, match=text):
         draw(display, *sizes["1 channel"], display_labels=names)
 

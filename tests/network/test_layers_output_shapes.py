@@ -91,8 +91,8 @@ def test_vectors_keep_their_shape_through_the_rest():
 def test_a_window_one_pixel_too_large(layer, window, maps):
     """Would catch maps without pixels; the fitting side is in the test of shapes by hand."""
     text = (
-        f"layers[1] = {layer} does not fit: its window is {window}, and the maps that reach it are "
-        f"{maps[0]} x {maps[1]}. Make it smaller"
+        f"layers[1] = {layer} does not fit: its window is {window}, but its input maps are "
+        f"{maps[0]} x {maps[1]}. Use a smaller window"
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         output_shapes([Activation(), layer, Flatten()], (*maps, 3))
@@ -112,7 +112,8 @@ def test_layers_of_maps_after_flatten(layer):
 def test_a_dense_layer_without_flatten():
     """Would catch torch's dense layer along the width alone."""
     text = (
-        "layers[1] = Dense(units=5) needs a vector, but the layer before it gives feature maps of "
+        "layers[1] = Dense(units=5) needs a vector, "
+        "but the layer before it returns feature maps of "
         "shape (8, 2, 3) (channels, height, width). Put Flatten() before it."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -120,7 +121,9 @@ def test_a_dense_layer_without_flatten():
 
 
 def test_a_network_of_no_layers():
-    with pytest.raises(ValueError, match=r"layers is empty. The least network is layers=\[Flatten"):
+    with pytest.raises(
+        ValueError, match=r"layers is empty. The smallest network is layers=\[Flatten"
+    ):
         output_shapes([], (2, 3, 4))
     assert output_shapes([Flatten()], (2, 3, 4)) == [(24,)]
 

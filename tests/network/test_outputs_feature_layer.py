@@ -91,7 +91,7 @@ def test_a_user_defined_module_without_such_a_layer(modules, feature_layer, kind
     network, rows = built(own(*modules))
     names = ", ".join(f"network.{position}" for position in range(len(modules)))
     text = (
-        f"feature_layer={feature_layer!r} looks for a layer {kind}, and the module that layers "
+        f"feature_layer={feature_layer!r} needs a layer {kind}, and the module that layers "
         f"returned has none. Name one of its layers: normalize, {names}."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
@@ -100,7 +100,7 @@ def test_a_user_defined_module_without_such_a_layer(modules, feature_layer, kind
 
 ROWS = [LayerRow(name, "ReLU", (3,), 0) for name in ("first", "again", "again")]
 MESSAGE = (
-    "feature_layer must be 'dense' (what feeds the output layer), 'flatten', or the name of a "
+    "feature_layer must be 'dense' (the input of the output layer), 'flatten', or the name of a "
     "layer: {}. Got feature_layer={!r}."
 )
 

@@ -142,8 +142,8 @@ def test_tables_of_pixels_that_are_no_whole_image_ask_for_the_shape():
     cases = {
         "are 143 and not 144": whole.iloc[:, 1:],
         "are 100 and not 144": whole.iloc[:, 44:],
-        "others are not, 'age' among them": whole.iloc[:, 1:].assign(age=0.0),
-        "the pixels of 2 images a row": two,
+        "others, such as 'age', do not": whole.iloc[:, 1:].assign(age=0.0),
+        "the pixels of 2 images per row": two,
     }
     for problem, table in cases.items():
         with pytest.raises(ValueError, match=problem) as caught:
@@ -158,7 +158,7 @@ def test_pixels_in_another_order_than_row_by_row_are_refused(parameters):
     """Would catch a scrambled image, where columns were sorted by name or reversed."""
     whole = named_table(6, 24)
     for table in (whole[sorted(whole)], whole.iloc[:, ::-1]):
-        with pytest.raises(ValueError, match="do not stand row by row"):
+        with pytest.raises(ValueError, match="are not in row order"):
             read_training_images(CNNClassifier(**parameters), table)
     _, spec = read_training_images(CNNClassifier(**parameters), whole.iloc[:, ::-1].to_numpy())
     assert spec.shape == ((6, 24, 1) if parameters else (12, 12, 1))
@@ -281,7 +281,7 @@ def test_what_holds_no_images(X, error, text):
 )
 def test_paths_are_refused_with_the_way_to_open_them(X):
     """Would catch "could not convert string to float" where files are meant."""
-    with pytest.raises(TypeError, match=r"not paths or text\. ImageReader opens") as caught:
+    with pytest.raises(TypeError, match=r"not paths or text\. Use ImageReader to read") as caught:
         read_training_images(CNNClassifier(), X)
     assert str(caught.value).splitlines()[-2:] == [
         "    model = make_pipeline(ImageReader(size=(64, 64)), CNNClassifier())",
@@ -311,7 +311,7 @@ def test_images_of_different_shapes_are_named(hold):
     X = hold([np.ones((4, 5, 3)), np.ones((4, 6, 3)), np.ones((4, 5, 3))])
     with pytest.raises(ValueError, match=r"different shapes, \(4, 5, 3\) and \(4, 6, 3\)") as info:
         read_training_images(CNNClassifier(), X)
-    assert "bring them to one height, width and number of channels" in str(info.value)
+    assert "Convert them to the same height, width and number of channels" in str(info.value)
     assert "ImageReader(size=(64, 64))" in str(info.value)
 
 
@@ -373,12 +373,14 @@ def test_rows_that_look_like_colour_images_warn(side, warned):
 )
 def test_rows_with_one_value_too_many_warn_of_a_column_of_labels(n_features, sides):
     """Would catch a table with its labels that is read as strips of pixels, without a word."""
-    text = f"X has {n_features} features a row, one more than {sides}, and image_shape is None"
+    text = f"X has {n_features} features per row, one more than {sides}, and image_shape is None"
     with pytest.warns(UserWarning, match=re.escape(text)) as caught:
         read_training_images(CNNClassifier(), np.zeros((2, n_features)))
-    assert "column of labels, leave it out" in str(caught[0].message)
+    assert "column of labels, remove it" in str(caught[0].message)
     shape = tuple(map(int, sides.split(" x ")))
-    with pytest.raises(ValueError, match=r"features a row\. If one of them is a column of labels"):
+    with pytest.raises(
+        ValueError, match=r"features per row\. If one of them is a column of labels"
+    ):
         read_training_images(CNNClassifier(image_shape=shape), np.zeros((2, n_features)))
 
 

@@ -38,7 +38,7 @@ def test_the_white_of_a_type_and_its_values(images, white):
         (images_of((0, 256), dtype="int64"), r"whole numbers from 0 to 256, in int64.*X / 65535"),
         (images_of((0, 65536), dtype="int64"), "Divide X by the value of white"),
         (images_of((0, 65535), dtype="uint16"), r"ImageReader\(dtype='uint8'\)"),
-        (images_of((-1, 255), dtype="int64"), "before they were standardised"),
+        (images_of((-1, 255), dtype="int64"), "before standardisation"),
         (images_of((-1, 1), dtype="float32"), r"were standardised.*pass np\.clip\(X, 0, 1\)"),
         (
             images_of((-3, 250), dtype="float32"),
