@@ -1,4 +1,4 @@
-"""Docstrings of public names follow numpydoc, by the rules that scikit-learn enforces on its own."""
+"""Docstrings of public names follow numpydoc, by the rules that scikit-learn enforces."""
 
 import inspect
 

@@ -60,7 +60,7 @@ def test_a_training_that_learns_nothing_is_warned_of(small, bars):
     """A learning rate of 10 does not break anything; it just learns nothing."""
     images, y = bars
     model = small(max_epochs=6, learning_rate=10.0)
-    with pytest.warns(ConvergenceWarning, match=r"no better than the 0\.693 of predicting the same probability"):
+    with pytest.warns(ConvergenceWarning, match=r"no better than the 0\.693 of predicting the"):
         model.fit(images, y)
     assert model.loss_curve_[-1] >= np.log(2)
     small(max_epochs=6).fit(images, y)
