@@ -617,6 +617,5 @@ def test_the_warning_of_skip_points_at_the_caller(output, method, paths, tmp_pat
     [warning] = caught
     assert warning.filename == __file__
     assert str(warning.message).startswith(
-        "1 of 2 images cannot be read, and are replaced by background:\n"
-        f"  {str(bad)!r}: "
+        f"1 of 2 images cannot be read, and are replaced by background:\n  {str(bad)!r}: "
     )

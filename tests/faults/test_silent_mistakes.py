@@ -24,7 +24,7 @@ LABELS = np.arange(12) % 2
 )
 def test_axes_that_look_swapped_are_warned_of(small, X, parameters):
     """The shape of other libraries, (3, 16, 12), would be an image 3 high with 12 channels."""
-    with pytest.warns(UserWarning, match=r"image_shape is \(height, width, channels\)"):
+    with pytest.warns(UserWarning, match=r"image_shape, which is \(height, width, channels\)"):
         small(max_epochs=1, **parameters).fit(X, LABELS)
 
 

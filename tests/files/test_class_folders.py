@@ -284,9 +284,7 @@ def test_classes_that_differ_in_case_alone(tmp_path):
     if not (tmp_path / "cat").exists():  # a file system that tells them apart
         touch(tmp_path, "cat/2.png", "A/1.png")
         text = said(tmp_path)[1]
-        assert text.startswith(
-            "The names of some classes only differ in case or spaces: ['Cat', "
-        )
+        assert text.startswith("The names of some classes only differ in case or spaces: ['Cat', ")
         load_image_folder(tmp_path, classes=["Cat", "cat"])
     table = pd.DataFrame({"path": ["Cat/1.png", "dog/1.png"], "label": ["Dog ", "dog"]})
     assert "['Dog ', 'dog']" in said(tmp_path, labels=table)[1]

@@ -235,7 +235,9 @@ def test_columns_of_several_ones_in_a_row_are_no_labels(csv_file, tmp_path):
 
 def test_columns_of_a_file_without_names_are_asked_for_by_position(csv_file, tmp_path):
     """Would catch the advice to name columns by what stands in the first row."""
-    with pytest.raises(ValueError, match=re.escape("Select the columns, for example columns=(0, 1).")):
+    with pytest.raises(
+        ValueError, match=re.escape("Select the columns, for example columns=(0, 1).")
+    ):
         read(csv_file("1.png,cat,8\n2.png,dog,9\n"), str(tmp_path))
 
 

@@ -171,7 +171,9 @@ def test_an_opened_bomb_is_refused(picture, monkeypatch):
 @pytest.mark.parametrize("name", sorted({*opening.FORMATS} - {"JPEG"}))  # which is shrunk
 def test_a_bomb_is_refused_without_a_warning(picture, name):
     """Would catch Pillow's own warning, which names no file, of what is somewhat too large."""
-    with pytest.raises(UnreadableImage, match="it has 13000 x 13000 pixels, more than the limit of 89,478"):
+    with pytest.raises(
+        UnreadableImage, match="it has 13000 x 13000 pixels, more than the limit of 89,478"
+    ):
         decode(bomb(picture, name, 13_000), OPTIONS)
 
 

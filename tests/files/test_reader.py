@@ -499,9 +499,7 @@ def test_the_cache_keeps_decoders_apart(arrays, tmp_path):
     assert read(lambda path: np.full((2, 2), 20)) == 20
     assert read(lambda path: np.full((2, 2), 21)) == 21
     lock = threading.Lock()
-    with pytest.raises(
-        ValueError, match=r"cache needs a decoder whose values can be pickled"
-    ):
+    with pytest.raises(ValueError, match=r"cache needs a decoder whose values can be pickled"):
         read(lambda path: lock and np.zeros((2, 2)))
 
 

@@ -201,7 +201,9 @@ def test_names_of_other_tools_leave_the_rule_of_squares(name):
 def test_slices_that_are_read_as_channels_warn(channels):
     """Would catch four slices of 12 x 12 that become the channels of one image without a word."""
     X = np.zeros((20, channels, 12, 12))
-    with pytest.warns(UserWarning, match=f"channels-first images of 12 x 12 with {channels} channels"):
+    with pytest.warns(
+        UserWarning, match=f"channels-first images of 12 x 12 with {channels} channels"
+    ):
         read_training_images(CNNClassifier(), X)
     for parameters in ({"data_format": "channels_first"}, {"image_shape": (12, 12, channels)}):
         _, spec = read_training_images(CNNClassifier(**parameters), X)
@@ -309,7 +311,9 @@ def test_what_a_folder_gives_is_refused_with_the_attribute_to_pass():
 def test_images_of_different_shapes_are_named(hold):
     """Would catch NumPy's "inhomogeneous shape", which names neither of them."""
     X = hold([np.ones((4, 5, 3)), np.ones((4, 6, 3)), np.ones((4, 5, 3))])
-    with pytest.raises(ValueError, match=r"different shapes, such as \(4, 5, 3\) and \(4, 6, 3\)") as info:
+    with pytest.raises(
+        ValueError, match=r"different shapes, such as \(4, 5, 3\) and \(4, 6, 3\)"
+    ) as info:
         read_training_images(CNNClassifier(), X)
     assert "Convert them to the same height, width and number of channels" in str(info.value)
     assert "ImageReader(size=(64, 64))" in str(info.value)

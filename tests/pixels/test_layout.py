@@ -195,9 +195,7 @@ def test_image_shape_cannot_tell_the_readings_of_a_cube_apart(side):
 )
 def test_images_of_another_shape_than_image_shape(shape, held):
     """Would catch "ambiguous" where the trouble is that image_shape is wrong."""
-    text = (
-        f"image_shape=(32, 32, 3) was passed, but X.shape={shape} holds images of shape {held}"
-    )
+    text = f"image_shape=(32, 32, 3) was passed, but X.shape={shape} holds images of shape {held}"
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         read_layout(shape, (32, 32, 3), "auto")
     assert "Correct image_shape, or leave it as None" in str(caught.value)

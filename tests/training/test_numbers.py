@@ -64,7 +64,9 @@ def test_what_is_no_number(y, text):
 
 
 def test_sparse_numbers_are_refused():
-    with pytest.raises(TypeError, match=r"dense array of numbers\. Got csr_array: y\.toarray\(\)"):
+    with pytest.raises(
+        TypeError, match=r"dense array of numbers\. Got csr_array\. Pass y\.toarray\(\)"
+    ):
         check_numbers(csr_array([[1.0, 2.0]]), "CNNRegressor")
 
 

@@ -128,7 +128,7 @@ def test_single_images_do_not_raise_the_number_held_out():
 
 def test_no_class_with_two_images_names_one_and_a_remedy():
     message = (
-        r"early_stopping=True holds out .* every class has a single image, the class 'cat' for one"
+        r"early_stopping=True holds out .* every class, such as 'cat', has a single image"
         r"\. Pass more images, or use early_stopping=False\."
     )
     with pytest.raises(ValueError, match=message):
