@@ -161,8 +161,8 @@ def test_a_class_that_is_missing(pets):
     assert found.target_names == ["Cat", "dog", "bird"]
     assert set(found.target.tolist()) == {1}
     quietly_refuses("no folder for the classes ['cat/old']", pets, classes=["cat/old"])
-    quietly_refuses("no folder for ['..'] of classes", pets, classes=[".."])
-    quietly_refuses("no folder for [0] of classes", pets, classes=[0])
+    quietly_refuses("no folder for the classes ['..']", pets, classes=[".."])
+    quietly_refuses("no folder for the classes [0]", pets, classes=[0])
 
 
 @pytest.mark.parametrize(
