@@ -284,7 +284,7 @@ def _check_outputs(
         outputs = _outputs_of_blank_images(copy, image_shape, 2, n_outputs)
     if not outputs.requires_grad and any(weight.requires_grad for weight in network.parameters()):
         raise ValueError(
-            "The outputs of the module that layers returned have no gradient, so nothing can be "
+            "The module that layers returned has outputs without a gradient, so nothing can be "
             "learnt. Remove the operation that stops the gradient: detach(), torch.no_grad(), a "
             "conversion to NumPy, or argmax."
         )

@@ -39,7 +39,7 @@ def test_values_that_overflow_inside_the_network(small):
     model = small(max_epochs=1).fit(X, y)
     with torch.no_grad():
         model.net_.module_.get_submodule("normalize").scale.fill_(1e38)
-    with pytest.raises(ValueError, match=r"not finite for 1 of 3 images, X\[1\] the first"):
+    with pytest.raises(ValueError, match=r"not finite for 1 of 3 images, the first of them X\[1\]"):
         model.predict(np.float32([[0, 0], [-9, 9], [0, 0]]))
 
 

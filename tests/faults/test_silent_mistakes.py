@@ -24,7 +24,7 @@ LABELS = np.arange(12) % 2
 )
 def test_axes_that_look_swapped_are_warned_of(small, X, parameters):
     """The shape of other libraries, (3, 16, 12), would be an image 3 high with 12 channels."""
-    with pytest.warns(UserWarning, match=r"image_shape is \(height, width, channels\)"):
+    with pytest.warns(UserWarning, match=r"image_shape, which is \(height, width, channels\)"):
         small(max_epochs=1, **parameters).fit(X, LABELS)
 
 
@@ -60,9 +60,7 @@ def test_a_training_that_learns_nothing_is_warned_of(small, bars):
     """A learning rate of 10 does not break anything; it just learns nothing."""
     images, y = bars
     model = small(max_epochs=6, learning_rate=10.0)
-    with pytest.warns(
-        ConvergenceWarning, match=r"no better than the 0\.693 of predicting the same probability"
-    ):
+    with pytest.warns(ConvergenceWarning, match=r"no better than the 0\.693 of predicting the"):
         model.fit(images, y)
     assert model.loss_curve_[-1] >= np.log(2)
     small(max_epochs=6).fit(images, y)

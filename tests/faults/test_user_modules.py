@@ -62,7 +62,7 @@ REFUSED = {
     "a dict in training": (as_dict, r"in training, got dict\. The module must only return"),
     "a tuple always": (lambda self, x: (self.plain(x),), r"for one image, got tuple\. The module"),
     "another shape in training": (other_shape_in_training, r"in training, got \(2, 1\)\.$"),
-    "no gradient": (without_gradient, r"have no gradient.* torch\.no_grad\(\)"),
+    "no gradient": (without_gradient, r"without a gradient.* torch\.no_grad\(\)"),
     "detached": (lambda self, x: self.plain(x).detach(), r"without a gradient.* detach\(\)"),
     "bfloat16": (lambda self, x: self.plain(x).bfloat16(), r"got torch\.bfloat16\. Convert"),
     "whole numbers": (lambda self, x: self.plain(x).long(), r"float32, got torch\.int64\. Conv"),
@@ -90,15 +90,11 @@ def test_modules_that_cannot_be_taken(small, bars):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         script = torch.jit.script(nn.Flatten())
-    with pytest.raises(
-        TypeError, match=r"a TorchScript module\. Return the module from which it was"
-    ):
+    with pytest.raises(TypeError, match=r"a TorchScript module\. Return the module from"):
         small(layers=lambda s, n: script).fit(*bars)
     with pytest.raises(ValueError, match=r"'meta' device, .* Make it on the CPU"):
         small(layers=lambda s, n: made(Made.plain)(s, n).to("meta")).fit(*bars)
-    with pytest.raises(
-        TypeError, match=r"Got a module, Linear. Pass a function that makes the module"
-    ):
+    with pytest.raises(TypeError, match=r"Got a module, Linear. Pass a function that makes"):
         small(layers=nn.Linear(2, 2)).fit(*bars)
     with pytest.raises(ValueError, match="The network has nothing to learn"):
         small(layers=lambda s, n: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(n))).fit(*bars)
@@ -276,9 +272,7 @@ def test_a_fitted_body_that_knows_other_pixels(small, bars):
     images, target = bars
     body = fitted_body(small(max_epochs=1).fit(images, target))
     model = small(layers=lambda s, n: nn.Sequential(body, nn.LazyLinear(n)), max_epochs=1)
-    with pytest.warns(
-        UserWarning, match=r"fitted network, whose pixels had .*Scale X like the images of that"
-    ):
+    with pytest.warns(UserWarning, match=r"network, whose pixels had .*Scale X like the images"):
         model.fit(images / 255.0, target)
     colour = images[..., None].repeat(3, axis=3)
     with pytest.raises(ValueError, match=r"images of 1 channels, but these images have 3\. Remove"):
@@ -315,7 +309,7 @@ def test_a_module_trains_in_parts_if_it_says_so(small, bars):
             model = small(layers=lambda s, n, d=drops: InParts(n, d), max_epochs=2)
             if isinstance(drops, nn.Dropout2d):
                 with pytest.raises(
-                    ValueError, match=r"random numbers in training \(aten\.\w.*alone"
+                    ValueError, match=r"random numbers in training \(aten\.\w.*torch\.nn\.Dropout"
                 ):
                     model.fit(images, target)
                 continue

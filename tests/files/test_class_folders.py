@@ -43,7 +43,7 @@ def test_a_named_class_may_be_empty(pets):
 def test_images_of_formats_that_are_not_read_are_counted(pets):
     """Would catch a phone's photographs that vanish without a word; other files may."""
     touch(pets, "cat/a.HEIC", "cat/b.heic", "dog/c.jxl", "dog/notes.txt", "dog/4.jfif")
-    with pytest.warns(UserWarning, match="left out: 2 .heic, 1 .jxl. Convert") as caught:
+    with pytest.warns(UserWarning, match="ignored: 2 .heic, 1 .jxl. Convert") as caught:
         found = load_image_folder(pets)
     assert caught[0].filename == __file__
     assert names_of(found.data, pets)[-1] == "dog/4.jfif"
@@ -68,7 +68,7 @@ def test_files_that_may_be_images_are_counted_by_ending(ending, pets):
 def test_a_class_whose_files_are_all_of_other_endings_is_told(pets):
     """Would catch a class that is missing without its reason."""
     touch(pets, "ape/1", "ape/2")
-    with pytest.warns(UserWarning, match="left out") as caught:
+    with pytest.warns(UserWarning, match="ignored") as caught:
         assert load_image_folder(pets).target_names == ["cat", "dog"]
     texts = [str(warning.message) for warning in caught]
     assert texts[0].startswith("Folders without images are ignored: ['ape'].")
@@ -135,7 +135,7 @@ def test_parts_of_the_data_under_longer_names(tmp_path, parts):
     touch(tmp_path, *(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
     quietly_refuses("look like parts of a data set", tmp_path)
     touch(tmp_path, "trainer/1.png", "test tube/1.png")
-    with pytest.warns(UserWarning, match="among its class folders, which look like parts of a"):
+    with pytest.warns(UserWarning, match="which look like parts of a"):
         assert "trainer" in load_image_folder(tmp_path).target_names
 
 
@@ -160,9 +160,9 @@ def test_a_class_that_is_missing(pets):
     assert caught[0].filename == __file__
     assert found.target_names == ["Cat", "dog", "bird"]
     assert set(found.target.tolist()) == {1}
-    quietly_refuses("no folder for ['cat/old'] of classes", pets, classes=["cat/old"])
-    quietly_refuses("no folder for ['..'] of classes", pets, classes=[".."])
-    quietly_refuses("no folder for [0] of classes", pets, classes=[0])
+    quietly_refuses("no folder for the classes ['cat/old']", pets, classes=["cat/old"])
+    quietly_refuses("no folder for the classes ['..']", pets, classes=[".."])
+    quietly_refuses("no folder for the classes [0]", pets, classes=[0])
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_parts_of_the_data_beside_other_folders(tmp_path):
     found, text = said(tmp_path)
     assert found.target_names == ["figures", "test", "train"]
     assert text == (
-        f"container_path={str(tmp_path)!r} holds ['test', 'train'] among its class folders, which "
-        "look like parts of a data set. Load each by itself; or say what the classes are: "
+        f"The class folders of container_path={str(tmp_path)!r} include ['test', 'train'], which "
+        "look like parts of a data set. Load each separately, or name the classes with "
         "classes=[...]."
     )
     load_image_folder(tmp_path, classes=found.target_names)
@@ -272,8 +272,8 @@ def test_parts_of_the_data_in_every_class(tmp_path):
     touch(tmp_path, "carpet/1.png", "carpet/train/1.png")
     found, text = said(tmp_path)
     assert text.startswith(
-        "2 class folders, 'bottle' the first, hold ['ground_truth', 'test', 'train'], which look "
-        "like parts of a data set; their images are loaded together."
+        "2 class folders, the first of them 'bottle', hold ['ground_truth', 'test', 'train'], "
+        "which look like parts of a data set. Their images are loaded together."
     )
     load_image_folder(tmp_path, classes=found.target_names)
 
@@ -335,10 +335,9 @@ def test_a_single_folder_around_the_classes(files, recursive, tmp_path):
     touch(tmp_path, *files)
     pets = str(tmp_path / "pets")
     text = (
-        f"container_path={str(tmp_path)!r} only holds images in the folder 'pets', which holds "
-        f"folders itself: load_image_folder({pets!r}) uses these subfolders as classes. "
-        "If 'pets' is a "
-        "class, pass classes=['pets']."
+        f"container_path={str(tmp_path)!r} only holds images in the folder 'pets', which has "
+        f"subfolders. load_image_folder({pets!r}) uses these subfolders as classes. If 'pets' is "
+        "a class, pass classes=['pets']."
     )
     quietly_refuses(text, tmp_path, recursive=recursive)
     if recursive:

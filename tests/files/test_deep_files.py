@@ -379,7 +379,7 @@ def test_one_warning_names_the_files_of_several_pages(tmp_path):
         pixels = reader.transform([single, *paths])
     assert len(caught) == 1
     text = str(caught[0].message)
-    assert text.startswith("13 of 14 images have more than one page or frame, of which the first")
+    assert text.startswith("13 of 14 images have more than one page or frame, of which only")
     assert "09.tif' and 3 more. To select a page" in text
     assert "single" not in text
     assert "10.tif" not in text

@@ -169,8 +169,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_an_empty_folder(tmp_path):
     """Would catch the advice to sort images where there are none."""
     text = (
-        f"container_path={str(tmp_path)!r} holds neither class folders nor images. It must hold a "
-        "folder of images for each class."
+        f"container_path={str(tmp_path)!r} holds neither class folders nor images. It must hold "
+        "one folder of images per class."
     )
     quietly_refuses(text, tmp_path)
     touch(tmp_path, "readme.txt", ".hidden/1.png")
@@ -181,8 +181,8 @@ def test_a_flat_folder_shows_how_to_give_labels(tmp_path):
     """Would catch images without labels that become one class."""
     touch(tmp_path, "1.png", "2.png")
     text = (
-        f"container_path={str(tmp_path)!r} holds no class folders, and 2 images itself. Sort them "
-        "into a folder for each class, or pass labels=: a CSV file or DataFrame with the columns "
+        f"container_path={str(tmp_path)!r} holds no class folders, but 2 images. Sort them "
+        "into one folder per class, or pass labels=: a CSV file or DataFrame with the columns "
         "'path' and 'label', or None for images without labels."
     )
     quietly_refuses(text, tmp_path)
@@ -213,7 +213,8 @@ def test_classes_that_are_symbolic_links_are_told(tmp_path):
     (pets / "dog").symlink_to(tmp_path / "real")
     link = str(pets / "dog")
     hint = (
-        f"1 symbolic link was left out, {link!r} the first: pass follow_links=True to follow links."
+        f"1 symbolic link was ignored, the first of them {link!r}. Pass follow_links=True to "
+        "follow links."
     )
     quietly_refuses(f"holds neither class folders nor images. {hint}", pets)
     touch(pets, "cat/1.png")
@@ -239,7 +240,7 @@ def test_links_in_a_class_are_counted_and_the_first_is_named(backwards, pets, mo
     found, text = said(pets)
     assert names_of(found.data, pets) == IN_ORDER
     assert text.startswith(
-        f"3 symbolic links were left out, {str(pets / 'cat' / 'b.png')!r} the first: pass follow"
+        f"3 symbolic links were ignored, the first of them {str(pets / 'cat' / 'b.png')!r}. Pass"
     )
     assert said(pets, labels=None)[1] == text
 
@@ -264,7 +265,7 @@ def test_the_snapshot_of_a_model_hub(hub):
     """Would catch "there are no files ending in .jpg", in a folder full of images, without the
     reason; and with follow_links a file that is looked for by the ending of its blob."""
     first = str(hub / "cat" / "0.png")
-    hint = f"3 symbolic links were left out, {first!r} the first: pass follow_links=True"
+    hint = f"3 symbolic links were ignored, the first of them {first!r}. Pass follow_links=True"
     quietly_refuses(hint, hub)
     quietly_refuses(hint, hub, labels=None)
     found = load_image_folder(hub, follow_links=True, on_error="skip")
@@ -295,7 +296,8 @@ def test_an_image_in_two_classes_by_a_link_is_told(pets):
     found, text = said(pets, follow_links=True)
     assert len(found.data) == 6
     assert text == (
-        f"1 image is in two classes, by another name or link: {doubled!r} is the first."
+        "1 image is in two classes, under another name or through a link. The first is "
+        f"{doubled!r}."
     )
 
 
@@ -348,8 +350,8 @@ def test_images_beside_the_class_folders_are_told(pets):
     found, text = said(pets)
     assert names_of(found.data, pets) == IN_ORDER
     assert text == (
-        "2 images lie outside of any class folder, and are left out: "
-        f"{str(pets / 'a.png')!r} the first."
+        "2 images lie outside of any class folder, and are ignored. The first is "
+        f"{str(pets / 'a.png')!r}."
     )
 
 
@@ -360,7 +362,7 @@ def test_folders_without_images_are_told_and_make_no_class(pets):
     assert found.target_names == ["cat", "dog"]
     assert found.target.tolist() == [0, 0, 0, 1]
     assert text == (
-        "Folders without images are ignored: ['ape', 'bird']. Name the classes to keep them: "
+        "Folders without images are ignored: ['ape', 'bird']. To keep them as classes, pass "
         "classes=[...]."
     )
 

@@ -61,7 +61,7 @@ def test_a_table_of_ids_without_endings_that_fits_to_nothing(pets):
     assert len(lines) == 13
     assert all(line.endswith(": No such file or directory") for line in lines[1:11])
     assert lines[11] == "  ... and 29,990 more"
-    assert lines[12].startswith("None of the files of the column 'image_id' is found. columns=")
+    assert lines[12].startswith("None of the files in the column 'image_id' is found. columns=")
     assert len(text) < 3000
     frame = pd.DataFrame({"path": [*frame["image_id"], "cat/1.png"], "label": 0})
     text = quietly_refuses("30,000 files", pets, labels=frame)
@@ -109,10 +109,10 @@ def test_columns_that_are_none(pets):
         ("path",), ("path", "path"), ("a", "b", "c"), [], {"path", "label"}, (True, False),
         np.array("path"),
     ):  # fmt: skip
-        text = f"that of the labels: ('path', 'label'), for example. Got {columns!r}."
+        text = f"the paths and the labels, such as ('path', 'label'). Got {columns!r}."
         quietly_refuses(text, pets, labels=frame, columns=columns)
     for columns, missing in ((("file", "label"), "'file'"), (("path", 2), "2"), ((-3, 0), "-3")):
-        text = f"columns names {missing}, and labels has the columns ['path', 'label']."
+        text = f"columns names {missing}, but labels has the columns ['path', 'label']."
         quietly_refuses(text, pets, labels=frame, columns=columns)
     for labels in ("inferred", None):
         text = "columns selects the columns of a table, but labels is not a table."
@@ -146,8 +146,8 @@ def test_labels_of_several_types(pets):
     """Would catch a raw "'<' not supported"; with an order given, nothing need be sorted."""
     frame = pd.DataFrame({"path": IN_ORDER[:2], "label": pd.Series(["1", 1], dtype=object)})
     text = (
-        "The labels of the table cannot be sorted: they must all be strings, or all be numbers. "
-        "They are of type int, str."
+        "The labels of the table must all be strings, or all be numbers, so that they can be "
+        "sorted. Got labels of type int, str."
     )
     quietly_refuses(text, pets, labels=frame)
     assert load_image_folder(pets, labels=frame, classes=[1, "1"]).target.tolist() == [1, 0]
@@ -248,5 +248,5 @@ def test_ids_that_lost_their_zeros_in_a_csv_file(tmp_path):
     touch(tmp_path, "001.png", "002.png")
     (tmp_path / "labels.csv").write_text("id,label\n1,a\n2,b\n")
     text = quietly_refuses("No such file", tmp_path, labels="labels.csv")
-    assert text.endswith("lost the zeros that they began with, put those back; spreadsheets drop "
-                         "them.")  # fmt: skip
+    assert text.endswith("lost their leading zeros, restore them; spreadsheets remove leading "
+                         "zeros.")  # fmt: skip

@@ -235,7 +235,9 @@ def test_columns_of_several_ones_in_a_row_are_no_labels(csv_file, tmp_path):
 
 def test_columns_of_a_file_without_names_are_asked_for_by_position(csv_file, tmp_path):
     """Would catch the advice to name columns by what stands in the first row."""
-    with pytest.raises(ValueError, match=re.escape("columns=(0, 1), for example.")):
+    with pytest.raises(
+        ValueError, match=re.escape("Select the columns, for example columns=(0, 1).")
+    ):
         read(csv_file("1.png,cat,8\n2.png,dog,9\n"), str(tmp_path))
 
 
@@ -313,21 +315,15 @@ def test_columns_named_path_and_label_are_names_whatever_files_there_are(csv_fil
             "path,label\n1.png,cat\n\n2.png\n",
             ": line 4 has 1 field, but the first line has 2. All lines must",
         ),
-        (
-            "path,label\n1.png,cat,8\n",
-            ": line 2 has 3 fields, but the first line has 2. All lines must",
-        ),
-        (
-            "1.png,cat\n2.png,cat,\n",
-            ": line 2 has 3 fields, but the first line has 2. All lines must",
-        ),
+        ("path,label\n1.png,cat,8\n", ": line 2 has 3 fields, but the first line has 2. All lines"),
+        ("1.png,cat\n2.png,cat,\n", ": line 2 has 3 fields, but the first line has 2. All lines"),
         ("path,label\n1.png,\n", ", line 2 has no label: path '1.png'."),
         ('path,label\n1.png,cat\n"\n.png",  \n', ", line 4 has no label: path '\\n.png'."),
-        ("path,label\n,cat\n", ", line 2: path must be a name of a file. Got ''."),
+        ("path,label\n,cat\n", ", line 2: path must be the name of a file. Got ''."),
         (
             "a,b,split\n1.png,cat,train\n",
-            " must have the columns 'path' and 'label', or two columns. Got 'a', 'b', 'split'. Say "
-            "which they are: columns=('a', 'b'), for example.",
+            " must have the columns 'path' and 'label', or two columns. Got 'a', 'b', "
+            "'split'. Select the columns, for example columns=('a', 'b').",
         ),
         (
             "path,label,label\n1.png,cat,dog\n",
@@ -336,19 +332,18 @@ def test_columns_named_path_and_label_are_names_whatever_files_there_are(csv_fil
         ),
         (
             "path,label\nkätzchen.png,cat\n".encode("latin-1"),
-            " cannot be read: it must be a CSV file in UTF-8 or UTF-16, and line 2 is in another "
-            "encoding. Read such files with pandas",
+            " cannot be read: it must be a CSV file in UTF-8 or UTF-16, but line 2 has another "
+            "encoding. Read it with pandas",
         ),
         (
             b"path,label\n" + b"a" * 200_000 + b",cat\n",
             " cannot be read: it must be a CSV file, but a field in line 2 has more than 131,072 "
-            "characters. A quotation mark before it may not be closes it.",
+            "characters. A quotation mark before it may not be closed.",
         ),
         (
             "# made by hand\npath,label\n1.png,cat\n",
-            ": line 2 has 2 fields, but the first line has 1. "
-            "All lines must have as many: leave out "
-            "lines of comments",
+            ": line 2 has 2 fields, but the first line has 1. All lines must have the "
+            "same number of fields. Remove comment lines",
         ),
     ],
     ids=lambda value: value.strip(" .:,")[:30] if isinstance(value, str) else "bytes",
@@ -385,8 +380,8 @@ def test_paths_that_lead_out_of_the_folder(path, csv_file, tmp_path):
     """Would catch a table from a stranger that has files read which are none of its business."""
     table = csv_file(f"path,label\n1.png,cat\n{path},dog\n")
     text = (
-        f"line 3: path {path!r} is outside of container_path={str(tmp_path)!r}. Paths must lie in "
-        "it; others need no load_image_folder, since ImageReader takes any path."
+        f"line 3: path {path!r} is outside of container_path={str(tmp_path)!r}. Paths must be "
+        "inside it. ImageReader takes any path, without load_image_folder."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         label(table, str(tmp_path))
@@ -528,7 +523,7 @@ def test_rows_of_polars_without_a_label(missing, tmp_path):
 def test_rows_without_a_path(path, tmp_path):
     """Would catch a missing path that is looked for as a file called "nan"."""
     frame = pd.DataFrame({"path": pd.Series(["1.png", path], dtype=object), "label": [0, 1]})
-    text = "labels, row 1: path must be a name of a file. Got "
+    text = "labels, row 1: path must be the name of a file. Got "
     with pytest.raises(ValueError, match=says(text)):
         read(frame, str(tmp_path))
 
@@ -547,7 +542,7 @@ def test_rows_without_a_path(path, tmp_path):
         (
             pd.DataFrame({"id\tspecies": ["1\tcat"]}),
             r"labels must have the columns 'path' and 'label', or two columns. Got 'id\tspecies'. "
-            r"Its one column holds '\t': read it with sep='\t'",
+            r"Its only column contains '\t'. Read it with sep='\t'",
         ),
     ],
     ids=["one column", "no rows", "nothing", "semicolons", "tabs"],
@@ -572,9 +567,7 @@ def test_what_is_neither_a_path_nor_a_data_frame(table, tmp_path):
 def test_a_path_without_a_file(path, tmp_path, monkeypatch):
     """Would catch a misspelt word that is told as a missing file, without what may be given."""
     monkeypatch.chdir(tmp_path)
-    text = (
-        f"labels={path!r} is not a file. labels must be 'inferred', the path of a CSV file, a Data"
-    )
+    text = f"labels={path!r} is not a file. labels must be 'inferred', the path of a CSV file, a "
     with pytest.raises(FileNotFoundError, match=says(text)):
         read(path, str(tmp_path))
 

@@ -171,7 +171,9 @@ def test_an_opened_bomb_is_refused(picture, monkeypatch):
 @pytest.mark.parametrize("name", sorted({*opening.FORMATS} - {"JPEG"}))  # which is shrunk
 def test_a_bomb_is_refused_without_a_warning(picture, name):
     """Would catch Pillow's own warning, which names no file, of what is somewhat too large."""
-    with pytest.raises(UnreadableImage, match="it has 13000 x 13000 pixels, more than the 89,478"):
+    with pytest.raises(
+        UnreadableImage, match="it has 13000 x 13000 pixels, more than the limit of 89,478"
+    ):
         decode(bomb(picture, name, 13_000), OPTIONS)
 
 
@@ -342,10 +344,7 @@ def test_what_a_file_lacks_is_told_from_what_is_wrong_with_it(picture):
         (save(picture, "BMP")[:-300], "it is truncated; copy or download it again"),
         (save(picture, "JPEG")[:-300], "it is truncated; copy or download it again"),
         (jpeg(8, 8, bits=12), "it is a JPEG image with 12 bits per sample instead of 8"),
-        (
-            jpeg(8, 8, sampling=((1, 1),) * 2),
-            "it is a JPEG image with 2 channels instead of 1, 3 or 4",
-        ),
+        (jpeg(8, 8, sampling=((1, 1),) * 2), "it is a JPEG image with 2 channels instead of"),
         (jpeg(8, 8, 0xC5), r"it is a JPEG image of an unsupported kind \(SOF5\)"),
         (jpeg(8, 8, 0xC3, bits=16), "it is a JPEG image with 16 bits per sample instead of 8"),
         (

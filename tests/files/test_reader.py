@@ -19,10 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_cnn import CNNClassifier, ImageReader, MistakesDisplay, load_image_folder
 
 N_IMAGES = 36
-DIM = (
-    "range from {} to {}, where black is 0 and white is {}.  "
-    "dtype='uint8' keeps ({}) of their levels"
-)
+DIM = "range from {} to {}, where black is 0 and white is {}. dtype='uint8' keeps ({}) of"
 
 
 def small_cnn(**parameters):
@@ -401,9 +398,7 @@ def test_what_goes_wrong_in_a_decoder_is_the_reason_of_that_file(made, reason):
     ) as caught:
         ImageReader(2, decoder=decoder).transform(["good", "bad"])
     assert "load_image_folder" not in str(caught.value)  # which does not know the decoder
-    with pytest.warns(
-        UserWarning, match="1 of 2 images cannot be read, and are replaced by background"
-    ):
+    with pytest.warns(UserWarning, match="1 of 2 images cannot be read, and are replaced"):
         pixels = ImageReader(2, mode="L", decoder=decoder, on_error="skip").transform(
             ["good", "bad"]
         )
@@ -504,9 +499,7 @@ def test_the_cache_keeps_decoders_apart(arrays, tmp_path):
     assert read(lambda path: np.full((2, 2), 20)) == 20
     assert read(lambda path: np.full((2, 2), 21)) == 21
     lock = threading.Lock()
-    with pytest.raises(
-        ValueError, match=r"decoder=.* cache needs a decoder whose values can be pickled"
-    ):
+    with pytest.raises(ValueError, match=r"cache needs a decoder whose values can be pickled"):
         read(lambda path: lock and np.zeros((2, 2)))
 
 

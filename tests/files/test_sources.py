@@ -102,7 +102,7 @@ def test_contents_in_an_array_keep_their_length():
         (b"abc", TypeError, "Got a single one. Pass [b'abc']."),
         (bytearray(b"abc"), TypeError, "Got a single one. Pass [bytearray(b'abc')]."),
         (IMAGE, TypeError, "X must be a collection of images. Got a single one. Pass ["),
-        (Bunch(data=PATHS), TypeError, "Got Bunch: pass its .data."),
+        (Bunch(data=PATHS), TypeError, "Got Bunch. Pass its .data."),
         ({"a": 1}, TypeError, "X must be a collection of images. Got dict."),
         (None, TypeError, "X must be a list or an array of paths (str or pathlib.Path), contents"),
         (7, TypeError, "Got int."),
@@ -128,8 +128,8 @@ def test_contents_in_an_array_keep_their_length():
         (
             pd.DataFrame({"path": PATHS, "label": [0, 1]}),
             ValueError,
-            "X is a DataFrame of 2 columns ('path', 'label'), and one was expected, of paths. "
-            "Choose it: X[['path']]",
+            "X must be a DataFrame with one column, of paths. Got 2 columns ('path', 'label'). "
+            "Select one with X[['path']]",
         ),
     ],
     ids=lambda value: None if isinstance(value, str) else "",
@@ -158,7 +158,7 @@ def test_names_of_sources():
 @pytest.mark.parametrize("shape", [(9, 9, 3), (480, 640, 4)])
 def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
     """Would catch 480 answers for one photograph; both sides: gray images stay a batch."""
-    with pytest.raises(ValueError, match=r"shape of one colour image.*pass X\[np.newaxis\]"):
+    with pytest.raises(ValueError, match=r"shape of one colour image.*Pass X\[np.newaxis\]"):
         listed(np.zeros(shape, np.uint8))
     assert len(listed(np.zeros((1, *shape), np.uint8))) == 1
     assert len(listed(np.zeros((3, 9, 9), np.uint8))) == 3
@@ -167,8 +167,6 @@ def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
 
 def test_pixels_out_of_range_of_a_batch_are_one_error():
     """Would catch a line for each of 60,000 images."""
-    with pytest.raises(
-        ValueError, match="X cannot be read: its float64 pixels range from 0 to 255"
-    ):
+    with pytest.raises(ValueError, match="X cannot be read: its float64 pixels range from 0 to"):
         listed(np.linspace(0, 255, 2 * 8 * 8).reshape(2, 8, 8))
     assert len(listed(np.linspace(0, 1, 2 * 8 * 8).reshape(2, 8, 8))) == 2

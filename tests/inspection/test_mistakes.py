@@ -323,7 +323,7 @@ def test_labels_of_every_kind(fitted, numbers, make):
 def test_labels_that_are_no_class_are_refused(fitted, numbers, y, unknown):
     """Catches text that is taken for the number that it spells, and labels between two classes."""
     text = (
-        f"y has labels that are not in the classes: {unknown}. The classes are 0, 1, 2, 3, 4, "
+        f"y has labels that are not in classes: {unknown}. The classes are 0, 1, 2, 3, 4, "
         "5, 6, 7, 8, 9."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -333,7 +333,7 @@ def test_labels_that_are_no_class_are_refused(fitted, numbers, y, unknown):
 def test_text_is_no_number_among_many_classes_either(sizes):
     """NumPy compares text and numbers otherwise where there are many of them."""
     model, images, y = sizes["100 classes"]
-    with pytest.raises(ValueError, match="y has labels that are not in the classes: '0', '1'"):
+    with pytest.raises(ValueError, match="y has labels that are not in classes: '0', '1'"):
         MistakesDisplay.from_estimator(model, images, y.astype(str))
 
 
@@ -365,7 +365,7 @@ def test_images_must_be_as_many_as_predictions():
 )
 def test_every_class_needs_a_column(y_proba, shape):
     """As of decision_function for two classes, or of labels that lack a class."""
-    text = f"Got 6 labels, and probabilities of shape {shape}. Where "
+    text = f"Got 6 labels, and probabilities of shape {shape}. If y "
     with pytest.raises(ValueError, match=re.escape(text)):
         MistakesDisplay.from_predictions(IMAGES, Y_TRUE, y_proba)
 

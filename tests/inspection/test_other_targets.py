@@ -139,7 +139,7 @@ def test_saliency_titles_name_what_is_shown(of_number, of_labels, numbers, metho
         (
             "of_labels",
             3,
-            "target must be None, for the label of the highest probability, or one of",
+            "target must be None, for the label with the highest probability, or one of",
         ),
         ("of_labels", [0, 1], "or one of 0, 1, 2. Got target=[0, 1]"),
     ],

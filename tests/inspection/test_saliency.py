@@ -286,7 +286,7 @@ def test_a_sequence_of_one_is_a_sequence(fitted, numbers, image):
 @pytest.mark.parametrize(
     ("image", "text"),
     [
-        ([], "image must be the number of an image, or several. Got image=[]."),
+        ([], "image must be the index of an image, or several. Got image=[]."),
         ([0, 200], "counted from the end. Got image=200."),
         ([0, 1.0], "counted from the end. Got image=1.0."),
         ([True], "counted from the end. Got image=True."),

@@ -131,7 +131,7 @@ def test_a_module_whose_last_layer_is_not_dense(fitted, bars):
     a list of attributes runs into."""
     images, y = bars
     model = fitted(convolutional)
-    text = r"feature_layer='dense' needs a layer torch\.nn\.Linear\(\.\.\., 2\), and the module"
+    text = r"feature_layer='dense' needs a layer torch\.nn\.Linear\(\.\.\., 2\), but the module"
     for use in (lambda: model.transform(images), model.get_feature_names_out):
         with pytest.raises(ValueError, match=text):
             use()

@@ -34,9 +34,7 @@ def load(tmp_path):
 
 
 def refused(text=""):
-    return pytest.raises(
-        ValueError, match=rf"model' cannot be loaded: .*{text}.*Copy the original file again"
-    )
+    return pytest.raises(ValueError, match=rf"model' cannot be loaded: .*{text}.*Copy the original")
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)

@@ -52,7 +52,9 @@ def test_classes_without_images_keep_their_numbers():
 @pytest.mark.parametrize(("label", "shown"), [(3, "3"), ("cat", "'cat'"), (True, "True")])
 def test_a_single_class_is_refused_by_name(label, shown):
     """Catches a network with one output, and a class shown as ``np.int64(3)``."""
-    with pytest.raises(ValueError, match=rf"at least 2 classes .* only one class: {shown}\. "):
+    with pytest.raises(
+        ValueError, match=rf"at least 2 classes, but there is only one class: {shown}\. "
+    ):
         find_classes(np.array([label, label]))
 
 
@@ -69,7 +71,7 @@ def test_a_class_of_zero_weight_does_not_count(small, bars):
 
 def test_an_unseen_label_is_named_with_the_classes_and_a_remedy():
     """Catches ``searchsorted``'s silent answer for a label that is not there."""
-    message = r"not in the classes: \[2, 9\]\. The classes are \[1, 3\]\. .* Call fit with warm_st"
+    message = r"not in the classes: \[2, 9\]\. The classes are \[1, 3\]\. Call fit with warm_st"
     with pytest.raises(ValueError, match=message):
         encode_labels(np.array([1, 2, 9]), np.array([1, 3]))
 

@@ -226,7 +226,7 @@ def test_a_scorer_gets_the_sample_weights(parts):
             lambda *_: np.nan,
             r"returned nan on the validation images\. Use validation images for which it is def",
         ),
-        (lambda *_: np.inf, "gave inf on the validation images"),
+        (lambda *_: np.inf, "returned inf on the validation images"),
     ],
 )
 def test_scorings_that_give_no_score(parts, scoring, text):

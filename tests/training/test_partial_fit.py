@@ -21,7 +21,7 @@ CLASSES = np.arange(10)
 def test_the_first_call_needs_classes(small, images, target):
     """Catches classes taken from the first batch, which may lack some."""
     classifier = small()
-    with pytest.raises(ValueError, match=r"first call of partial_fit needs classes .*np\.unique"):
+    with pytest.raises(ValueError, match=r"first call of partial_fit needs classes, .*np\.unique"):
         classifier.partial_fit(images, target)
     assert not hasattr(classifier, "classes_")
     classifier.partial_fit(images, target, classes=CLASSES).partial_fit(images, target)

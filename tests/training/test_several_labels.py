@@ -50,10 +50,7 @@ def test_an_indicator_matrix_in_any_container(make):
         (pd.Series([["red"], ["red", "round"]]), r"lists of labels.*MultiLabelBinarizer"),
         ([[1, 2], [3]], r"lists of labels.*MultiLabelBinarizer"),
         (np.array([["a", "b"], ["c", "d"]]), r"lists of labels.*MultiLabelBinarizer"),
-        (
-            [[0.5, 1], [1, 0]],
-            r"continuous-multioutput.*value 0\.5\. Use CNNRegressor to predict several",
-        ),
+        ([[0.5, 1], [1, 0]], r"continuous-multioutput.*value 0\.5\. Use CNNRegressor to predict"),
         (
             [[0, 2], [1, 0]],
             r"multiclass-multioutput.*the value 2\. For several columns of classes",
@@ -185,9 +182,7 @@ def test_a_net_goes_on_with_labels_of_the_same_kind(labelled, method):
     images, y = labelled
     model = CNNClassifier(8, max_epochs=1, warm_start=True, random_state=0).fit(images, y)
     for other in (y[:, :2], y[:, 0]):
-        with pytest.raises(
-            ValueError, match=r"must have the shape \(n, 3\), as in the first call\. Got "
-        ):
+        with pytest.raises(ValueError, match=r"must have the shape \(n, 3\), as in the first call"):
             getattr(model, method)(images, other)
     assert getattr(model, method)(images, y).n_iter_ == 2
 

@@ -128,7 +128,7 @@ def test_single_images_do_not_raise_the_number_held_out():
 
 def test_no_class_with_two_images_names_one_and_a_remedy():
     message = (
-        r"early_stopping=True holds out .* every class has a single image, the class 'cat' for one"
+        r"early_stopping=True holds out .* every class, such as 'cat', has a single image"
         r"\. Pass more images, or use early_stopping=False\."
     )
     with pytest.raises(ValueError, match=message):
@@ -197,7 +197,7 @@ def test_few_held_out_images_are_warned_of(small, bars, n_images, n_held_out):
     if n_images == 2:
         images, target = np.resize(images, (3, 8, 6)), np.array([0, 1, 1])
     message = (
-        rf"^{n_held_out} held-out images? chooses? the best epoch, .* larger "
+        rf"^{n_held_out} held-out images? determines? the best epoch, .* larger "
         r"validation_fraction, or use early_stopping=False"
     )
     model = small(early_stopping=True, max_epochs=1, validation_fraction=0.1)
