@@ -53,7 +53,7 @@ def main() -> None:
     digits = Images(None, 1_797, 300)
     one_thread = {
         "shape": (8, 8, 1),
-        "widths": (32,),
+        "widths": (24,),
         "mean": 4.9,
         "std": 6.0,
         "bfloat16": False,

@@ -1,10 +1,15 @@
-"""From a folder of class folders to a model: cross-validated, searched, kept, its mistakes shown.
+"""
+From a folder of images to a saved model
+========================================
+
+Cross-validate and search a pipeline on a folder of class folders, save the model, and draw its
+confusion matrix and its worst mistakes.
 
 Run ``python examples/image_folder.py FOLDER``, where FOLDER holds a folder of images for each
 class, or a folder ``train`` and a folder ``test`` that do. Without FOLDER, the example draws 300
-images of its own. Pictures and the model go to ``image_folder_output``, decoded pixels to a folder
-in it, so that all folds and candidates, and the next run, open each file once. The drawn images
-take about a minute on two cores.
+images of its own, and takes about a minute on two cores. Pictures, the model and the cache of
+decoded pixels go to ``image_folder_output``. The cache serves all folds, all candidates and the
+next run.
 """
 
 import argparse

@@ -1,14 +1,17 @@
-"""One image on its way through the four steps: convolution, pooling, flattening, full connection.
+"""
+One image through the four steps
+================================
 
-Run it with ``python examples/plot_feature_maps.py [FOLDER]``. It draws the way of a handwritten
-digit and that of a piece of a photograph, as ``feature_maps_digit.png`` and
-``feature_maps_photograph.png`` in FOLDER, ``gallery_output`` if none is given.
+Convolution, pooling, flattening and full connection, step by step, for a handwritten digit and
+for a piece of a photograph.
+
+Run ``python examples/plot_feature_maps.py [FOLDER]`` to save ``feature_maps_digit.png`` and
+``feature_maps_photograph.png`` in FOLDER (default ``gallery_output``).
 """
 
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits, load_sample_image
 from sklearn.feature_extraction.image import extract_patches_2d
@@ -22,7 +25,6 @@ OUTPUT.mkdir(parents=True, exist_ok=True)
 def save(display: FeatureMapDisplay, name: str) -> None:
     """Keep a picture."""
     display.figure_.savefig(OUTPUT / name, dpi=100)
-    plt.close(display.figure_)
     print(f"Saved {OUTPUT / name}")
 
 

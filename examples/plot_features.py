@@ -1,9 +1,13 @@
-"""The network as a preprocessing step: its features, beside raw pixels, in other estimators.
+"""
+The network as a preprocessing step
+===================================
 
-Run it with ``python examples/plot_features.py [FOLDER]``. A network learns from half of the
-handwritten digits; other estimators then learn from 20 digits of each class in the other half,
-once from raw pixels, once from the network's features. A map of the rest is drawn by t-SNE, as
-``features.png`` in FOLDER, ``gallery_output`` if none is given.
+A network learns from half of the handwritten digits. Other estimators then learn from 20 digits
+of each class in the other half: once from raw pixels, once from the network's features. A t-SNE map
+shows the remaining digits in both representations.
+
+Run ``python examples/plot_features.py [FOLDER]`` to save ``features.png`` in FOLDER (default
+``gallery_output``).
 """
 
 import sys
@@ -55,5 +59,4 @@ for ax, (name, rows) in zip(axes, {"raw pixels": X_test, "features": test}.items
     ax.set(title=f"{rows.shape[1]} {name}", xticks=[], yticks=[])
 figure.colorbar(dots, ax=axes, ticks=range(10), label="digit")
 figure.savefig(OUTPUT / "features.png", dpi=100)
-plt.close(figure)
 print(f"Saved {OUTPUT / 'features.png'}")

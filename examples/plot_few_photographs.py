@@ -1,10 +1,14 @@
-"""Forty photographs a class are enough: a pretrained network's features, searched and calibrated.
+"""
+Forty photographs a class
+=========================
+
+A pretrained network's features feed a logistic regression, which is searched and calibrated.
 
 Run ``python examples/plot_few_photographs.py FOLDER``, where FOLDER holds a folder of photographs
 for each class. Without FOLDER, the example cuts 180 pieces out of the two photographs that
-scikit-learn brings, and spoils them: dark, blurred, noisy. Up to 40 photographs of each class are
-learnt from, the others tested. Pictures, the model and the cache go to ``few_photographs_output``.
-On two cores it takes less than a minute.
+scikit-learn includes, and makes them darker, blurred or noisy. It trains on up to 40 photographs of
+each class and tests on the others. Pictures, the model and the cache go to
+``few_photographs_output``. On two cores it takes less than a minute.
 """
 
 import argparse

@@ -1,9 +1,13 @@
-"""The kernels of the first convolution: what pattern each feature map answers to.
+"""
+The kernels of the first convolution
+====================================
 
-Run it with ``python examples/plot_filters.py [FOLDER]``. It trains on pieces of two colour
-photographs, with little and with much weight decay, and draws the kernels of both networks as
-``filters.png`` in FOLDER, ``gallery_output`` if none is given; and beside those of the first, the
-patches that they answer to, as ``filters_patches.png``.
+Each kernel responds to a pattern. The example trains on pieces of two colour photographs, with
+little and with much weight decay, and draws the kernels of both networks, and the patches to which
+the first network's kernels respond most.
+
+Run ``python examples/plot_filters.py [FOLDER]`` to save ``filters.png`` and
+``filters_patches.png`` in FOLDER (default ``gallery_output``).
 """
 
 import sys
@@ -44,12 +48,10 @@ for ax, weight_decay in zip(axes, [0.1, 10], strict=True):
     )
 
 figure.savefig(OUTPUT / "filters.png", dpi=100)
-plt.close(figure)
 print(f"Saved {OUTPUT / 'filters.png'}")
 
 # %%
 # What the noise of the first network answers to can be seen in images: edges and colours.
 display = FilterDisplay.from_estimator(classifiers[0], X=images[1::2])
 display.figure_.savefig(OUTPUT / "filters_patches.png", dpi=100)
-plt.close(display.figure_)
 print(f"Saved {OUTPUT / 'filters_patches.png'}")

@@ -1,14 +1,17 @@
-"""The worst mistakes: the images of whose wrong class a classifier is surest.
+"""
+The worst mistakes
+==================
 
-Run it with ``python examples/plot_mistakes.py [FOLDER]``. Every handwritten digit is predicted by
-a network that has not seen it, in five folds; the worst mistakes are drawn as ``mistakes.png`` in
-FOLDER, ``gallery_output`` if none is given.
+The misclassified images about which the classifier was most confident. Every handwritten digit is
+predicted by a network that was not trained on it, in five folds.
+
+Run ``python examples/plot_mistakes.py [FOLDER]`` to save ``mistakes.png`` in FOLDER (default
+``gallery_output``).
 """
 
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -29,5 +32,4 @@ probabilities = cross_val_predict(
 display = MistakesDisplay.from_predictions(digits.images, digits.target, probabilities)
 print(f"{display.n_mistakes} of {display.n_images} digits are taken for others")
 display.figure_.savefig(OUTPUT / "mistakes.png", dpi=100)
-plt.close(display.figure_)
 print(f"Saved {OUTPUT / 'mistakes.png'}")

@@ -1,8 +1,12 @@
-"""Which pixels a prediction rests on: by gradient, Grad-CAM and occlusion.
+"""
+Which pixels a prediction depends on
+====================================
 
-Run it with ``python examples/plot_saliency.py [FOLDER]``. It draws the saliency of four
-handwritten digits by the three methods, as ``saliency.png`` in FOLDER, ``gallery_output`` if none
-is given; and that of a flower in the photograph of a temple, as ``saliency_photograph.png``.
+Saliency by gradient, Grad-CAM and occlusion, for four handwritten digits, and for a flower in the
+photograph of a temple.
+
+Run ``python examples/plot_saliency.py [FOLDER]`` to save ``saliency.png`` and
+``saliency_photograph.png`` in FOLDER (default ``gallery_output``).
 """
 
 import sys
@@ -23,7 +27,6 @@ METHODS = ["gradient", "grad_cam", "occlusion"]
 def save(figure: plt.Figure, name: str) -> None:
     """Keep a picture."""
     figure.savefig(OUTPUT / name, dpi=100)
-    plt.close(figure)
     print(f"Saved {OUTPUT / name}")
 
 

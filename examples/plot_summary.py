@@ -1,15 +1,17 @@
-"""The table of a network's layers: where its parameters are, and where its time goes.
+"""
+The table of layers
+===================
 
-Run it with ``python examples/plot_summary.py [FOLDER]``. It prints the summary of the default
-network for handwritten digits, draws the shares of parameters and time, layer by layer, as
-``summary.png`` in FOLDER, ``gallery_output`` if none is given, and keeps the estimator's picture of
-a notebook as ``summary.html`` there.
+Where a network's parameters are, and where its time goes: the summary of the default network for
+handwritten digits, and the share of parameters and time of each layer.
+
+Run ``python examples/plot_summary.py [FOLDER]`` to save ``summary.png``, and the notebook
+representation of the estimator as ``summary.html``, in FOLDER (default ``gallery_output``).
 """
 
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.utils import estimator_html_repr
 
@@ -41,5 +43,4 @@ ax.invert_yaxis()
 ax.set_title("Default network for digits of 8 x 8 pixels")
 ax.figure.tight_layout()
 ax.figure.savefig(OUTPUT / "summary.png", dpi=120)
-plt.close(ax.figure)
 print(f"Saved {OUTPUT / 'summary.png'} and summary.html")

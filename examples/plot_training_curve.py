@@ -1,8 +1,12 @@
-"""How a training went: loss, validation score and learning rate, epoch by epoch.
+"""
+The training curve
+==================
 
-Run it with ``python examples/plot_training_curve.py [FOLDER]``. It trains on handwritten digits,
-a tenth of them held out, with two schedules of the learning rate, and draws both trainings side
-by side as ``training_curve.png`` in FOLDER, ``gallery_output`` if none is given.
+Loss, validation score and learning rate of each epoch, for two schedules of the learning rate. A
+tenth of the handwritten digits is held out.
+
+Run ``python examples/plot_training_curve.py [FOLDER]`` to save ``training_curve.png`` in FOLDER
+(default ``gallery_output``).
 """
 
 import sys
@@ -28,5 +32,4 @@ for ax, schedule in zip(axes, ["one_cycle", "constant"], strict=True):
     print(f"{schedule:<10} best validation score {best:.4f}, {epochs} epochs")
 
 figure.savefig(OUTPUT / "training_curve.png", dpi=100)
-plt.close(figure)
 print(f"Saved {OUTPUT / 'training_curve.png'}")

@@ -1,8 +1,13 @@
-"""Classify image files by a model that export_onnx wrote: onnxruntime and Pillow, without torch.
+"""
+Predict with ONNX Runtime
+=========================
+
+Classify image files with a model written by ``export_onnx``, using onnxruntime and Pillow, without
+torch.
 
 Run ``python examples/predict_onnx.py MODEL.onnx IMAGE ...``. The model is a pipeline of an
-``ImageReader`` with a size, and a ``CNNClassifier``; its metadata says how images are read. Here
-they are stretched, so that the reader should have ``resize="stretch"``.
+``ImageReader`` with a size and a ``CNNClassifier``. Its metadata says how images are read. This
+script stretches them, so the reader should have ``resize="stretch"``.
 """
 
 import json

@@ -1,7 +1,11 @@
-"""Cross-validate, grid-search and look at a convolutional network on handwritten digits.
+"""
+Quick start
+===========
 
-Run it with ``python examples/quickstart.py [FOLDER]``. It prints two tables, and saves a confusion
-matrix and a training curve as PNG files in FOLDER, ``quickstart_output`` if none is given.
+Cross-validate, search and inspect a convolutional network on handwritten digits.
+
+Run ``python examples/quickstart.py [FOLDER]``. It prints two tables, and saves a confusion matrix
+and a training curve as PNG files in FOLDER (default ``quickstart_output``).
 """
 
 import sys

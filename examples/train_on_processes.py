@@ -1,9 +1,13 @@
-"""One fit of several processes, which goes on where it was after a crash.
+"""
+One fit on several processes
+============================
+
+Train one network on several processes, and continue after a crash::
 
     torchrun --nproc-per-node=2 examples/train_on_processes.py
 
-Run by ``python``, it is a fit of one process, and ends with the same network. Stop it with Ctrl-C
-and run it again: it does what is left.
+With ``python`` in place of ``torchrun``, the same fit runs in one process, and ends with the same
+network. Stop it with Ctrl-C and run it again: it continues where it stopped.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""The private names of scikit-learn that this package leans on, and what its versions differ in.
+"""Private names of scikit-learn that this package uses, and differences between its versions.
 
-Each entry says when it can go.
+Each entry states when it can be removed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +10,14 @@ from typing import NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from sklearn import __version__, get_config
 
-# Public in spirit (scikit-learn's developer guide shows them to third parties) but not in name.
-# They go when scikit-learn offers parameter validation under a public name.
+# Recommended to third parties in scikit-learn's developer guide, but private.
+# To be removed when scikit-learn has public parameter validation.
 from sklearn.base import _fit_context
 
-# Was once in the reference of scikit-learn; goes when it is again, without the underscore.
+# Formerly in scikit-learn's API reference; to be removed when it is public again.
 from sklearn.utils import _safe_indexing
 
-# Goes when scikit-learn's Displays can ask for matplotlib by a public name.
+# To be removed when scikit-learn has a public check for matplotlib.
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -26,10 +26,10 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-# Goes when a transformer can learn by a public name which container it is asked for.
+# To be removed when scikit-learn has a public function for the requested output container.
 from sklearn.utils._set_output import _get_output_config
 
-# They go when `sklearn.utils.validation` names them without the underscore.
+# To be removed when `sklearn.utils.validation` has them without the underscore.
 from sklearn.utils.validation import _check_sample_weight, _is_fitted
 from sklearn.utils.validation import _get_feature_names as _names_of_frame
 
@@ -57,33 +57,33 @@ __all__ = [
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Constraints = Mapping[str, Sequence[object]]
-"""In the form of scikit-learn's parameter validation: what each parameter may be."""
+"""The valid values of each parameter, in the form of scikit-learn's parameter validation."""
 
 try:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
-except ImportError:  # goes with scikit-learn 1.8, the last one without callbacks
+except ImportError:  # to be removed with scikit-learn 1.8, the last version without callbacks
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Say that there are no callbacks, to whoever asks."""
+        """Report that scikit-learn callbacks are not available."""
 
         @property
         def set_callbacks(self) -> NoReturn:
-            """Refuse, so that ``hasattr`` says no."""
+            """Raise AttributeError, so that ``hasattr`` returns False."""
             raise AttributeError(
-                f"set_callbacks needs scikit-learn 1.9 or newer, and this is {__version__}. "
+                f"set_callbacks needs scikit-learn 1.9 or newer, but this is {__version__}. "
                 f"{type(self).__name__}(verbose=1) shows a progress bar with any version, and "
-                "callbacks= takes those of skorch."
+                "callbacks= accepts skorch callbacks."
             )
 
     ProgressBar = ()
 
     def with_callbacks(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        """Leave the method as it is."""
+        """Return the method unchanged."""
         return method
 
 
 def check_parameters(constraints: Constraints, values: Mapping[str, object], caller: str) -> None:
-    """Check parameters as scikit-learn does, and suggest the name that may have been meant."""
+    """Check parameters as scikit-learn does, and suggest similar names."""
     for name, value in values.items():
         try:
             validate_parameter_constraints(constraints, {name: value}, caller)
@@ -100,7 +100,7 @@ class _Estimator(Protocol):
 
 
 class CheckedParametersMixin:
-    """Check the parameters of an estimator by :func:`check_parameters`."""
+    """Check the parameters of an estimator with :func:`check_parameters`."""
 
     def _validate_params(self: _Estimator) -> None:
         values = self.get_params(deep=False)
@@ -110,7 +110,7 @@ class CheckedParametersMixin:
 def validate_params(
     constraints: Constraints,
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Check the parameters of a function by :func:`check_parameters` when it is called."""
+    """Check the parameters of a function with :func:`check_parameters` when it is called."""
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
@@ -127,7 +127,7 @@ def validate_params(
 
 
 class _Drawn(Protocol):
-    """What scikit-learn draws in a notebook: an estimator, or the table of its attributes."""
+    """An object with an HTML representation: an estimator, or the table of its attributes."""
 
     _repr_html_inner: Callable[[], str]
 
@@ -137,18 +137,18 @@ class _Drawn(Protocol):
 
 
 class FittedHTMLMixin:
-    """Show more than parameters in the notebook, below them, once an estimator is fitted.
+    """Show additional HTML below the parameters of a fitted estimator in a notebook.
 
-    The estimator has a method ``_fitted_html()``, which returns a table in HTML. Of the methods
-    here, all but the first go with scikit-learn 1.8, whose diagram has no fitted attributes.
+    The estimator has a method ``_fitted_html()``, which returns a table in HTML. All methods here
+    except the first can be removed with scikit-learn 1.8, whose diagram has no fitted attributes.
     """
 
     _fitted_html: Callable[[], str]
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> _Drawn:
-        """Add to the table of fitted attributes.
+        """Add the HTML to the table of fitted attributes.
 
-        scikit-learn also asks the parts of a fitted estimator, which may not be fitted themselves.
+        scikit-learn also calls this for parts of a fitted estimator, which may not be fitted.
         """
         attributes = cast(_Drawn, super())._get_fitted_attr_html(doc_link)
         if _is_fitted(self):
@@ -171,9 +171,9 @@ class FittedHTMLMixin:
 
 
 def _get_feature_names(X: object) -> Sequence[str] | None:
-    """Return the names of the columns, if all are strings; None otherwise.
+    """Return the names of the columns if all are strings, and None otherwise.
 
-    Goes with scikit-learn 1.6, which does not know newer frames of polars.
+    To be removed with scikit-learn 1.6, which does not support newer polars DataFrames.
     """
     names: Sequence[str] | None = _names_of_frame(X)
     columns = list(getattr(X, "columns", ())) if names is None else []

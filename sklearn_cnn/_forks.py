@@ -1,6 +1,7 @@
-"""Forks: what a forked child needs anew, since the threads of its parent do not exist there.
+"""Forks: renewing the locks of a forked child, in which the threads of its parent do not exist.
 
-It inherits their locks as they were held, that of tqdm's bars too, and nobody would release them.
+A child inherits locks as its parent's threads held them, including tqdm's, and none would release
+them.
 """
 
 import os
@@ -10,16 +11,16 @@ from collections.abc import Callable
 
 from tqdm.std import TqdmDefaultWriteLock, TqdmWarning
 
-with warnings.catch_warnings():  # of a notebook without ipywidgets, where bars are text
+with warnings.catch_warnings():  # about notebooks without ipywidgets, where bars are text
     warnings.simplefilter("ignore", TqdmWarning)
     from tqdm.auto import tqdm
 
 __all__ = ["ProcessLock", "call_in_forks", "forks_wait", "tqdm"]
 
 forks_wait = threading.RLock()
-"""Held for moments in which no child may be forked, since it would inherit what is half done.
+"""Held while no child may be forked, because it would inherit an incomplete state.
 
-An import is one: the child would wait for Python's own lock.
+An example is an import: the child would wait for Python's import lock.
 """
 
 if hasattr(os, "register_at_fork"):
@@ -31,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def call_in_forks(function: Callable[[], None]) -> None:
-    """Have a function called in every forked child; Windows forks none."""
+    """Call a function in every forked child; Windows has no forks."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
 
@@ -39,7 +40,7 @@ def call_in_forks(function: Callable[[], None]) -> None:
 class ProcessLock:
     """A reentrant lock that may be held for long: a fork does not wait, and the child has its own.
 
-    Use it by ``with lock.held:``.
+    Use it as ``with lock.held:``.
     """
 
     def __init__(self) -> None:

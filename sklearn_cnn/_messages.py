@@ -1,6 +1,6 @@
-"""Messages of errors and warnings: where they point, what they list, which name was meant.
+"""Messages of errors and warnings: their stack level, lists of items, and suggested names.
 
-The checks whose errors many parts share are here, too: of choices among names, and of counts.
+Checks that many modules share are also here: of choices among names, and of counts.
 """
 
 import sys
@@ -10,13 +10,13 @@ from difflib import get_close_matches
 from numbers import Integral
 
 _PASSED_OVER = ("sklearn_cnn", "sklearn", "skorch", "joblib", "contextlib")
-"""Packages whose frames a warning passes over, to point at the code that called them."""
+"""Packages whose frames a warning skips, to point at the code that called them."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called this package, or a pipeline or search around it.
 
-    Goes when Python 3.12 is the oldest one, whose ``warnings.warn`` skips files by their names.
+    Remove this when Python 3.12 is the minimum, whose ``warnings.warn`` skips files by name.
     """
     level, frame = 1, sys._getframe()
     while frame.f_back is not None:
@@ -27,14 +27,14 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def name_some(items: Iterable[object], limit: int = 10) -> str:
-    """List items for a message: all of a few; of many the first, and how many more there are."""
+    """List items for a message: the first ones, and the number of others."""
     shown = list(items)
     more = f", and {len(shown) - limit:,} more" if len(shown) > limit else ""
     return f"[{', '.join(map(repr, shown[:limit]))}]{more}"
 
 
 def name_lines(lines: list[str], limit: int = 10) -> str:
-    """List lines as :func:`name_some` lists items, without the middle of very long ones."""
+    """List lines as :func:`name_some` lists items, without the middle of very long lines."""
     more = [f"  ... and {len(lines) - limit:,} more"] if len(lines) > limit else []
     shown = (
         line if len(line) <= 1000 else f"{line[:500]}...{line[-500:]}" for line in lines[:limit]
@@ -71,18 +71,18 @@ OTHER_NAMES = {
     "gradient": ("saliency", "vanilla", "gradients"),
     "grad_cam": ("cam",),
 }
-"""What some names are called elsewhere, in lower case, letters and digits alone."""
+"""Names of the same things in other libraries, in lower case, only letters and digits."""
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """Return the end of an error message: "Did you mean ...?", or "" if no choice is near.
+    """Return the end of an error message: "Did you mean ...?", or "" if no choice is close.
 
     Parameters
     ----------
     value : object
-        What was given.
+        The invalid value.
     choices : iterable
-        What is accepted; only names are near to anything.
+        The valid values, of which only names are compared.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def check_choice(value: object, name: str, choices: Iterable[str]) -> None:
 
 
 def is_count(value: object) -> bool:
-    """Tell whether a value is a whole number of at least 1, and no boolean."""
+    """Tell whether a value is a whole number of at least 1, and not a boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 

@@ -1,7 +1,7 @@
-"""What every image learner shares: the story of a fit, and what the layers of its net give.
+"""Base class of the image estimators: fitting, and the outputs of the network's layers.
 
-An estimator adds its targets, its objective and what it predicts. The stages of a fit are methods
-here, which set the fitted attributes, or pure functions of the packages below.
+A subclass adds its targets, its objective and its predictions. The stages of a fit are methods of
+this class, which set the fitted attributes, or pure functions of the packages below.
 """
 
 import os
@@ -92,7 +92,7 @@ COUNT = Interval(Integral, 1, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="left")
 
 IMAGES_OF_A_SUMMARY = 8
-"""Images that a summary measures the time of, at most."""
+"""Maximum number of images on which a summary measures times."""
 
 _turn_to_move = ProcessLock()
 
@@ -105,7 +105,7 @@ class BaseCNN(
     CallbackSupportMixin,
     BaseEstimator,
 ):
-    """A convolutional network that learns from images, and turns them into features."""
+    """Convolutional network that learns from images and transforms them into features."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "conv_channels": [StrOptions({"auto"}), COUNT, tuple, list, np.ndarray],
@@ -180,10 +180,10 @@ class BaseCNN(
     loss_curve_: list[float]
 
     _placed_by: tuple[str | torch.device, str]
-    """The ``device`` and ``precision`` that the network was placed by."""
+    """The ``device`` and ``precision`` for which the network was placed."""
 
     _log_unit: float
-    """Logarithm of the mean weight of the first images, the unit of ``partial_fit``."""
+    """Logarithm of the mean weight of the first images, the unit of weights in ``partial_fit``."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -196,27 +196,28 @@ class BaseCNN(
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
-        """Train the network on images and their targets.
+        """Fit the network to images and their targets.
 
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images, of any real dtype, in any range. They are not written to, and not copied whole.
+            Training images, of any real dtype and range. They are never modified, and never copied
+            as a whole.
         y : array-like of shape (n,), (n, n_labels) or (n, n_targets)
-            For a classifier, labels: strings, whole numbers or booleans; or an indicator matrix of
-            0 and 1, which may be sparse, for several labels an image. For a regressor, numbers.
+            Target values. For a classifier, labels (strings, integers or booleans) or, for
+            multilabel classification, a dense or sparse indicator matrix of 0 and 1. For a
+            regressor, numbers.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the images in the loss, the validation score and the mean and standard
-            deviation of the pixels. Their ratios count; an image of weight zero does not count
-            at all.
+            Weights of the images in the loss, in the validation score, and in the mean and standard
+            deviation of the pixels. Only their ratios matter. Images of weight zero are ignored.
         X_val : array-like or None, default=None
-            Images to validate on, of the shape and range of ``X``, for ``early_stopping=True``;
-            None holds out a part of ``X``. In a Pipeline, they pass through the same steps as
-            ``X`` with ``Pipeline(..., transform_input=["X_val"])``.
+            Validation images, of the shape and range of ``X``, used with ``early_stopping=True``.
+            If None, a part of ``X`` is held out. ``Pipeline(..., transform_input=["X_val"])``
+            transforms them with the same steps as ``X``.
         y_val : array-like or None, default=None
-            Their targets.
+            Targets of the validation images.
         sample_weight_val : array-like of shape (n_val,) or None, default=None
-            Their weights in the validation score and loss.
+            Weights of the validation images in the validation score and loss.
 
         Returns
         -------
@@ -226,16 +227,16 @@ class BaseCNN(
         Raises
         ------
         ValueError, TypeError
-            If images, targets and parameters do not go together, or training diverges.
+            If images, targets and parameters are inconsistent, or training diverges.
         KeyboardInterrupt
-            On Ctrl-C. In all cases, the estimator is then as it was before.
+            On Ctrl-C. After any of these errors, the estimator is unchanged.
         """
         check_validation_data(X_val, y_val, sample_weight_val, early_stopping=self.early_stopping)
         if self.checkpoint is not None and self.random_state is None:
             raise ValueError(
                 f"checkpoint={os.fspath(self.checkpoint)!r} needs a random_state: with "
-                "random_state=None each fit draws another seed, and none goes on from another. Use "
-                "random_state=0, for example, or checkpoint=None."
+                "random_state=None, each fit draws a new seed and cannot resume an earlier one. "
+                "Use random_state=0, for example, or checkpoint=None."
             )
         with self._all_or_nothing(), one_fit():
             continuing = self.warm_start and hasattr(self, "net_")
@@ -259,23 +260,23 @@ class BaseCNN(
         return self
 
     def set_params(self, **params: object) -> Self:
-        """Set parameters, those of callbacks included.
+        """Set the parameters of this estimator and of its callbacks.
 
         Parameters
         ----------
         **params : dict
-            Parameters by name; ``callbacks__NAME__PARAMETER`` is one of a callback object, where
-            ``NAME`` comes from its pair (name, object), or is that of its class.
+            Estimator parameters. ``callbacks__NAME__PARAMETER`` sets a parameter of a callback
+            object. ``NAME`` is the name in its (name, object) pair, or the name of its class.
 
         Returns
         -------
         self : estimator
-            The estimator itself.
+            Estimator instance.
 
         Raises
         ------
         ValueError
-            If there is no such parameter, or no callback object of that name.
+            If the parameter or the callback object does not exist.
         """
         of_callbacks = {key: params.pop(key) for key in [*params] if key.startswith("callbacks__")}
         super().set_params(**params)
@@ -284,13 +285,13 @@ class BaseCNN(
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what scikit-learn's callbacks keep in an estimator while it is fitted."""
+        """Leave out the attributes that scikit-learn's callbacks set during a fit."""
         of_a_fit = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
         state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name not in of_a_fit}
 
     def __sklearn_clone__(self) -> Self:
-        """Clone, with copies of the callback objects that share what they hold."""
+        """Clone the estimator, with copies of the callback objects that share what they hold."""
         bare = copy(self)
         bare.callbacks = None
         cloned: Self = super(BaseCNN, bare).__sklearn_clone__()
@@ -304,36 +305,36 @@ class BaseCNN(
         return tags
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Turn each image into its feature vector.
+        """Transform each image into a feature vector.
 
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
+            Images of the shape and range seen during ``fit``, in any supported layout.
 
         Returns
         -------
         ndarray of shape (n, n_features_out), float32
-            What ``feature_layer`` names; float64 with ``precision="float64"``. Feature maps are
-            flattened pixel by pixel, as with :func:`numpy.reshape`. A DataFrame after
-            ``set_output``.
+            Outputs of the layer named by ``feature_layer``; float64 with ``precision="float64"``.
+            Feature maps are flattened pixel by pixel, as with :func:`numpy.reshape`. ``set_output``
+            can request a DataFrame.
 
         Raises
         ------
         NotFittedError
-            If ``fit`` was not called before.
+            If the estimator is not fitted.
         ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
-            of that name.
+            If ``X`` does not hold images of the shape and range seen during ``fit``, or the network
+            has no layer of that name.
 
         Notes
         -----
-        Features of the training images separate the classes far better than those of new images:
-        the network memorises them. Another estimator that learns from them, as in
-        ``make_pipeline(CNNClassifier(), LogisticRegression())``, ranks new images about as well as
-        the network itself does, but overconfidently; joined to other columns, it
-        ignores these. Stack the classifier with an estimator of those columns
-        (:class:`sklearn.ensemble.StackingClassifier`), or let the other estimator learn from images
+        Features of the training images separate the classes far better than those of new images,
+        because the network memorises the training images. An estimator that learns from these
+        features, as in ``make_pipeline(CNNClassifier(), LogisticRegression())``, ranks new images
+        about as well as the network itself, but overconfidently. If the features are joined to
+        other columns, it ignores those columns. Stack the classifier with an estimator of those
+        columns (:class:`sklearn.ensemble.StackingClassifier`), or fit the final estimator on images
         that the network has not seen.
 
         Examples
@@ -352,24 +353,26 @@ class BaseCNN(
         return features.reshape(len(features), -1)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Name the features that ``transform`` gives.
+        """Get the names of the output features of ``transform``.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the values of an image, only to be compared with those seen at fit.
+            Input feature names, which are only compared with those seen during ``fit``.
 
         Returns
         -------
         ndarray of shape (n_features_out,), object
-            "cnnclassifier0", "cnnclassifier1" and so on.
+            Names prefixed with the lowercased class name: "cnnclassifier0", "cnnclassifier1" and so
+            on.
 
         Raises
         ------
         NotFittedError
-            If ``fit`` was not called before.
+            If the estimator is not fitted.
         ValueError
-            If the names are others, or the network has no layer that ``feature_layer`` names.
+            If ``input_features`` differs from the names seen during ``fit``, or the network has no
+            layer of the name ``feature_layer``.
         """
         check_is_fitted(self)
         self._feature_source()  # its error says more than that of a missing _n_features_out
@@ -379,29 +382,29 @@ class BaseCNN(
     def feature_maps(
         self, X: ArrayLike, layer: str | None = None
     ) -> np.ndarray | dict[str, np.ndarray]:
-        """Compute what the layers give for each image.
+        """Compute the outputs of one or all layers for each image.
 
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
+            Images of the shape and range seen during ``fit``, in any supported layout.
         layer : str or None, default=None
-            A name of ``layers_``; None for all layers.
+            Name of a layer in ``layers_``. If None, the outputs of all layers are returned.
 
         Returns
         -------
         ndarray, or dict of str to ndarray, float32
-            Feature maps of shape (n, height, width, channels), and vectors of shape (n, values); by
-            the name of the layer, in their order, where all are asked for. float64 with
-            ``precision="float64"``.
+            Feature maps of shape (n, height, width, channels), or vectors of shape (n, values). If
+            ``layer`` is None, a dict with the layer names as keys, in the order of the layers. The
+            dtype is float64 with ``precision="float64"``.
 
         Raises
         ------
         NotFittedError
-            If ``fit`` was not called before.
+            If the estimator is not fitted.
         ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit, or the network has no layer
-            of that name.
+            If ``X`` does not hold images of the shape and range seen during ``fit``, or the network
+            has no layer of that name.
 
         Examples
         --------
@@ -421,28 +424,28 @@ class BaseCNN(
             return dict(zip(names, outputs, strict=True))
         if layer not in names:
             raise ValueError(
-                f"layer must be None, for all, or one of {', '.join(names)}. Got layer={layer!r}."
-                f"{did_you_mean(layer, names)}"
+                f"layer must be None, for all layers, or one of {', '.join(names)}. Got "
+                f"layer={layer!r}.{did_you_mean(layer, names)}"
             )
         (maps,) = self._layer_outputs(X, [Source(layer)])
         return maps
 
     def summary(self) -> NetworkSummary:
-        """Describe the network, one row a layer, and measure each layer's share of the time.
+        """Summarise the layers of the network, with the share of prediction time of each.
 
         Returns
         -------
         NetworkSummary
-            It prints as a table of the layers' names, kinds, output shapes, parameters and shares
-            of the time for an image at prediction, with the totals. ``to_frame()`` makes a
-            DataFrame of it. The times are measured anew in each call, on blank images. In a
-            notebook, the picture of a fitted estimator shows the same table without times, and
-            measures nothing.
+            Table of the name, kind, output shape, number of parameters and share of the prediction
+            time per image of each layer, with totals. ``to_frame()`` converts it to a DataFrame.
+            Each call measures the times again, on blank images. In a notebook, the HTML
+            representation of a fitted estimator shows the same table without times, and measures
+            nothing.
 
         Raises
         ------
         NotFittedError
-            If ``fit`` was not called before.
+            If the estimator is not fitted.
 
         Examples
         --------
@@ -461,36 +464,36 @@ class BaseCNN(
         return NetworkSummary(self.layers_, seconds, n_parameters, n_trainable)
 
     def _check_y(self, y: object) -> np.ndarray:
-        """Check targets, and return them as an array of a row an image."""
+        """Check targets, and return them as an array with one row per image."""
         raise NotImplementedError
 
     def _learn_targets(
         self, targets: np.ndarray, weights: np.ndarray, *, continuing: bool, classes: object
     ) -> None:
-        """Learn what the targets are, from those of images whose weight is not zero.
+        """Learn the classes or scale of the targets, from images whose weight is not zero.
 
-        A net that is continued has learnt it. ``partial_fit`` may be told the classes.
+        They are already known if an earlier fit is continued. ``partial_fit`` can pass classes.
         """
         raise NotImplementedError
 
     def _encode(
         self, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
     ) -> Examples:
-        """Turn checked targets into what the objective takes."""
+        """Encode checked targets for the objective."""
         raise NotImplementedError
 
     def _objective(self, training: Examples) -> Objective:
-        """Return what the outputs of the network mean."""
+        """Return the objective, which defines the meaning of the network's outputs."""
         raise NotImplementedError
 
     def _hold_out(self, examples: Examples, seed: int) -> tuple[Examples, Examples]:
-        """Divide examples into those to learn from, and those to validate on."""
+        """Split examples into training and validation examples."""
         raise NotImplementedError
 
     def _partial_fit(
         self, X: object, targets: np.ndarray, sample_weight: object, classes: object = None
     ) -> Self:
-        """Train for an epoch, at a constant learning rate."""
+        """Train for one epoch at a constant learning rate."""
         continuing = hasattr(self, "net_")
         seed = agreed_seed(draw_seed(self.random_state))
         examples = self._read(X, targets, sample_weight, continuing=continuing, classes=classes)
@@ -531,7 +534,7 @@ class BaseCNN(
     def _own_validation(
         self, objective: Objective, X: object, y: object, sample_weight: object
     ) -> tuple[Examples, Score | None]:
-        """Read validation images that the user brings."""
+        """Read user-defined validation images."""
         with errors_named("X_val"):
             images = self._read_further(X, name_of_dtype(self.precision))
         with errors_named("y_val"):
@@ -550,7 +553,7 @@ class BaseCNN(
         targets: np.ndarray,
         sample_weight: object,
     ) -> Score | None:
-        """Return what scores the images held out of ``X``."""
+        """Return the function that scores the images held out of ``X``."""
         if self.scoring in (None, "loss"):
             return self._score(objective, validation, None, targets, None)
         rows, weights = validation.rows, None
@@ -567,7 +570,7 @@ class BaseCNN(
         y: np.ndarray,
         weights: np.ndarray | None,
     ) -> Score | None:
-        """Return what gives the score of an epoch; None for the validation loss."""
+        """Return the function that scores an epoch; None for the validation loss."""
         if self.scoring == "loss":
             return None
         if self.scoring is not None:
@@ -578,7 +581,7 @@ class BaseCNN(
         return partial(objective.score, targets=validation.targets, weights=validation.weights)
 
     def _check_images(self, X: object, *, reset: bool) -> PixelArray:
-        """Check that ``X`` holds images; with ``reset``, count the features of rows."""
+        """Check that ``X`` holds images; with ``reset``, set the number of features of rows."""
         checked = check_images(
             X,
             shape=None if reset else self.image_spec_.shape,
@@ -591,13 +594,13 @@ class BaseCNN(
         return checked
 
     def _images(self, X: object) -> np.ndarray:
-        """Check images to predict, and view them channels last; add no fitted attribute."""
+        """Check images to predict, and view them channels last, without setting attributes."""
         check_is_fitted(self)
         self._follow_parameters()
         return self._read_further(X, str(self.net_.dtype).removeprefix("torch."))
 
     def _read_further(self, X: object, dtype: str) -> np.ndarray:
-        """View images of the shape and range seen at fit channels last, for a net of that type."""
+        """View images of the shape and range seen during fit channels last, for a net's dtype."""
         return self.image_spec_.read(
             self._check_images(X, reset=False),
             image_shape=self.image_shape,
@@ -606,7 +609,7 @@ class BaseCNN(
         )
 
     def _outputs(self, X: object) -> np.ndarray:
-        images = self._images(X)  # which may move the net
+        images = self._images(X)  # may move the net
         return self.net_.outputs(images)
 
     def _layer_outputs(self, X: object, sources: Sequence[Source]) -> list[np.ndarray]:
@@ -614,7 +617,7 @@ class BaseCNN(
         return self.net_.layer_outputs(images, sources)
 
     def _design(self) -> Design:
-        """Return what the parameters ask to build the network of."""
+        """Return the layer descriptions or function from which the network is built."""
         if self.layers is not None:
             return self.layers if callable(self.layers) else tuple(self.layers)
         return design_network(
@@ -633,7 +636,7 @@ class BaseCNN(
         return OptimizerRecipe(self.optimizer, self.learning_rate, self.weight_decay)
 
     def _start(self, training: Examples, objective: Objective, seed: int) -> None:
-        """Make a new net, whose first layer standardises as the training images need it."""
+        """Create a new net, whose first layer standardises the training images."""
         design, device, shape = self._design(), resolve_device(self.device), self.image_shape_
         dtype = str(weights_dtype(self.precision, device)).removeprefix("torch.")
         mean, std = self._pixel_statistics(design, training)
@@ -652,7 +655,7 @@ class BaseCNN(
 
     @staticmethod
     def _pixel_statistics(design: Design, training: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each channel is standardised with; a backbone brings its own."""
+        """Return the mean and standard deviation of each channel; a backbone has its own."""
         images, rows = training.images, training.rows
         backbone = None if callable(design) else next(iter(design), None)
         if not isinstance(backbone, Backbone):
@@ -663,13 +666,13 @@ class BaseCNN(
     def _follow_parameters(self) -> None:
         """Move the net to the device and the precision that were set after the fit.
 
-        Parameters that did not change move nothing: a model may be loaded where its device is
-        absent. Threads that are computing go on with the former net.
+        If neither parameter changed, the net stays where it is, because a model may be loaded on a
+        machine without its device. Threads that are computing continue with the previous net.
 
         Raises
         ------
         ValueError
-            If a parameter has no such value, or the device is absent.
+            If a parameter has an invalid value, or the device is not available.
         """
         if self.data_format not in DATA_FORMATS:
             self._validate_params()
@@ -697,27 +700,28 @@ class BaseCNN(
         seed: int,
         given: Mapping[str, object] | None = None,
     ) -> None:
-        """Train the net further, and note how it went.
+        """Train the net, and set the fitted attributes.
 
         Parameters
         ----------
         training, validation : Examples
-            Images to learn from, and to validate on.
+            Training and validation images.
         score : callable or None
-            What gives the validation score of an epoch; None for the loss.
+            Function that returns the validation score of an epoch; None for the loss.
         objective : Objective
-            What the outputs of the network mean.
+            The meaning of the network's outputs.
         seed : int
             Seed of this fit.
         given : mapping or None, default=None
-            ``X``, ``y`` and ``sample_weight`` as ``fit`` was given them, for scikit-learn's
-            callbacks. None for ``partial_fit``: one epoch, at a constant rate, without those, with
-            the optimizer of the calls before.
+            ``X``, ``y`` and ``sample_weight`` as passed to ``fit``, for scikit-learn's callbacks.
+            None for ``partial_fit``: one epoch at a constant rate, without those callbacks, with
+            the optimizer of the previous calls.
 
         Raises
         ------
         ValueError
-            If the parameters ask for another network than the net's, or training diverges.
+            If the parameters describe a different network than the existing one, or training
+            diverges.
         """
         schedule = "constant" if given is None else self.schedule
         augment, n_epochs = check_augment(self.augment), 1
@@ -776,7 +780,7 @@ class BaseCNN(
                     net.history, n_epochs, self.learning_rate, objective.guess, of_guess
                 )
             warn_of_late_errors(late)
-        if given is None:  # a call must not take longer than the one before
+        if given is None:  # a call must not take longer than the previous one
             net.forget_calls()
             losses.append(float(net.history[-1]["train_loss"]))
             fitted = {**attributes(net, n_before=net.n_epochs), "loss_curve_": losses}
@@ -793,7 +797,7 @@ class BaseCNN(
         tasks: EpochTasks,
         late: list[Exception],
     ) -> None:
-        """Train, and call scikit-learn's callbacks; add what callbacks raised after training."""
+        """Train and call scikit-learn's callbacks; collect the errors they raise after training."""
         tasks.begin(self._init_callback_context(max_subtasks=n_epochs))
         try:
             late += train()
@@ -803,7 +807,7 @@ class BaseCNN(
 
     @contextmanager
     def _one_progress_bar(self) -> Iterator[None]:
-        """Leave out all but the first ProgressBar: scikit-learn's second never ends its thread."""
+        """Keep only the first ProgressBar: a second one of scikit-learn never ends its thread."""
         callbacks = getattr(self, "_skl_callbacks", [])
         _, *others = [c for c in callbacks if isinstance(c, ProgressBar)] or [None]
         if not others:
@@ -811,7 +815,7 @@ class BaseCNN(
             return
         warn(
             f"set_callbacks was given {1 + len(others)} ProgressBars. scikit-learn shows one "
-            "a fit, and the first is shown."
+            "per fit. Only the first is shown."
         )
         self._skl_callbacks = [c for c in callbacks if c not in others]
         try:
@@ -821,7 +825,7 @@ class BaseCNN(
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Put the attributes back as they were if what runs inside raises, Ctrl-C included."""
+        """Restore the attributes if the body raises, including on Ctrl-C."""
         before = dict(vars(self))
         try:
             yield
@@ -838,14 +842,14 @@ class BaseCNN(
     def _n_features_out(self) -> int:
         try:
             source = self._feature_source()
-        except ValueError as error:  # dir() and drawings ask for every attribute, by hasattr
+        except ValueError as error:  # hasattr must work: dir() and HTML call it on every name
             raise AttributeError(str(error)) from error
         return n_values(source, self.net_.module_, self.layers_)
 
     def _fitted_html(self) -> str:
-        """Draw the table of layers, in the style of scikit-learn's tables.
+        """Return the table of layers as HTML, in the style of scikit-learn's tables.
 
-        It measures no times: a notebook draws it whenever it shows the estimator.
+        It measures no times, because a notebook calls it every time it shows the estimator.
         """
         return layers_html(self.layers_, self.net_.n_parameters, self.net_.n_trainable)
 
@@ -853,8 +857,8 @@ class BaseCNN(
 def _fitted_attributes(
     net: ConvNet, n_before: int, losses: list[float], scores: bool
 ) -> dict[str, object]:
-    """Return the attributes of an estimator whose net went on after epochs with those losses."""
-    # a callback may load the history of another training, or go back to an earlier epoch
+    """Return the fitted attributes; ``losses`` are those of the ``n_before`` earlier epochs."""
+    # a callback may load another history, or return to an earlier epoch
     epochs = [epoch for epoch in net.history if epoch["epoch"] > n_before]
     found = [
         epoch["validation_score"] for epoch in epochs if scores and "validation_score" in epoch

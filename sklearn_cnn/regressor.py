@@ -1,4 +1,4 @@
-"""CNNRegressor: its parameters, and what it makes of its targets."""
+"""CNNRegressor: parameters, fitting and prediction."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -27,186 +27,202 @@ from sklearn_cnn.training.validation import FEWEST, divide, split_at_random
 class CNNRegressor(RegressorMixin, BaseCNN):
     """Convolutional neural network that predicts numbers from images, as a scikit-learn regressor.
 
-    The network is that of :class:`CNNClassifier`: blocks of convolution and pooling, flattening,
-    dense layers. Its output layer has a unit for each target, a number such as an age, a count or
-    an angle. It learns targets of mean 0 and standard deviation 1, and predicts in the units of
-    ``y``, which needs no scaling. As a transformer, it gives the vector that feeds its last layer.
+    The network has the architecture of :class:`CNNClassifier`: blocks of convolution and pooling,
+    flattening, and dense layers. Its output layer has one unit per target, a number such as an age,
+    a count or an angle. Training standardises the targets to mean 0 and standard deviation 1, and
+    predictions are in the units of ``y``, so ``y`` needs no scaling. As a transformer, the
+    estimator returns the vector that feeds the output layer.
 
     Parameters
     ----------
     conv_channels : "auto", int or sequence of int, default="auto"
-        Feature maps of each convolution, and so the number of blocks. "auto" adds blocks of 32,
-        64, 128, 256, 256, ... maps until they are about 4 x 4 pixels; the last
-        of several blocks does not pool to less.
+        Number of feature maps of each convolution, one block per entry. An int means a single
+        block. "auto" adds blocks of 24, 48, 96, 192, 192, ... feature maps until the maps are
+        about 4 x 4 pixels. If there are several blocks, the last one does not pool below that size.
     kernel_size : int or (height, width), default=3
         Size of the convolution kernels, in pixels.
     pooling : {"max", "mean"}, default="mean"
-        What pooling takes of a window: the maximum of the convolution's output, or the mean of
-        what has been normalised and activated. The mean keeps where things are, and how many.
+        Type of pooling. "max" takes the maximum of the convolution output in each window. "mean"
+        takes the mean after normalisation and activation, and preserves the position and number of
+        objects.
     pool_size : int or (height, width), default=2
-        Size and step of the pooling window, in pixels. A side shorter than it is not pooled.
+        Size and stride of the pooling window, in pixels. A side that is shorter than the window is
+        not pooled.
     dense_units : int or sequence of int, default=(128,)
-        Units of each hidden dense layer; ``()`` for none.
+        Number of units of each hidden dense layer. Use ``()`` for no hidden dense layer.
     activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"}, default="relu"
         Activation function of every block and hidden dense layer.
     batch_norm : bool, default=True
-        Whether each block normalises its feature maps.
+        Whether to normalise the feature maps of each block.
     dropout : float, default=0.0
-        Share of each hidden dense layer's outputs that is set to zero while training; at least 0,
-        below 1.
+        Fraction of the outputs of each hidden dense layer that is set to zero during training. It
+        must be at least 0 and below 1.
     layers : sequence of layer descriptions, callable or None, default=None
-        The network, in place of the eight parameters above. Either descriptions, such as
-        ``[Conv(16), Pool("max"), Activation(), Flatten(), Dense(64)]``, to which the output layer
-        is added; or a callable ``(image_shape, n_outputs) -> torch.nn.Module``, with
-        ``image_shape`` as (height, width, channels), whose module takes standardised images of
-        shape (n, channels, height, width) and gives outputs of shape (n, n_outputs). A model can
-        be pickled if the callable can: a function or class of an importable module, no lambda.
+        User-defined network, used in place of the eight parameters above. Pass layer descriptions,
+        such as ``[Conv(16), Pool("max"), Activation(), Flatten(), Dense(64)]``, to which the output
+        layer is added. Or pass a callable ``(image_shape, n_outputs) -> torch.nn.Module``, where
+        ``image_shape`` is (height, width, channels). Its module takes standardised images of shape
+        (n, channels, height, width) and returns outputs of shape (n, n_outputs). The model can be
+        pickled only if the callable can: use a function or class of an importable module, not a
+        lambda.
     feature_layer : str, default="dense"
-        What ``transform`` gives. "dense" is the vector that feeds the output layer, "flatten" the
-        flattened feature maps, and any name of ``layers_`` the output of that layer, pixel by
-        pixel. It may be set after ``fit``.
+        Output of ``transform``. "dense" is the vector that feeds the output layer, "flatten" is the
+        flattened feature maps, and a name in ``layers_`` is the output of that layer, flattened
+        pixel by pixel. It can be changed after ``fit``.
     image_shape : (height, width), (height, width, channels) or None, default=None
-        Shape of an image whose pixels come as a flattened row; height first, whatever the layout.
-        None reads it from the names that ``ImageReader`` gives the columns of a table; without
-        them, it takes a square number of features for a square gray image, and any other number
-        for a single row of pixels.
+        Shape of an image that is passed as a flattened row. Height comes first in every layout. If
+        None, the shape is read from the column names that ``ImageReader`` gives to a table. Without
+        such names, a square number of features is a square grayscale image, and any other number is
+        a single row of pixels.
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
-        Where the channels of 4-D arrays, and of flattened rows, stand. "auto" looks for the axis
-        of length 1 to 4, and takes flattened rows for channels last. Slices or frames in the place
-        of channels are seen as the channels of one image.
+        Position of the channels in 4-D arrays and in flattened rows. "auto" uses the axis of length
+        1 to 4, and reads flattened rows as channels last. Slices or frames in the channel axis are
+        treated as channels of one image.
     augment : augmentation, callable, sequence of these or None, default=None
-        How training images change from epoch to epoch, such as ``(RandomFlip(), RandomShift())``.
-        A callable takes and returns a batch, a tensor of shape (n, channels, height, width) in the
-        dtype of ``X`` (float32 after a zoom, rotation or shear), and keeps the range of its
-        values; what it draws from torch's own generators is seeded. One that draws once for all
-        that it gets, as transforms of torchvision do, is called on one image at a time. Images held
-        out for validation, and images to predict, stay as they are.
+        Augmentation of the training images, applied again in each epoch, such as ``(RandomFlip(),
+        RandomShift())``. A callable takes and returns a batch, a tensor of shape (n, channels,
+        height, width) in the dtype of ``X`` (float32 after a zoom, rotation or shear), and must
+        keep the range of its values. Random numbers that it draws from torch's generators are
+        seeded. A callable that draws once per call, as torchvision transforms do, is called on one
+        image at a time. Validation images and images to predict are not augmented.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        What training minimises, the mean of the targets, in units of each target's standard
-        deviation. "huber" is squared up to an error of 1, and absolute beyond.
+        Loss to minimise, averaged over the targets, in units of the standard deviation of each
+        target. "huber" is squared for errors up to 1, and absolute for larger ones.
     optimizer : str or callable, default="adamw"
-        What updates the weights. "sgd" has a Nesterov momentum of 0.9, and needs a larger
-        ``learning_rate``; "adam", "rmsprop" and other names mean the class of ``torch.optim`` with
-        its defaults. A callable is a subclass of :class:`torch.optim.Optimizer`, or a
+        Optimizer of the weights. "sgd" has a Nesterov momentum of 0.9, and needs a larger
+        ``learning_rate``. "adam", "rmsprop" and other names select the class of ``torch.optim``
+        with its defaults. A callable is a subclass of :class:`torch.optim.Optimizer`, or a
         ``functools.partial`` of one, such as ``partial(torch.optim.SGD, momentum=0.5)``, without
         ``lr`` and ``weight_decay``.
     learning_rate : float, default=0.004
-        Highest learning rate of the schedule.
+        Maximum learning rate of the schedule.
     weight_decay : float, default=0.1
-        Weight decay of kernels and dense weights; biases and norms have none.
+        Weight decay of kernels and dense weights. Biases and normalisation parameters are not
+        decayed.
     schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
-        Learning rate over the training: up and down again, down, or as it is. ``partial_fit``
-        always keeps it constant.
+        Learning rate schedule. "one_cycle" raises the learning rate and then lowers it, "cosine"
+        only lowers it, and "constant" keeps it. ``partial_fit`` always uses a constant learning
+        rate.
     batch_size : int, default=64
-        Largest number of images in a training step. Batches of an epoch are nearly equal in size.
+        Maximum number of images per training step. The batches of an epoch are nearly equal in
+        size.
     max_epochs : "auto" or int, default="auto"
-        Largest number of passes over the training images. "auto" means 100 for a single batch,
-        fewer for more batches, and at least 7; twice as many with ``augment``.
+        Maximum number of passes over the training images. "auto" is 140 divided by the
+        square root of the number of batches, between 11 and 100; with ``augment``, twice that.
     early_stopping : bool, default=False
-        Whether to score validation images after each epoch, stop when the score stalls, and keep
-        the weights of the best epoch. They are held out, or given to ``fit`` as ``X_val``. Before
-        training stops, the learning rate falls to zero.
+        Whether to score validation images after each epoch, stop training when the score no longer
+        improves, and keep the weights of the best epoch. The validation images are held out of
+        ``X``, or passed to ``fit`` as ``X_val``. Before training stops, the learning rate falls to
+        zero.
     scoring : str, callable or None, default=None
-        Score on the validation images by which early stopping chooses the best epoch. None is
-        R2, and of equal scores the lower loss is better; "loss" is the validation loss; a
-        string is the name of a scorer, such as "neg_mean_absolute_error"; a callable has the form
-        ``scorer(estimator, X, y)``. A scorer predicts the validation images once more an epoch.
+        Validation score that early stopping uses to select the best epoch. None means R2, with ties
+        resolved by the lower loss. "loss" means the validation loss. A string is the name of a
+        scorer, such as "neg_mean_absolute_error". A callable has the signature ``scorer(estimator,
+        X, y)``. A scorer predicts the validation images one additional time per epoch.
     validation_fraction : float, default=0.1
-        Share of the images that early stopping holds out, drawn by ``random_state``; at least two.
-        Fewer than 30 images warn. It is ignored where ``fit`` is given ``X_val``.
+        Fraction of the images that early stopping holds out, drawn with ``random_state``; at least
+        two images. Holding out fewer than 30 images raises a warning. Ignored if ``X_val`` is
+        passed to ``fit``.
     n_iter_no_change : int, default=10
-        Epochs without a better validation score after which the learning rate falls to zero, and
-        training ends. That takes three tenths of ``max_epochs``, or those that are left; it does
-        not begin while "one_cycle" climbs, and a constant rate ends at once.
+        Number of epochs without a better validation score after which the learning rate starts to
+        fall to zero, and training then ends. The fall takes three tenths of ``max_epochs``, or the
+        remaining epochs if there are fewer. It does not start while the learning rate of
+        "one_cycle" is rising. With a constant learning rate, training ends at once.
     tol : float, default=1e-4
-        By how much a validation score must be higher to count as better.
+        Minimum increase of the validation score that counts as an improvement.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last ``fit``, with its network, for images
-        and targets of the same kind.
+        If True, ``fit`` continues training the network of the previous ``fit``, on images and
+        targets of the same kind. If False, ``fit`` starts with a new network.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training, as skorch calls them: the objects themselves, their classes, or
-        pairs (name, object). To a scorer, the net that they get is a regressor of standardised
-        targets, of mean 0 and standard deviation 1. A clone has copies of the objects, which share
-        what they hold. Figures of validation, such as "valid_loss", are available with
-        ``early_stopping=True``, and an ``LRScheduler`` needs ``schedule="constant"``. What prints,
-        such as ``PrintLog``, does so with ``verbose=1``.
+        Callbacks to call during training, as skorch does: objects, classes, or (name, object)
+        pairs. Scorers get a net that is a regressor of standardised targets, with mean 0 and
+        standard deviation 1. Cloning the estimator copies the callback objects, but the copies
+        share what the objects hold. Validation metrics, such as "valid_loss", are available with
+        ``early_stopping=True``. An ``LRScheduler`` needs ``schedule="constant"``. Callbacks that
+        print, such as ``PrintLog``, print only with ``verbose=1``.
     checkpoint : str, path or None, default=None
-        Folder for the state of a fit, from which it goes on after a crash, with equal bits.
-        Written at the end of an epoch, at most every 10 seconds, and at the end of the fit; made
-        if it is missing. Many fits may share it: a file's name follows from the images, the
-        parameters and whatever else decides the outcome, so that a search which was stopped
-        fits what is missing. ``fit`` alone uses it, and needs a ``random_state``. ``callbacks``
-        begin anew. Remove the folder when you are done.
+        Folder in which ``fit`` saves its state. An interrupted fit resumes from there, with
+        bit-identical results. The state is written at the end of an epoch, at most every 10
+        seconds, and at the end of the fit. The folder is created if it does not exist. Many fits
+        can share a folder: the name of each file is derived from the images, the parameters and
+        everything else that determines the result. A search that was interrupted therefore only
+        fits the missing models. Only ``fit`` uses the checkpoint, and it needs a ``random_state``.
+        ``callbacks`` start from the beginning. Remove the folder when you no longer need it.
     device : str or torch.device, default="auto"
-        Where to compute. "auto" takes CUDA if available, then MPS, then the CPU. If it or
-        ``precision`` is set after ``fit``, the network moves when it is next used. A model that is
-        loaded where its device is absent computes on the CPU.
+        Device to compute on. "auto" selects CUDA if available, then MPS, then the CPU. If
+        ``device`` or ``precision`` is changed after ``fit``, the network moves the next time it is
+        used. A model that is loaded on a machine without its device computes on the CPU.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
-        Floating-point type of the network. "bfloat16" multiplies in it while training, and keeps
-        float32 for weights, norms, loss and prediction; "auto" does so where the device is fast at
-        it and the network large enough to gain, and is "float32" elsewhere.
+        Floating-point type of the network. "bfloat16" uses bfloat16 for multiplications during
+        training, and float32 for weights, norms, loss and prediction. "auto" is "bfloat16" if the
+        device is fast at it and the network is large enough to gain, and "float32" otherwise.
     random_state : int, RandomState instance or None, default=None
-        Seed of the first weights, the order of the images, augmentation, dropout and the split of
-        early stopping. None draws a new seed from the operating system; global random states are
-        neither read nor changed.
+        Determines random number generation for the initial weights, the order of the images,
+        augmentation, dropout and the validation split of early stopping. Pass an int for
+        reproducible results across multiple function calls. If None, a new seed is drawn from the
+        operating system. Global random states are neither read nor changed.
     verbose : {0, 1}, default=0
-        1 shows a progress bar with the loss and the time left.
+        Verbosity level. 1 shows a progress bar with the loss and the remaining time.
 
     Attributes
     ----------
     target_scale_ : TargetScale
-        Mean and standard deviation of each target at fit, ``target_scale_.mean`` and
-        ``target_scale_.scale``, both of shape (n_targets,). A target that is constant has scale 0,
-        and is predicted as it is.
+        Mean and standard deviation of each target during ``fit``, as ``target_scale_.mean`` and
+        ``target_scale_.scale``, both of shape (n_targets,). A constant target has scale 0, and its
+        value is predicted.
     n_outputs_ : int
         Number of targets.
     n_features_in_ : int
-        Values of an image, where ``X`` at fit was flattened rows; absent otherwise.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where ``X`` at fit was a DataFrame with names of type str.
+        Number of values of an image. Only defined if ``X`` was flattened rows during ``fit``.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during ``fit``. Only defined if ``X`` was a DataFrame with feature
+        names that are all strings.
     image_shape_ : tuple of int
-        Height, width, channels of an image.
+        Height, width and number of channels of an image.
     image_spec_ : ImageSpec
-        Shape, order of channels and range of the training images. ``image_spec_.read(X)`` checks
-        images against it and gives them as (n, height, width, channels).
+        Shape, channel order and value range of the training images. ``image_spec_.read(X)`` checks
+        images against it and returns them with shape (n, height, width, channels).
     layers_ : tuple of LayerRow
-        Name, kind, output shape and number of parameters of each layer of the network.
+        Name, kind, output shape and number of parameters of each layer.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` is the PyTorch module, which takes raw pixels of shape (n,
-        channels, height, width), and gives standardised targets.
+        The trained net. ``net_.module_`` is the PyTorch module, which takes raw pixels of shape (n,
+        channels, height, width) and returns standardised targets.
     n_iter_ : int
-        Epochs run, those of earlier warm starts and partial fits included.
+        Number of epochs run, including those of earlier warm starts and partial fits.
     loss_curve_ : list of float
-        Training loss of each epoch, of standardised targets.
+        Training loss of each epoch, computed on standardised targets.
     validation_scores_ : list of float or None
-        Score of the validation images after each epoch of the last fit: R2, or what ``scoring``
-        asks for; None without early stopping.
+        Validation score after each epoch of the last fit: R2, or the metric given by ``scoring``.
+        None without early stopping.
     best_validation_score_ : float or None
-        The highest of them, which is that of the weights kept.
+        The highest validation score, reached with the weights that are kept. None without early
+        stopping.
     history_ : skorch.history.History
-        Everything noted while training, an entry an epoch; of ``partial_fit``, the last 32 calls.
+        Training history, with one entry per epoch. After ``partial_fit``, it holds the last 32
+        calls.
 
     See Also
     --------
-    CNNClassifier : Learns classes, or several labels an image.
-    sklearn.neural_network.MLPRegressor : Dense layers alone, without convolution.
-    skorch.NeuralNetRegressor : Wraps a PyTorch module that you write.
+    CNNClassifier : Predicts classes, or several labels per image.
+    sklearn.neural_network.MLPRegressor : Multi-layer perceptron, without convolution.
+    skorch.NeuralNetRegressor : Wraps a user-defined PyTorch module.
 
     Notes
     -----
-    The first layer of the network standardises the pixels with the training images' mean and
-    standard deviation of each channel, so images need no scaling; they must come in the same range
-    at fit and at prediction. An image that was clearly scaled differently is refused, whatever
-    other images ``X`` holds; dark images are not.
+    The first layer of the network standardises the pixels with the mean and standard deviation of
+    each channel of the training images, so images need no scaling. Images must have the same range
+    at fit and at prediction. An image that was clearly scaled differently raises an error,
+    regardless of the other images in ``X``. Dark images do not.
 
     On a CPU, larger networks train each batch in parts of up to 32 images, in up to 8 parallel
-    threads; the result depends neither on their number nor on ``n_jobs``. Batch
-    normalisation takes the statistics of each part. Small networks train in one thread, and so do
-    user-defined modules without an attribute ``trains_in_parts = True``. Prediction computes chunks
-    of images side by side, each in one thread.
+    threads. The default ``batch_size`` has work for two threads, 128 for four. The result depends
+    neither on the number of threads nor on ``n_jobs``. Batch
+    normalisation uses the statistics of each part. Small networks train in one thread, and so do
+    user-defined modules without an attribute ``trains_in_parts = True``. Prediction processes
+    chunks of images in parallel, each chunk in one thread.
 
-    Augmentations leave the targets as they are. Take none that changes what ``y`` tells: a shift
-    changes where a thing is, and a flip which way it points.
+    Augmentations do not change the targets. Do not use an augmentation that invalidates ``y``: a
+    shift changes the position of an object, and a flip changes its direction.
 
     References
     ----------
@@ -327,21 +343,22 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         """Train the network for one epoch, at a constant learning rate.
 
         The first call fixes the mean and standard deviation of the targets, unless they are
-        constant, the shape of the images, the mean and standard deviation that pixels are
-        standardised with, and the network; later calls widen the range of pixels that counts as
-        seen. Calls go on with the state of the optimizer, which is pickled with the estimator;
-        after ``fit`` it begins anew. Callbacks of skorch begin anew with each call; those of
-        scikit-learn are for ``fit`` only.
+        constant, the image shape, the mean and standard deviation that standardise the pixels, and
+        the network. Later calls extend the pixel range that counts as seen. Each call continues
+        with the optimizer state of the previous one, which is pickled with the estimator; the first
+        call after ``fit`` resets it. skorch callbacks start again in each call. scikit-learn
+        callbacks are only supported by ``fit``.
 
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images, as for ``fit``.
+            Training images, as for ``fit``.
         y : array-like of shape (n,) or (n, n_targets)
-            Numbers. The first call should bring many of them, of all sizes.
+            Target values. The first call should hold many targets, over their whole range.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights of the images in the loss. The mean weight of the first call, or of ``fit``,
-            is the unit: what weighs a millionth of it has a millionth of its gradient.
+            Weights of the images in the loss, relative to the mean weight of the first call or of
+            ``fit``. An image with a millionth of that weight contributes a millionth of the
+            gradient.
 
         Returns
         -------
@@ -351,10 +368,9 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Raises
         ------
         ValueError
-            If there are more or fewer targets than at first. The estimator is then as it was
-            before.
+            If the number of targets differs from the first call. The estimator is then unchanged.
         AttributeError
-            With ``early_stopping=True``, which needs ``fit``.
+            If ``early_stopping=True``, which is only supported by ``fit``.
         """
         with self._all_or_nothing(), one_fit():
             return self._partial_fit(X, self._check_y(y), sample_weight)
@@ -365,7 +381,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     def _learn_targets(
         self, targets: np.ndarray, weights: np.ndarray, *, continuing: bool, classes: object
     ) -> None:
-        """Learn the mean and scale of the targets, unless a net that is continued has them."""
+        """Learn the mean and scale of the targets, unless the continued net already has them."""
         learn = self.target_scale_.continued if continuing else TargetScale.learn
         self.target_scale_ = learn(targets, weights)
         self.n_outputs_ = self.target_scale_.n_targets
@@ -382,29 +398,29 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         return Numbers(self.n_outputs_, self.loss)
 
     def _hold_out(self, examples: Examples, seed: int) -> tuple[Examples, Examples]:
-        """Hold out a share of the images, drawn at random."""
+        """Hold out a random fraction of the images."""
         rows = split_at_random(len(examples), self.validation_fraction, seed, FEWEST)
         return divide(examples, *rows)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predict the number, or numbers, of each image.
+        """Predict the target values of each image.
 
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
-            Images of the shape and range seen at fit, in that layout or another.
+            Images of the shape and range seen during ``fit``, in any supported layout.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_targets), float64
-            In the units and the shape of ``y`` at fit.
+            Predicted values, in the units and shape of ``y`` during ``fit``.
 
         Raises
         ------
         NotFittedError
-            If ``fit`` was not called before.
+            If the estimator is not fitted.
         ValueError, TypeError
-            If ``X`` holds no images of the shape and range seen at fit.
+            If ``X`` does not hold images of the shape and range seen during ``fit``.
         """
         outputs = self._outputs(X)
         return self.target_scale_.restore(outputs)

@@ -19,6 +19,7 @@ def make(*, layers: str = "auto", **parameters: Any) -> CNNClassifier:
     is the same either way.
     """
     if layers == "tutorial":
+        parameters.setdefault("batch_size", 128)  # that of the others with these layers
         parameters["layers"] = [
             Conv(32, 3),
             Pool("max"),

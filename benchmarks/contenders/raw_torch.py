@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-BATCH, PART, CHUNK, N_CLASSES = 128, 32, 64, 10
+BATCH, PART, CHUNK, N_CLASSES = 64, 32, 64, 10
 
 
 class Standardise(nn.Module):
@@ -176,7 +176,7 @@ def prepare(images: np.ndarray) -> np.ndarray:
 def make(
     *,
     shape: tuple[int, int, int] = (28, 28, 1),
-    widths: tuple[int, ...] = (32, 64, 128),
+    widths: tuple[int, ...] = (24, 48, 96),
     mean: float = 72.9,
     std: float = 90.0,
     epochs: int = 5,

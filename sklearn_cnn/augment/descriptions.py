@@ -1,7 +1,7 @@
-"""Descriptions of augmentations: immutable values, compared and printed like any other.
+"""Descriptions of augmentations: immutable values that can be compared and printed.
 
-An augmentation changes the training images a little, anew in every epoch, in ways that keep their
-class. Each image has draws of its own. Predictions use the images unchanged.
+An augmentation applies small random changes to the training images, drawn again in every epoch,
+that keep their class. Each image has its own draws. Prediction uses the images unchanged.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def _check_number(value: object, name: str, highest: float, what: str) -> None:
 
 
 def _check_pair(value: object, name: str, highest: float, what: str) -> tuple[float, float]:
-    """Return two numbers as a tuple, so that a description which holds them cannot change."""
+    """Return two numbers as a tuple, so that the description is immutable."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"{name} must be a pair of numbers, {what}. Got {name}={value!r}.")
     if not all(_is_number(number, highest) for number in value):
@@ -45,12 +45,13 @@ class RandomFlip:
     Parameters
     ----------
     direction : {"horizontal", "vertical", "both"}, default="horizontal"
-        "horizontal" swaps left and right, "vertical" top and bottom; "both" draws for each.
+        Direction of the flip. "horizontal" swaps left and right, "vertical" swaps top and bottom,
+        and "both" draws each of the two independently.
 
     Raises
     ------
     ValueError
-        If there is no such direction.
+        If ``direction`` is invalid.
 
     Examples
     --------
@@ -67,13 +68,13 @@ class RandomFlip:
 
 @dataclass(frozen=True)
 class RandomShift:
-    """Move the image by whole pixels; what comes in at an edge repeats the edge.
+    """Shift the image by whole pixels, and fill the uncovered border by repeating the edge.
 
     Parameters
     ----------
     size : float or (height, width), default=0.1
-        The largest distance, as a share of the height and of the width, from 0 to 0.9. It is
-        rounded to whole pixels, and up to one pixel. All distances, in both directions, are equally
+        Maximum distance, as a fraction of the height and of the width, from 0 to 0.9. It is rounded
+        to whole pixels, and is at least one pixel. All distances in both directions are equally
         likely.
 
     Raises
@@ -91,7 +92,7 @@ class RandomShift:
     size: float | tuple[float, float] = 0.1
 
     def __post_init__(self) -> None:
-        what = "a share of the height and width (for pixels, divide by them)"
+        what = "a fraction of the height and width (for pixels, divide by them)"
         if isinstance(self.size, tuple | list):
             object.__setattr__(self, "size", _check_pair(self.size, "size", 0.9, what))
         else:
@@ -100,12 +101,12 @@ class RandomShift:
 
 @dataclass(frozen=True)
 class RandomZoom:
-    """Enlarge or shrink the image about its centre; what comes in at an edge repeats the edge.
+    """Scale the image about its centre, and fill the uncovered border by repeating the edge.
 
     Parameters
     ----------
     factor : float, default=0.2
-        The scale is drawn from ``1 - factor`` to ``1 + factor``. From 0 to 0.9.
+        The scale is drawn between ``1 - factor`` and ``1 + factor``. ``factor`` is from 0 to 0.9.
 
     Raises
     ------
@@ -122,18 +123,18 @@ class RandomZoom:
     factor: float = 0.2
 
     def __post_init__(self) -> None:
-        what = "one number, a share of the image's size (0.2 means 0.8 to 1.2 times)"
+        what = "one number, a fraction of the image size (0.2 means 0.8 to 1.2 times)"
         _check_number(self.factor, "factor", 0.9, what)
 
 
 @dataclass(frozen=True)
 class RandomRotation:
-    """Rotate the image about its centre; what comes in at an edge repeats the edge.
+    """Rotate the image about its centre, and fill the uncovered border by repeating the edge.
 
     Parameters
     ----------
     degrees : float, default=15
-        The largest angle, in degrees, in either direction. From 0 to 180.
+        Maximum angle in either direction, from 0 to 180 degrees.
 
     Raises
     ------
@@ -156,13 +157,13 @@ class RandomRotation:
 
 @dataclass(frozen=True)
 class RandomShear:
-    """Slant the image: move each row sideways, in proportion to its height above the centre.
+    """Shear the image: shift each row sideways, in proportion to its height above the centre.
 
     Parameters
     ----------
     factor : float, default=0.2
-        The largest move to either side, in pixels for each pixel of height. From 0 to 1, which is
-        a slant of 45 degrees.
+        Maximum shift to either side, in pixels per pixel of height, from 0 to 1. A factor of 1 is a
+        shear of 45 degrees.
 
     Raises
     ------
@@ -179,19 +180,20 @@ class RandomShear:
     factor: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_number(self.factor, "factor", 1, "sideways pixels for each pixel of height")
+        _check_number(self.factor, "factor", 1, "sideways pixels per pixel of height")
 
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """Paint a rectangle of some images with the mean colour of the image.
+    """Fill a random rectangle of some images with the mean colour of the image.
 
     Parameters
     ----------
     probability : float, default=0.5
-        Share of the images that get a rectangle, from 0 to 1.
+        Probability that an image gets a rectangle, from 0 to 1.
     size : (smallest, largest), default=(0.02, 0.33)
-        Area of the rectangle, as a share of the image's. The ratio of its sides is 10 to 3 at most.
+        Range of the area of the rectangle, as a fraction of the image area. The ratio of its sides
+        is at most 10 to 3.
 
     Raises
     ------
@@ -213,12 +215,12 @@ class RandomErasing:
     size: tuple[float, float] = (0.02, 0.33)
 
     def __post_init__(self) -> None:
-        _check_number(self.probability, "probability", 1, "a share of the images")
-        what = "shares of the image's area, smallest and largest"
+        _check_number(self.probability, "probability", 1, "a fraction of the images")
+        what = "the smallest and largest fraction of the image area"
         object.__setattr__(self, "size", _check_pair(self.size, "size", 1, what))
         if self.size[0] > self.size[1]:
             raise ValueError(
-                f"size must hold the smallest share first. Got size={self.size!r}; use "
+                f"size must hold the smallest fraction first. Got size={self.size!r}; use "
                 f"size={self.size[::-1]!r}."
             )
 
@@ -230,16 +232,17 @@ Step = Augmentation | Callable[["Tensor"], object]
 
 
 def check_augment(augment: object) -> tuple[Step, ...]:
-    """Return the ``augment`` parameter as a tuple of steps, or say which element is none.
+    """Return the ``augment`` parameter as a tuple of steps, or raise for an invalid element.
 
     Parameters
     ----------
     augment : augmentation, callable, sequence of these, or None
+        The parameter.
 
     Returns
     -------
     tuple
-        In the order in which they are applied; empty for None.
+        The steps in the order of their application; empty for None.
 
     Raises
     ------
@@ -253,7 +256,7 @@ def check_augment(augment: object) -> tuple[Step, ...]:
 
 def _check_step(step: object, name: str) -> Step:
     if isinstance(step, type):
-        raise TypeError(f"{name} is a class, {step.__name__}. Make one: {step.__name__}().")
+        raise TypeError(f"{name} is the class {step.__name__}. Call it: {step.__name__}().")
     if isinstance(step, Augmentation) or callable(step):
         return step
     kinds = ", ".join(kind.__name__ for kind in AUGMENTATIONS)

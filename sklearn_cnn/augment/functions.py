@@ -1,4 +1,4 @@
-"""A user-defined function among the augmentations, and what is checked of its batches."""
+"""User-defined augmentation functions, and the checks of their batches."""
 
 import random
 from collections.abc import Callable
@@ -13,25 +13,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sklearn_cnn.machine.isolation import isolated
 
 FACTOR = 20
-"""A batch whose values spread this many times less, or more, than before is of another scale."""
+"""A batch whose standard deviation changes by more than this factor has another scale."""
 
 SEEDS = 4
-"""Draws in which an image is looked for that depends on the others of its batch."""
+"""Number of draws in which to test whether an image depends on the others of its batch."""
 
 SHARED = [0, 3]
-"""Of five images: neither a shift nor a reversal takes both to places of each other."""
+"""Indices among five images: no shift or reversal maps both to each other's positions."""
 
 REPEATS = 8
-"""Repeats in which it must do so: a function may draw from generators that are not seeded."""
+"""Number of repeats of this test: a function may use generators that are not seeded."""
 
 
 class DrawWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context that notes whether a function draws for each image of a batch, or once for several.
+    """A context that records whether a function draws once per image, or once for several.
 
     Parameters
     ----------
     n_images : int
-        Images of the batch.
+        Number of images in the batch.
     """
 
     def __init__(self, n_images: int) -> None:
@@ -42,7 +42,7 @@ class DrawWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> object:
-        """Run an operation of torch, and look at the shape of what it drew."""
+        """Run an operation of torch, and check the shape of its random numbers."""
         result = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags:
             drawn = result[0] if isinstance(result, tuple) else result
@@ -58,16 +58,16 @@ class DrawWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class BatchFunction:
-    """Call a copy of a function on batches of pixels; look at its first batch closely.
+    """Call a copy of a function on batches of pixels, with more checks of the first batch.
 
-    A function that draws once for all images that it gets is called on one image at a time.
+    A function that draws once for all images in a batch is called on one image at a time.
 
     Parameters
     ----------
     function : callable (tensor) -> tensor
-        Takes and returns a batch of shape (n, channels, height, width).
+        Function that takes and returns a batch of shape (n, channels, height, width).
     name : str
-        What the function is called in errors, such as "augment[0]".
+        Name of the function in errors, such as "augment[0]".
 
     Raises
     ------
@@ -80,21 +80,21 @@ class BatchFunction:
             self.function = deepcopy(function)
         except Exception as error:
             raise TypeError(
-                f"{name} cannot be copied, as every fit does, so that no state goes from one to "
-                f"the next: {error}. Use a function that refers to what cannot be copied: it is "
-                "not copied."
+                f"{name} cannot be copied, as needed to keep fits independent: {error}. Use a "
+                "function that refers to the object that cannot be copied; functions are not "
+                "copied themselves."
             ) from error
         self.name = name
         self.is_first = True
         self.is_one_by_one = self.draws = False
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the changed batch.
+        """Return the augmented batch.
 
         Parameters
         ----------
         pixels : tensor of shape (n, channels, height, width), any real dtype
-            The function gets a copy, and may change it in place.
+            The batch. The function gets a copy, which it may modify in place.
 
         Returns
         -------
@@ -103,8 +103,8 @@ class BatchFunction:
         Raises
         ------
         TypeError, ValueError
-            If the function returns anything but a batch of the same shape, makes an image of
-            several, or, in the first batch, values that are not finite or of another scale.
+            If the function does not return a batch of the same shape, or mixes images, or if the
+            first batch has values that are not finite or of another scale.
         """
         kind = f"{pixels.dtype} of shape {tuple(pixels.shape)}"
         before = pixels.clone() if self.is_first else None
@@ -112,9 +112,9 @@ class BatchFunction:
             results = self._results(pixels) if before is None else self._first_results(pixels)
         except Exception as error:
             error.add_note(
-                f"Raised by {self.name}, which was given a batch of {kind}. It gets tensors (n, "
-                "channels, height, width): what takes PIL images or arrays (height, width, "
-                "channels) needs a function around it that converts them, image by image."
+                f"Raised by {self.name}, which was called with a batch of {kind}. It gets tensors "
+                "(n, channels, height, width). To use a function of PIL images or arrays (height, "
+                "width, channels), wrap it in a function that converts image by image."
             )
             raise
         shape = torch.Size([len(pixels) // len(results), *pixels.shape[1:]])
@@ -126,8 +126,8 @@ class BatchFunction:
             n_seeds = SEEDS if self.draws else 1
             if has_changed and _mixes(deepcopy(self.function), before, n_seeds):
                 raise ValueError(
-                    f"{self.name} makes an image of several, as mixup and CutMix do, and its label "
-                    "would be that of one of them. Leave out what mixes images."
+                    f"{self.name} mixes several images into one, like mixup and CutMix, but keeps "
+                    "the label of one of them. Remove operations that mix images."
                 )
             self.is_first = False
         return batch
@@ -138,10 +138,10 @@ class BatchFunction:
         return [self.function(pixels)]
 
     def _first_results(self, pixels: torch.Tensor) -> list[object]:
-        """Call the function on its first batch, and note how it draws."""
+        """Call the function on its first batch, and record how it draws."""
         states = _global_states()
         with DrawWatch(len(pixels)) as watch:
-            results = self._results(pixels.clone())  # it may change them in place
+            results = self._results(pixels.clone())  # it may modify them in place
         self.is_one_by_one = watch.is_once or states != _global_states()
         self.draws = self.is_one_by_one or watch.is_any
         return self._results(pixels) if self.is_one_by_one else results
@@ -150,11 +150,11 @@ class BatchFunction:
         if not isinstance(result, torch.Tensor):
             raise TypeError(
                 f"{self.name} must return a tensor of shape {tuple(shape)} (n, channels, height, "
-                f"width), like the one it gets. Got {type(result).__name__}."
+                f"width), like its input. Got {type(result).__name__}."
             )
         if result.shape != shape:
             raise ValueError(
-                f"{self.name} must return images of the shape it gets, {tuple(shape)} (n, "
+                f"{self.name} must return images with the shape of its input, {tuple(shape)} (n, "
                 f"channels, height, width). Got {tuple(result.shape)}."
             )
         if result.is_complex():
@@ -164,16 +164,16 @@ class BatchFunction:
     def _check_values(self, result: torch.Tensor, before: float) -> None:
         if not bool(torch.isfinite(result).all()):
             raise ValueError(
-                f"{self.name} must return finite numbers. It made NaN or infinity of a batch that "
-                "has none: look for a division or a logarithm in it."
+                f"{self.name} must return finite numbers. It returned NaN or infinity for a batch "
+                "of finite numbers. Check its divisions and logarithms."
             )
         after = _spread(result)
         if before > 0 and after > 0 and not 1 / FACTOR <= after / before <= FACTOR:
             raise ValueError(
-                f"{self.name} must keep the range of the pixels that it gets: validation and "
-                f"prediction see the images without it. Their standard deviation went from "
-                f"{before:.3g} to {after:.3g}. Leave out what scales or normalises them, which the "
-                "network does by itself, or do that to X before fit and predict."
+                f"{self.name} must keep the range of the pixels, because it is not applied in "
+                f"validation and prediction. Their standard deviation changed from {before:.3g} "
+                f"to {after:.3g}. Remove operations that scale or normalise, which the network "
+                "does itself, or apply them to X before fit and predict."
             )
 
 
@@ -189,8 +189,8 @@ def _spread(pixels: torch.Tensor) -> float:
 def _mixes(function: Callable[[torch.Tensor], Any], pixels: torch.Tensor, n_seeds: int) -> bool:
     """Tell whether an image depends on the others of its batch.
 
-    The function is tried on two batches of noise that share some images. One that fails on them is
-    not known to mix.
+    The function is tested on two batches of noise that share some images. A function that fails on
+    them is assumed not to mix.
     """
     batch, other = _batches_of_noise(pixels)
     tolerance = 1e-3 * _spread(batch)
@@ -216,10 +216,10 @@ def _mixes(function: Callable[[torch.Tensor], Any], pixels: torch.Tensor, n_seed
 
 
 def _batches_of_noise(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make two batches like some pixels, which share some images.
+    """Make two batches of noise with the range of some pixels, which share some images.
 
-    The others have the same values in both, in other places, so that only what mixes images tells
-    the two from each other, and no statistic of a batch.
+    The other images have the same values in both batches, at other positions. The batches therefore
+    differ for functions that mix images, but have the same statistics.
     """
     generator = torch.Generator().manual_seed(0)
     low = float(pixels.min())

@@ -1,6 +1,6 @@
 """Transforms of a batch of images: sampled for all images at once, then applied part by part.
 
-Affine transforms that follow one another are composed, and the images are resampled once.
+Consecutive affine transforms are composed, and the images are resampled once.
 """
 
 from collections.abc import Sequence
@@ -25,22 +25,21 @@ from sklearn_cnn.augment.functions import BatchFunction
 from sklearn_cnn.machine.isolation import derive_seed
 
 STREAM = 1000
-"""Tells the draws of augmentation from all others that one seed gives."""
+"""Separates the draws of augmentation from other draws with the same seed."""
 
 
 class AffineTransforms(NamedTuple):
-    """One affine transform an image: old position = matrix @ new position + offset.
+    """One affine transform per image: old position = matrix @ new position + offset.
 
-    It says, for each pixel of the new image, where in the old one it comes from. Positions are in
-    pixels, (row, column), counted from the centre of the image.
+    It maps each pixel of the new image to its position in the old image. Positions are in pixels,
+    (row, column), relative to the centre of the image.
 
     Attributes
     ----------
     matrix : tensor of shape (n, 2, 2)
     offset : tensor of shape (n, 2)
     is_whole : bool
-        Whether every new pixel comes from a whole pixel of a row and column, as with flips and
-        shifts.
+        Whether every new pixel is exactly one old pixel, as with flips and shifts.
     """
 
     matrix: torch.Tensor
@@ -51,7 +50,7 @@ class AffineTransforms(NamedTuple):
     def sample(cls, step: Geometric, shape: torch.Size, generator: torch.Generator) -> Self:
         """Draw a transform for each image of a batch of ``shape``, (n, channels, height, width).
 
-        They lie on the device of the generator.
+        The transforms are on the device of the generator.
         """
         n, _, *sides = shape
         device = generator.device
@@ -89,7 +88,7 @@ class AffineTransforms(NamedTuple):
         return AffineTransforms(self.matrix[rows], self.offset[rows], self.is_whole)
 
     def then(self, later: "AffineTransforms") -> "AffineTransforms":
-        """Compose: these transforms first, and others of what comes out."""
+        """Compose these transforms with others that are applied after them."""
         offset = (self.matrix @ later.offset[:, :, None])[:, :, 0] + self.offset
         is_whole = self.is_whole and later.is_whole
         return AffineTransforms(self.matrix @ later.matrix, offset, is_whole)
@@ -97,8 +96,8 @@ class AffineTransforms(NamedTuple):
     def apply(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resample images of shape (n, channels, height, width).
 
-        Whole pixels are copied, in their own dtype; other values are interpolated between the four
-        pixels around a position, as floats. Outside the image, its nearest pixel stands.
+        Whole pixels are copied in their own dtype. Other values are interpolated between the four
+        pixels around a position, as floats. Positions outside of the image take its nearest pixel.
         """
         return self._copy(pixels) if self.is_whole else self._interpolate(pixels)
 
@@ -128,7 +127,7 @@ class AffineTransforms(NamedTuple):
         # functional.grid_sample counts from -1, the first pixel of a side, to 1, the last
         half = [max(side - 1, 1) / 2 for side in (width, height)]
         grid = torch.stack([old_x / half[0], old_y / half[1]], dim=3).to(pixels.dtype)
-        # as padding_mode="border" does, which MPS has not had before torch 2.13
+        # like padding_mode="border", which MPS only supports since torch 2.13
         sampled = functional.grid_sample(pixels, grid.clamp(-1, 1), align_corners=True)
         return sampled.contiguous(memory_format=torch.channels_last)
 
@@ -138,12 +137,13 @@ def _from_centre(side: int, device: torch.device) -> torch.Tensor:
 
 
 class Erasures(NamedTuple):
-    """One rectangle an image, to be painted with the image's mean colour.
+    """One rectangle per image, to be filled with the mean colour of the image.
 
     Attributes
     ----------
     top, bottom, left, right : tensor of shape (n,)
-        Rows and columns, the second and fourth after the last one; an empty rectangle is none.
+        Rows and columns of the rectangle. Bottom and right are exclusive, and an empty rectangle
+        erases nothing.
     """
 
     top: torch.Tensor
@@ -153,7 +153,7 @@ class Erasures(NamedTuple):
 
     @classmethod
     def sample(cls, step: RandomErasing, shape: torch.Size, generator: torch.Generator) -> Self:
-        """Draw whether, how large, how tall and where, for each image of a batch of ``shape``."""
+        """Draw the presence, area, aspect and position for each image of a batch of ``shape``."""
         n, _, height, width = shape
         draws = torch.rand((5, n), generator=generator, device=generator.device)
         smallest, largest = step.size
@@ -170,7 +170,7 @@ class Erasures(NamedTuple):
         return Erasures(*(edge[rows] for edge in self))
 
     def apply(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Paint images of shape (n, channels, height, width), in their own dtype."""
+        """Erase the rectangles of images (n, channels, height, width), in their own dtype."""
         y = torch.arange(pixels.shape[2], device=pixels.device)[None, :, None]
         x = torch.arange(pixels.shape[3], device=pixels.device)[None, None, :]
         top, bottom, left, right = (edge[:, None, None] for edge in self)
@@ -185,7 +185,7 @@ class Erasures(NamedTuple):
 
 
 Transform = AffineTransforms | Erasures
-"""A sampled augmentation: what it does to each image of one batch."""
+"""A sampled augmentation, for each image of one batch."""
 
 
 class BatchAugmentation:
@@ -194,7 +194,7 @@ class BatchAugmentation:
     Parameters
     ----------
     steps : sequence of augmentations and callables
-        In the order in which they are applied. Callables are copied.
+        Steps in the order of application. Callables are copied.
     seed : int
         Seed of the draws. Callables draw from torch's own generators.
     device : torch.device
@@ -212,26 +212,28 @@ class BatchAugmentation:
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        """Begin the draws of a seed, but for those of callables."""
+        """Seed the draws, except those of callables."""
         self.generator.manual_seed(derive_seed(seed, STREAM))
 
     def start(self, pixels: torch.Tensor) -> tuple[torch.Tensor, list[Transform]]:
-        """Do what needs the whole batch, and sample the transforms that parts of it can share.
+        """Apply the steps up to the last callable to the whole batch, and sample the others.
 
         Parameters
         ----------
         pixels : tensor of shape (n, channels, height, width), any real dtype
+            The batch.
 
         Returns
         -------
         pixels : tensor of the same shape
+            The batch after the last callable.
         transforms : list
-            What is left to do, for :meth:`finish`: all that follows the last callable.
+            The sampled steps after the last callable, for :meth:`finish`.
 
         Raises
         ------
         TypeError, ValueError
-            If a callable returns anything but a batch of the same shape and range.
+            If a callable does not return a batch of the same shape and range.
         """
         transforms: list[Transform] = []
         for step in self.steps:
@@ -258,11 +260,11 @@ class BatchAugmentation:
         Parameters
         ----------
         pixels : tensor of shape (n, channels, height, width)
-            Those images.
+            The images.
         transforms : list
-            Sampled for the whole batch.
+            Transforms that were sampled for the whole batch.
         rows : slice, default=slice(None)
-            Which images of the batch they are.
+            Rows of the images in the batch.
         """
         for transform in transforms:
             pixels = transform.take(rows).apply(pixels)

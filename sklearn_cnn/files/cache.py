@@ -1,11 +1,11 @@
-"""What was made of images, on the disk, shared by folds, candidates and processes.
+"""A cache of arrays computed from images, on disk, shared by folds, candidates and processes.
 
-Pixels are kept of image files, and features of pixels: an array of one shape for each image. The
-folder of a cache has a folder for each way of making them. In it lie numbered segments, to which
-images are added as they are decoded. Images that lie in one segment in the order asked for come
-back as a memory map of it. Others are gathered: a few in memory, many in a file of their own, a
-*view*, which is mapped too. Reading takes no lock; writing takes one, which the operating system
-releases when a process dies. When the limit is reached, the least recently used files go.
+The arrays are pixels of image files, or features of pixels, with the same shape for all images. The
+cache folder has one subfolder for each way of computing them. A subfolder holds numbered segments,
+to which images are added as they are decoded. Images that are in one segment in the requested order
+are returned as a memory map of it. Others are gathered: a few in memory, many in a separate file, a
+*view*, which is also mapped. Reading takes no lock. Writing takes one, which the operating system
+releases when a process dies. When the limit is reached, the least recently used files are removed.
 """
 
 import os
@@ -26,34 +26,34 @@ from sklearn_cnn.files.segment import KEY_BYTES, Entry, Segment, map_images, mat
 from sklearn_cnn.files.sources import OUT_OF_RESOURCES
 
 BLOCK_BYTES = 1 << 25
-"""What is made or copied at once, in bytes, unless the maker asks for less."""
+"""Bytes that are computed or copied at once, unless the maker needs less."""
 
 SEGMENTS = 64
-"""Small reads are put together in a segment, up to the limit of the cache divided by this.
+"""Small reads share a segment, up to the limit of the cache divided by this number.
 
-A lower number removes more at once when room is made; a higher one opens more files at once.
+With a lower number, freeing space removes more at once; with a higher one, more files are open.
 """
 
 IN_MEMORY_BYTES = 1 << 26
 """Scattered images of up to this size are gathered in memory."""
 
 SUFFIXES = (".keys", ".pixels", ".view", ".tmp")
-"""Suffixes of the files of a cache; ".tmp" is a view that is not finished."""
+"""Suffixes of the files of a cache; ".tmp" is an incomplete view."""
 
 Maker = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Takes n positions, returns which could be read, of shape (n,), and their arrays, (n, *shape)."""
+"""Function of n positions that returns which could be read, (n,), and arrays, (n, *shape)."""
 
 
 @dataclass
 class CacheFolder:
-    """All files of a cache: their number and size, and how room is made.
+    """All files of a cache: their number and size, and freeing space.
 
     Attributes
     ----------
     path : Path
-        The folder; it may hold other files too, which are left alone.
+        The folder, which may also hold other files; they are not touched.
     limit : int
-        Bytes that the cache may take.
+        Maximum size of the cache in bytes.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class CacheFolder:
         )
 
     def count(self) -> tuple[int, int]:
-        """Count the images, of all entries together, and the bytes that all files take."""
+        """Return the number of images of all entries, and the size of all files in bytes."""
         sizes = self.sizes()
         keys = sum(size for path, size in sizes.items() if path.suffix == ".keys")
         return keys // KEY_BYTES, sum(sizes.values())
@@ -87,15 +87,15 @@ class CacheFolder:
         return sum(size for path, size in sizes if path.with_suffix(".keys") in segments)
 
     def make_room(self, needed: int, spare: Set[Path]) -> None:
-        """Remove the least recently used files until ``needed`` bytes fit; ``spare`` goes last.
+        """Remove the least recently used files until ``needed`` bytes fit, those of ``spare`` last.
 
-        The lock must be held: unfinished files of other processes are then abandoned.
+        The lock must be held, so that incomplete files of other processes are abandoned ones.
         """
         sizes = self.sizes()
         for path in sizes:
             keyless = path.suffix == ".pixels" and path.with_suffix(".keys") not in sizes
             if keyless or path.suffix == ".tmp":
-                with suppress(PermissionError):  # Windows keeps what is mapped
+                with suppress(PermissionError):  # Windows keeps mapped files
                     path.unlink(missing_ok=True)
         sizes = self.sizes()
         excess = sum(sizes.values()) + needed - self.limit
@@ -104,27 +104,27 @@ class CacheFolder:
         while excess > 0 and removable and needed <= self.limit:
             path = removable.pop(0)
             with suppress(PermissionError):
-                path.unlink(missing_ok=True)  # keys go first, so that none is left without pixels
+                path.unlink(missing_ok=True)  # keys first, so that none is left without pixels
                 path.with_suffix(".pixels").unlink(missing_ok=True)
                 excess -= sizes[path] + sizes.get(path.with_suffix(".pixels"), 0)
         if excess > 0:
             raise ValueError(
-                f"The images need {needed:,} bytes of the cache, and cache_limit={self.limit:,} "
-                "leaves too few. Raise cache_limit, or choose a smaller size of images."
+                f"The images need {needed:,} bytes in the cache, but cache_limit={self.limit:,} "
+                "leaves too few. Increase cache_limit, or choose a smaller image size."
             )
 
 
 class Places(NamedTuple):
-    """Where images lie.
+    """Positions of images in the cache.
 
     Attributes
     ----------
     segments : list of Segment
-        Those of the entry.
+        Segments of the entry.
     numbers : ndarray of shape (n_images,), int
-        Which of them holds each image; -1 for none.
+        Index of the segment of each image; -1 for none.
     rows : ndarray of shape (n_images,), int
-        Its row in that segment.
+        Row of each image in its segment.
     """
 
     segments: list[Segment]
@@ -132,29 +132,29 @@ class Places(NamedTuple):
     rows: np.ndarray
 
     def used(self) -> list[int]:
-        """Which segments hold some of the images."""
+        """Return the indices of the segments that hold some of the images."""
         return [number for number in np.unique(self.numbers).tolist() if number >= 0]
 
     def in_use(self) -> set[Path]:
-        """Their files of keys."""
+        """Return the key files of these segments."""
         return {self.segments[number].path for number in self.used()}
 
 
 class ArrayCache:
-    """What is made of images in one way.
+    """A cache of arrays that are computed from images in one way.
 
     Parameters
     ----------
     folder : path
-        Made if it is missing.
+        Folder of the cache, which is created if it is missing.
     limit : int
-        Bytes that it may take.
+        Maximum size in bytes.
     entry : Entry
-        What is kept of each image, and how it is made.
+        Description of the array of each image.
     version : str
-        Of what makes it: arrays of another version are not used.
+        Version of the computation; arrays of other versions are not used.
     rows_at_once : int or None, default=None
-        Images that are made before they are written; None for as many as ``BLOCK_BYTES`` hold.
+        Number of images that are computed before they are written; None means ``BLOCK_BYTES``.
     """
 
     def __init__(
@@ -170,36 +170,37 @@ class ArrayCache:
         name = blake2b(f"{version}{entry.key()}".encode(), digest_size=KEY_BYTES).hexdigest()
         self.folder = self.whole.path / name
         self.rows_at_once = rows_at_once or max(1, BLOCK_BYTES // entry.n_bytes)
-        self.lock = FileLock(self.whole.path / "sklearn_cnn.lock")  # lets its holder in again
+        self.lock = FileLock(self.whole.path / "sklearn_cnn.lock")  # reentrant
 
     def fetch(
         self, keys: np.ndarray, make: Maker, stand_in: Callable[[], np.ndarray] | None = None
     ) -> np.ndarray:
-        """Return what is kept of images, making what is missing.
+        """Return the arrays of images, and compute those that are missing.
 
         Parameters
         ----------
         keys : ndarray of shape (n_images, 2), uint64
-            The key of each image; zeros for one that cannot be kept.
+            Key of each image; zeros for an image that cannot be cached.
         make : callable
-            Called with positions in ``keys``, block by block.
+            Function that is called with positions in ``keys``, block by block.
         stand_in : callable or None, default=None
-            Called if images could not be read, when all others are kept; returns what stands for
-            them, an ndarray of the entry's shape, or raises an error. None if none can fail.
+            Function that is called if images could not be read, after all others are cached. It
+            returns their replacement, an ndarray of the entry's shape, or raises an error. None if
+            no image can fail.
 
         Returns
         -------
         ndarray of shape (n_images, *shape), of the type of the entry
-            A read-only memory map where they lie in one piece or are large.
+            The arrays, as a read-only memory map if they are contiguous or large.
 
         Raises
         ------
         ValueError
-            If they do not fit in the limit.
+            If the arrays exceed the limit.
         OSError
             If the folder cannot be written to, or the disk is full.
         """
-        with suppress(FileNotFoundError):  # removed by another process since: then with the lock
+        with suppress(FileNotFoundError):  # removed by another process: continue with the lock
             places = self._find(keys)
             if (places.rows >= 0).all():
                 return self._collect(keys, places, None)
@@ -212,7 +213,7 @@ class ArrayCache:
             blank = stand_in() if n_unread and stand_in is not None else None
             places = self._find(keys)
             if len(_first_of_each(keys, np.flatnonzero(places.rows < 0))) != n_unread:
-                raise FileNotFoundError(ENOENT, "images that were just kept are gone", self.folder)
+                raise FileNotFoundError(ENOENT, "newly cached images have disappeared", self.folder)
             return self._collect(keys, places, blank)
 
     def _find(self, keys: np.ndarray) -> Places:
@@ -227,16 +228,16 @@ class ArrayCache:
         return places
 
     def _store(self, keys: np.ndarray, places: Places, make: Maker) -> int:
-        """Make what is missing; return how many images could not be read."""
+        """Compute and store the missing images; return how many could not be read."""
         missing = _first_of_each(keys, np.flatnonzero(places.rows < 0))
         needed, in_use = self._bytes_for(missing, keys), places.in_use()
         segment = places.segments[-1] if places.segments else None
-        if self.whole.size_of(in_use) + needed > self.whole.limit:  # scattered too much: all anew
+        if self.whole.size_of(in_use) + needed > self.whole.limit:  # too scattered: store all again
             missing = _first_of_each(keys, np.arange(len(keys)))
             needed, in_use, segment = self._bytes_for(missing, keys), set(), None
         if segment is not None and self._can_grow(segment, needed, in_use):
             segment.trim()
-        else:  # of a number that no segment had before, removed ones included
+        else:  # with a number that no segment had before, including removed ones
             number = max([time.time_ns(), *(old.number + 1 for old in places.segments)])
             segment = Segment(self.folder / f"{number}.keys", self.entry)
         self.whole.make_room(needed, {*in_use, segment.path})
@@ -246,19 +247,19 @@ class ArrayCache:
             read, pixels = make(block)
             kept = read & keys[block].any(axis=1)
             n_unread += len(block) - int(kept.sum())
-            if kept.any():  # without a copy of the pixels if all are kept
+            if kept.any():  # no copy of the pixels if all are kept
                 segment.append(keys[block[kept]], pixels if kept.all() else pixels[kept])
         return n_unread
 
     def _bytes_for(self, missing: np.ndarray, keys: np.ndarray) -> int:
-        """Count what is to be written, with a view if the images will not lie in one piece."""
+        """Return the bytes to write, including a view if the images will not be contiguous."""
         n_bytes = len(missing) * (self.entry.n_bytes + KEY_BYTES)
         if len(missing) < len(keys) and self._are_large(len(keys)):
             n_bytes += len(keys) * self.entry.n_bytes
         return n_bytes
 
     def _can_grow(self, segment: Segment, needed: int, in_use: Set[Path]) -> bool:
-        """Whether a segment may take ``needed`` more bytes."""
+        """Tell whether a segment may take ``needed`` more bytes."""
         limit = self.whole.limit
         small = self.whole.size_of({segment.path}) + needed <= limit // SEGMENTS
         return small and self.whole.size_of({segment.path, *in_use}) + needed <= limit
@@ -267,7 +268,7 @@ class ArrayCache:
         return n_images * self.entry.n_bytes > IN_MEMORY_BYTES
 
     def _collect(self, keys: np.ndarray, places: Places, blank: np.ndarray | None) -> np.ndarray:
-        """Map or gather images that have been found, and mark what holds them as used."""
+        """Map or gather images that have been found, and mark their files as used."""
         n_images, first = len(keys), int(places.rows[0])
         maps = {number: places.segments[number].pixels() for number in places.used()}
         in_row = (places.rows == np.arange(first, first + n_images)).all()
@@ -277,15 +278,15 @@ class ArrayCache:
             pixels = self._view(keys, places, self._gather(places, maps, blank, self.rows_at_once))
         else:
             (pixels,) = self._gather(places, maps, blank, n_images)
-            pixels.flags.writeable = False  # as a map is
-        for path in places.in_use():  # after its view, which is sooner made again
+            pixels.flags.writeable = False  # like a map
+        for path in places.in_use():  # after its view, which is faster to recreate
             _mark_as_used(path)
         return pixels
 
     def _gather(
         self, places: Places, maps: dict[int, np.ndarray], blank: np.ndarray | None, step: int
     ) -> Iterator[np.ndarray]:
-        """Copy images together, in blocks of ``step``."""
+        """Gather images, in blocks of ``step``."""
         for start in range(0, len(places.rows), step):
             block = slice(start, start + step)
             numbers, rows = places.numbers[block], places.rows[block]
@@ -298,7 +299,7 @@ class ArrayCache:
             yield pixels
 
     def _view(self, keys: np.ndarray, places: Places, blocks: Iterator[np.ndarray]) -> np.ndarray:
-        """Map the file that holds just these images, writing it if it is missing."""
+        """Map the file that holds exactly these images, and write it if it is missing."""
         kept = np.where(places.rows[:, np.newaxis] >= 0, keys, 0)
         name = blake2b(kept.astype(np.uint64).tobytes(), digest_size=KEY_BYTES).hexdigest()
         view = self.folder / f"{name}.view"
@@ -308,7 +309,7 @@ class ArrayCache:
             with suppress(FileNotFoundError):  # written while this process waited
                 return self._map_view(view)
             unfinished = view.with_suffix(".tmp")
-            # What it is copied from is mapped, and stays readable if there is no room for both.
+            # Its sources are mapped, and stay readable if there is no space for both.
             self.whole.make_room(len(keys) * self.entry.n_bytes, places.in_use())
             try:
                 with open(unfinished, "wb") as file:
@@ -328,7 +329,7 @@ class ArrayCache:
 
 @contextmanager
 def cache_named_in_errors(cache: object, kept: str) -> Iterator[None]:
-    """Name the parameter in errors of its folder, but not in those of a machine short of files."""
+    """Name the parameter in errors of its folder, except if the machine lacks resources."""
     try:
         yield
     except OSError as error:
@@ -337,8 +338,8 @@ def cache_named_in_errors(cache: object, kept: str) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise OSError(
             error.errno,
-            f"{reason} - in the folder of cache={cache!r}, which must be a folder to write to, "
-            f"with room for the {kept}",
+            f"{reason} - in the folder of cache={cache!r}, which must be a writable folder with "
+            f"space for the {kept}",
             error.filename,
         ) from error
 
@@ -346,10 +347,10 @@ def cache_named_in_errors(cache: object, kept: str) -> Iterator[None]:
 def open_cache(
     cache: object, limit: float, entry: Entry, version: str, rows_at_once: int | None = None
 ) -> ArrayCache | None:
-    """Return the cache that the parameters of an estimator name, or None."""
+    """Return the cache given by the parameters of an estimator, or None."""
     if isinstance(cache, (str, os.PathLike)):
         if not os.fspath(cache):
-            raise ValueError("cache='' is no folder: pass its path, or None for no cache.")
+            raise ValueError("cache='' is not a folder. Pass its path, or None for no cache.")
         folder = os.path.expanduser(cache)
     else:  # a joblib.Memory, which may have no store
         store = getattr(cache, "store_backend", None)
@@ -360,14 +361,14 @@ def open_cache(
 
 
 def _first_of_each(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return one row of each key, and all rows without a key."""
+    """Return one row for each key, and all rows without a key."""
     chosen = ~keys[rows].any(axis=1)
     chosen[np.unique(keys[rows], axis=0, return_index=True)[1]] = True
     return rows.compress(chosen)
 
 
 def _mark_as_used(path: Path) -> None:
-    with suppress(OSError):  # a cache that is read-only can still be read
+    with suppress(OSError):  # a read-only cache can still be read
         os.utime(path)
 
 

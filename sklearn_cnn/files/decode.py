@@ -1,7 +1,7 @@
-"""One image - a path, the content of a file, an open image, an array - to pixels in its frame.
+"""Decode one image - a path, the content of a file, an open image, an array - to pixels.
 
-Plain JPEG files go through simplejpeg, if it is installed: it gives the same pixels as Pillow,
-sooner. Both decode with libjpeg-turbo, but for small images Pillow spends most of its time on
+Plain JPEG files are decoded with simplejpeg, if it is installed: it returns the same pixels as
+Pillow, faster. Both use libjpeg-turbo, but for small images Pillow spends most of its time on
 inspecting the file in Python. Everything else goes to Pillow, whose result is authoritative.
 """
 
@@ -29,7 +29,7 @@ except ImportError:  # an extra
 
 MAX_FILE_BYTES = 1 << 30
 
-# A file that holds these bytes may have an orientation.
+# A file that contains these bytes may have an orientation.
 _EXIF, _XMP = b"Exif\x00", b"tiff:Orientation"
 
 
@@ -40,20 +40,23 @@ def decode(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
     ----------
     source : str, os.PathLike, bytes, PIL.Image.Image or ndarray
         A path, the content of a file, an image, or pixels of shape (height, width), (height,
-        width, channels) or (channels, height, width). An image or array is not changed.
+        width, channels) or (channels, height, width). Images and arrays are not modified.
     options : ReadOptions
+        Options for reading.
 
     Returns
     -------
     pixels : ndarray of shape (height, width, channels), of type ``options.dtype``
+        Pixels of the image.
     notes : Notes
+        Notes for warnings.
 
     Raises
     ------
     UnreadableImage
         If it cannot be read; the message says why.
     OSError, MemoryError
-        If the machine lacks memory or file handles, which is no fault of the image.
+        If the machine lacks memory or file handles.
     """
     try:
         if options.decoder is None or not isinstance(source, (str, bytes, os.PathLike)):
@@ -66,21 +69,21 @@ def decode(source: Source, options: ReadOptions) -> tuple[np.ndarray, Notes]:
             raise
         if isinstance(error, OSError):
             is_address = isinstance(source, str) and "://" in source[:10]
-            remedy = "; it is an address: download the image first" if is_address else ""
+            remedy = "; it is a URL: download the image first" if is_address else ""
             raise UnreadableImage(f"{error.strerror or error}{remedy}") from error
-        is_ours = type(error) in (ValueError, TypeError)  # messages of decoders tell a user nothing
+        is_ours = type(error) in (ValueError, TypeError)  # messages of decoders do not help users
         reason = str(error) if is_ours else ""
         raise UnreadableImage(reason or "it is damaged; copy or download it again") from error
 
 
 def _is_of_machine(error: Exception) -> bool:
-    """Whether the machine lacks memory or file handles."""
+    """Tell whether the machine lacks memory or file handles."""
     is_short = isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
     return is_short or isinstance(error, MemoryError)
 
 
 def _call_decoder(decoder: Callable[..., object], source: File) -> np.ndarray | Image.Image:
-    """Return the array or the image that a user-defined decoder makes of a path."""
+    """Return the array or the image that a user-defined decoder returns."""
     try:
         made = decoder(source)
         if isinstance(made, Image.Image):
@@ -92,7 +95,7 @@ def _call_decoder(decoder: Callable[..., object], source: File) -> np.ndarray | 
         raise UnreadableImage(f"decoder raised {type(error).__name__}: {error}") from error
     if array.dtype.kind not in "biuf":
         raise UnreadableImage(
-            f"decoder returned {type(made).__name__} of dtype {array.dtype}, and an array of real "
+            f"decoder returned {type(made).__name__} of dtype {array.dtype}, but an array of real "
             "numbers or a PIL image was expected"
         )
     return array
@@ -122,9 +125,9 @@ def _decode_array(array: np.ndarray, options: ReadOptions) -> tuple[np.ndarray, 
 
 
 def _read_file(path: Any) -> bytes:
-    # A FIFO would keep an ordinary open waiting for ever.
+    # A FIFO would block an ordinary open forever.
     if b"\0" in os.fsencode(path):
-        raise UnreadableImage("a path holds no zero byte; contents of files are passed as bytes")
+        raise UnreadableImage("paths cannot contain a zero byte; pass contents of files as bytes")
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
@@ -132,10 +135,10 @@ def _read_file(path: Any) -> bytes:
         if stat.S_ISDIR(status.st_mode):
             raise UnreadableImage("it is a folder; load_image_folder(folder).data lists its images")
         if not stat.S_ISREG(status.st_mode):
-            raise UnreadableImage("it is no regular file")
+            raise UnreadableImage("it is not a regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise UnreadableImage(
-                f"it has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read"
+                f"it has {status.st_size:,} bytes, more than the limit of {MAX_FILE_BYTES:,}"
             )
         content = os.read(descriptor, status.st_size)
         while len(content) < status.st_size and (more := os.read(descriptor, status.st_size)):
@@ -153,10 +156,10 @@ def decode_plain_jpeg(
     Parameters
     ----------
     content : bytes
-        The whole file.
+        Content of the file.
     choose_divisor : callable
-        Takes width and height, and returns 1, 2, 4 or 8: by how much to shrink while decoding; or
-        raises an error, if they are too large.
+        Function of width and height that returns 1, 2, 4 or 8, the factor to shrink by while
+        decoding, or raises an error if they are too large.
 
     Returns
     -------
@@ -168,12 +171,12 @@ def decode_plain_jpeg(
     if _EXIF in content or _XMP in content:
         return None
     frame = read_jpeg_frame(content)
-    # It decodes other frames at full size into the memory of the size that was asked for.
+    # It decodes other frames at full size into memory of the requested size.
     if frame is None or frame.marker not in SHRINKABLE or frame.bits != 8:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-    except (ValueError, KeyError):  # damaged, or of a sampling or colours that it cannot name
+    except (ValueError, KeyError):  # damaged, or of unknown sampling or colours
         return None
     if colours not in ("YCbCr", "Gray") or (height, width) != (frame.height, frame.width):
         return None
@@ -183,6 +186,6 @@ def decode_plain_jpeg(
         pixels: np.ndarray = simplejpeg.decode_jpeg(
             content, "GRAY" if colours == "Gray" else "RGB", min_height=shape[0], min_width=shape[1]
         )
-    except ValueError:  # damaged, or not to its liking
+    except ValueError:  # damaged, or unsupported
         return None
     return pixels if pixels.shape == shape else None

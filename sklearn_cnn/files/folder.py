@@ -1,4 +1,4 @@
-"""load_image_folder: paths and labels from a folder of class folders, or a table of its files."""
+"""load_image_folder: paths and labels from a folder of class folders, or from a table of files."""
 
 import os
 import re
@@ -34,21 +34,21 @@ PARTS = LEARNT | {
     "unlabelled", "unsup", "fold", "folds", "cv", "split", "part", "partition", "subset", "shard",
     "batch",
 }  # fmt: skip
-"""Words in the names of folders that hold a part of a data set, and are mistaken for classes."""
+"""Words in the names of folders that hold a part of a data set, not a class."""
 
 GENERIC = frozenset([
     "set", "sets", "data", "dataset", "image", "images", "img", "imgs", "mask", "masks", "label",
     "labels", "annotation", "annotations", "gt", "x", "y", "public", "private", "final", "full",
     "all", "folder", "samples",
 ])  # fmt: skip
-"""Words that go with these and do not name a class: "training_set", "test_images"."""
+"""Words that are combined with these and do not name a class: "training_set", "test_images"."""
 
 KINDS = frozenset([
     "image", "images", "img", "imgs", "jpegimages", "imagesets", "mask", "masks", "annotation",
     "annotations", "label", "labels", "gt", "groundtruth", "segmentation", "segmentations",
     "segmentationclass", "segmentationobject", "bbox", "bboxes", "boundingboxes", "metadata",
 ])  # fmt: skip
-"""Whole names of folders of images, masks or annotations."""
+"""Full names of folders of images, masks or annotations."""
 
 
 @validate_params(
@@ -78,11 +78,11 @@ def load_image_folder(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """List the image files of a folder with their labels, as paths.
+    """Load the paths and labels of the image files in a folder.
 
-    No pixels are read: the result is small, and every splitter and search can index it.
-    :class:`ImageReader`, as the first step of a pipeline, opens the files. The folder looks like
-    this, and the folders of a class may hold further ones::
+    No pixels are read, so the result is small, and splitters and searches can index it.
+    :class:`ImageReader`, as the first step of a pipeline, reads the files. The folder has the
+    following structure, and class folders may hold subfolders::
 
         container_path/
             cat/
@@ -91,100 +91,102 @@ def load_image_folder(
             dog/
                 0001.png
 
-    Hidden files and folders, FIFOs and devices are left out, and so are folders that systems make
-    for themselves, such as "@eaDir" and "__MACOSX".
+    Hidden files and folders, FIFOs, devices, and folders created by operating systems, such as
+    "@eaDir" and "__MACOSX", are ignored.
 
     Parameters
     ----------
     container_path : path
-        The folder. If a data set has folders for training and testing, load each by itself, and
-        give ``classes=training.target_names`` to the second.
+        Path of the folder. If a data set has separate folders for training and testing, load them
+        separately, and pass ``classes=training.target_names`` for the second.
     classes : sequence or None, default=None
-        The classes to load, in the order in which ``target`` counts them; their folders may be
-        empty. None takes all that hold images, sorted.
+        Classes to load, in the order of ``target_names``. Their folders may be empty. If None, all
+        class folders that hold images are loaded, sorted by name.
     labels : "inferred", path, DataFrame or None, default="inferred"
-        "inferred" takes the names of the folders in ``container_path``. A CSV file or DataFrame
-        lists the files to load and their labels; the path of the CSV file is looked up in the
-        working folder, then in ``container_path``. Paths in the table are relative to
-        ``container_path`` or, if no such file exists, to the table's folder, the working folder
-        or the folder around ``container_path``; they must lie in ``container_path``, and may lack
-        the ending. None loads all images without labels, to predict them.
+        Source of the labels. "inferred" uses the names of the folders in ``container_path``. A CSV
+        file or DataFrame lists the files to load and their labels. The path of the CSV file is
+        looked up in the working folder, then in ``container_path``. Paths in the table are relative
+        to ``container_path`` or, if no such file exists, to the folder of the table, the working
+        folder or the parent folder of ``container_path``. They must lie in ``container_path``, and
+        may omit the file extension. None loads all images without labels, for prediction.
     columns : (path column, label column) or None, default=None
-        Columns of the table, by name or position. None takes "path" and "label", other usual names
-        ("filename", "image_id", "class", "diagnosis", ...), or the only two columns.
+        Columns of the table, by name or position. If None, they are "path" and "label", other
+        common names ("filename", "image_id", "class", "diagnosis", ...), or the only two columns.
     extensions : str, sequence of str or None, default=(".png", ".apng", ".jpg", ".jpeg", ".jpe", \
 ".jfif", ".pjpeg", ".pjp", ".jps", ".mpo", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-        Endings of the names to take, in upper or lower case; "" stands for names without one,
-        and None takes all files. If pillow-heif is installed, ".heic", ".heif" and ".hif" are
-        among them. With a table, these are the endings that its names may lack.
+        File extensions to load, in upper or lower case. "" stands for names without extension, and
+        None loads all files. If pillow-heif is installed, the default includes ".heic", ".heif" and
+        ".hif". With a table, these are the extensions that its paths may omit.
     recursive : bool, default=True
-        Whether to go into the folders inside a class.
+        Whether to include the subfolders of class folders.
     follow_links : bool, default=False
-        Whether to follow symbolic links below ``container_path``, also to files and folders
-        outside of it. A folder is entered once for each class, so that circles end. Do not follow
-        links in folders from strangers: they may lead to any file.
+        Whether to follow symbolic links below ``container_path``, including links to files and
+        folders outside of it. Each class enters a folder only once, so cycles end. Do not follow
+        links in untrusted folders, because they may point to any file.
     on_error : {"raise", "skip"}, default="raise"
-        "raise" raises for folders that cannot be listed and files of a table that are missing;
-        damaged images raise when they are read. "skip" decodes every file once, and leaves out
-        those that cannot be read, with their labels; a warning names them.
+        How to handle files that cannot be read. "raise" raises an error for folders that cannot be
+        listed and for missing files of a table; damaged images raise an error later, when they are
+        read. "skip" decodes every file once, and removes those that cannot be read, together with
+        their labels, with a warning that names them.
     return_X_y : bool, default=False
-        Whether to return only ``(data, target)``, as loaders of scikit-learn do; only the Bunch
-        has the names of the classes that ``target`` counts.
+        If True, return ``(data, target)`` instead of a Bunch, as scikit-learn's loaders do. Only
+        the Bunch has the class names.
     as_frame : bool, default=False
-        Whether ``data`` is a DataFrame with the column "path", and ``target`` a Series.
+        If True, ``data`` is a DataFrame with the column "path", and ``target`` is a Series.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With the attributes
+        Dictionary-like object, with the following attributes.
 
         data : ndarray of shape (n_images,), str, or DataFrame of shape (n_images, 1)
-            The path of each file, beginning with ``container_path``; sorted, class by class, or in
-            the order of the table.
+            Path of each file, starting with ``container_path``. Paths are sorted by class and name,
+            or in the order of the table.
         target : ndarray of shape (n_images,), int, or Series, or None
-            The class of each file, as its place in ``target_names``; None without labels.
+            Class of each file, as an index into ``target_names``; None without labels.
         labels : ndarray of shape (n_images,), str or another type, or Series, or None
-            The class of each file by its name: a model that is fitted on them predicts names.
+            Class of each file, as its name. A model that is fitted on ``labels`` predicts names.
         target_names : list
-            The classes.
+            Names of the classes.
         filenames : ndarray of shape (n_images,), str
-            The paths.
+            Path of each file.
         frame : DataFrame of shape (n_images, 3) or None
-            With ``as_frame=True``, path, target and label; the path alone without labels.
+            With ``as_frame=True``, DataFrame with path, target and label, or only with path if
+            there are no labels.
         DESCR : str
-            What was loaded, class by class.
+            Description of the loaded files, with the number of files per class.
 
     (data, target) : tuple
-        With ``return_X_y=True``.
+        Only if ``return_X_y=True``.
 
     Raises
     ------
     ValueError
-        If no images or class folders are found, the folder of a class is missing, folders for
-        training and testing seem to stand in place of classes, or the table of labels cannot be
-        used.
+        If no images or class folders are found, the folder of a class is missing, the folders look
+        like training and test sets instead of classes, or the table of labels is invalid.
     NotADirectoryError
-        If ``container_path`` is no folder.
+        If ``container_path`` is not a folder.
     FileNotFoundError
-        If ``container_path`` does not exist, or ``labels`` is the path of no file.
+        If ``container_path`` or the file ``labels`` does not exist.
     PermissionError
-        If the folders above ``container_path`` may not be entered.
+        If the parent folders of ``container_path`` cannot be accessed.
     ImportError
-        If ``as_frame`` is asked for, and pandas is not installed.
+        If ``as_frame=True`` and pandas is not installed.
     TypeError
-        If ``labels`` is none of the kinds above.
+        If ``labels`` has an unsupported type.
 
     Warns
     -----
     UserWarning
-        About everything left out: symbolic links, images outside of any class folder, folders
-        without images, files of other endings that may be images, and files that cannot be read.
-        About folders that look like parts of a data set, and classes without a row in the table.
+        For everything that is not loaded: symbolic links, images outside of class folders, folders
+        without images, files of other extensions that may be images, and files that cannot be read.
+        Also for folders that look like parts of a data set, and for classes without a row in the
+        table.
 
     See Also
     --------
-    ImageReader : Reads the files into an array.
-    sklearn.datasets.load_files : The same for texts, whose content it loads.
+    ImageReader : Read the files into an array.
+    sklearn.datasets.load_files : Load text files with their content.
 
     Examples
     --------
@@ -203,7 +205,9 @@ def load_image_folder(
     folder = os.path.expanduser(os.fspath(container_path))
     _check_folder(folder)
     if labels is None and classes is not None:
-        raise ValueError("classes says which labels to load, and labels=None loads none. Pass one.")
+        raise ValueError(
+            "classes selects the labels to load, but labels=None loads no labels. Pass only one."
+        )
     wanted = None if classes is None else _check_classes(classes)
     is_table = not (labels is None or (isinstance(labels, str) and labels == "inferred"))
     pair = None if columns is None else _check_columns(columns, is_table)
@@ -222,8 +226,8 @@ def load_image_folder(
     links = [link for scan in scans for link in scan.links]
     if not labelled.files and is_table:
         raise ValueError(
-            f"container_path={folder!r}: no row of labels names an image that can be read and has "
-            "a label of classes. Labels of a CSV file are strings."
+            f"container_path={folder!r}: no row of labels has both a readable image and a label in "
+            "classes. Labels of a CSV file are strings."
         )
     if not labelled.files:
         where = "it" if labels is None else "its class folders"
@@ -241,16 +245,16 @@ def load_image_folder(
 
 def _check_folder(folder: str) -> None:
     error: type[OSError]
-    problem, error = "is no folder", NotADirectoryError
+    problem, error = "is not a folder", NotADirectoryError
     try:
         if stat.S_ISDIR(os.stat(folder).st_mode):
             return
     except (FileNotFoundError, ValueError):
         problem, error = "does not exist", FileNotFoundError
     except NotADirectoryError:
-        problem, error = "does not exist: a part of it is no folder", NotADirectoryError
+        problem, error = "does not exist: a part of it is not a folder", NotADirectoryError
     except PermissionError:
-        problem, error = "may not be looked for by this user", PermissionError
+        problem, error = "cannot be accessed by this user", PermissionError
     raise error(
         f"container_path={folder!r} {problem}. It must be the folder that holds the images, in a "
         "folder for each class or listed in labels."
@@ -265,8 +269,7 @@ def _check_classes(classes: Iterable[object]) -> list[Any]:
         n_names = 0
     if not n_names or n_names < len(names):
         raise ValueError(
-            "classes must be a list that names at least one class, and none twice. Got "
-            f"{classes!r}."
+            f"classes must be a list of at least one class, without duplicates. Got {classes!r}."
         )
     return names
 
@@ -274,20 +277,20 @@ def _check_classes(classes: Iterable[object]) -> list[Any]:
 def _check_columns(columns: Iterable[object], is_table: bool) -> list[object]:
     if not is_table:
         raise ValueError(
-            "columns says which columns of a table to read, and labels is none. Pass labels= the "
-            "path of a CSV file or a DataFrame, too, or leave columns=None."
+            "columns selects the columns of a table, but labels is not a table. Also pass labels=, "
+            "the path of a CSV file or a DataFrame, or use columns=None."
         )
     pair = _as_list(columns)
     if len(pair) != 2 or pair[0] == pair[1] or {bool} & set(map(type, pair)):
         raise ValueError(
-            "columns must be two columns, that of the paths and that of the labels: ('path', "
-            f"'label'), for example. Got {columns!r}."
+            "columns must be two columns, the paths and the labels, such as ('path', 'label'). "
+            f"Got {columns!r}."
         )
     return pair
 
 
 def _as_list(values: Iterable[object]) -> list[object]:
-    """Return a sequence as a list, and an empty list for what has no order."""
+    """Return a sequence as a list, and an empty list for unordered values."""
     listed = values.tolist() if hasattr(values, "tolist") else list(values)
     return listed if isinstance(listed, list) and not isinstance(values, (Set, Mapping)) else []
 
@@ -298,14 +301,14 @@ def _check_extensions(extensions: str | Iterable[str] | None) -> frozenset[str] 
     given = [extensions] if isinstance(extensions, str) else list(extensions)
     if not given or not all(isinstance(extension, str) for extension in given):
         raise ValueError(
-            f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
+            f"extensions must be file extensions, such as ('.jpg', '.png'). Got {extensions!r}."
         )
     plain = (extension.lower().removeprefix(".") for extension in given)
     return frozenset(f".{ending}" if ending else "" for ending in plain)
 
 
 def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions) -> Labelled:
-    """Use the folders in a folder as classes: those wanted, or all that hold images, sorted."""
+    """Use the folders in a folder as classes: those requested, or all with images, sorted."""
     beside = scan_images(folder, replace(options, recursive=False))
     folders = {os.path.basename(path): path for path in beside.folders}
     if not folders and not beside.unreadable:
@@ -314,12 +317,12 @@ def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions
     missing = [name for name in wanted or () if name not in folders]
     if missing and not beside.unreadable:
         problem = (
-            f"container_path={folder!r} has no folder for {name_some(missing)} of classes. It has "
+            f"container_path={folder!r} has no folder for the classes {name_some(missing)}. It has "
             f"{name_some(sorted(folders))}.{describe_links(beside.links)}"
         )
         if len(missing) == len(wanted or ()):
             raise ValueError(problem)
-        notes.append(f"{problem} These classes stay empty.")
+        notes.append(f"{problem} The missing classes stay empty.")
     scans = {
         name: scan_images(folders[name], options, above=[folder]) if name in folders else Scan()
         for name in (folders if wanted is None else wanted)
@@ -330,21 +333,21 @@ def _label_by_folder(folder: str, wanted: list[Any] | None, options: ScanOptions
     if beside.files:
         lie, are = ("images lie", "are") if len(beside.files) > 1 else ("image lies", "is")
         notes.append(
-            f"{len(beside.files):,} {lie} outside of any class folder, and {are} left out: "
-            f"{beside.files[0]!r} the first."
+            f"{len(beside.files):,} {lie} outside of any class folder, and {are} ignored. The "
+            f"first is {beside.files[0]!r}."
         )
     doubled = files_in_two(scans) if options.follow_links else []
     if doubled:
         notes.append(
-            f"{len(doubled):,} image{'s are' if len(doubled) > 1 else ' is'} in two classes, by "
-            f"another name or link: {min(doubled)!r} is the first."
+            f"{len(doubled):,} image{'s are' if len(doubled) > 1 else ' is'} in two classes, under "
+            f"another name or through a link. The first is {min(doubled)!r}."
         )
     classes = wanted or [name for name, scan in scans.items() if scan.files or scan.unreadable]
     empty = sorted(set(scans) - set(classes))
     if empty and classes:
         notes.append(
-            f"Folders without images are left out: {name_some(empty)}. Name the classes to keep "
-            "them: classes=[...]."
+            f"Folders without images are ignored: {name_some(empty)}. To keep them as classes, "
+            "pass classes=[...]."
         )
     files = [path for name in classes for path in scans[name].files]
     target = [number for number, name in enumerate(classes) for _ in scans[name].files]
@@ -356,17 +359,17 @@ def _describe_missing_folders(folder: str, beside: Scan) -> str:
     if not beside.files:
         return (
             f"container_path={folder!r} holds neither class folders nor images.{hint} It must hold "
-            "a folder of images for each class."
+            "one folder of images per class."
         )
     return (
-        f"container_path={folder!r} holds no class folders, and {len(beside.files)} images itself."
-        f"{hint} Sort them into a folder for each class, or pass labels=: a CSV file or DataFrame "
+        f"container_path={folder!r} holds no class folders, but {len(beside.files)} images."
+        f"{hint} Sort them into one folder per class, or pass labels=: a CSV file or DataFrame "
         "with the columns 'path' and 'label', or None for images without labels."
     )
 
 
 def _check_that_these_are_classes(folder: str, scans: Mapping[str, Scan]) -> list[str]:
-    """Refuse the folder above the one that was meant, and return notes of what is doubtful."""
+    """Raise if another folder was probably meant, and return notes for doubtful cases."""
     filled = [name for name, scan in scans.items() if scan.files] or list(scans)
     within = {name: os.path.join(folder, name) for name in filled}
     if len(filled) == 1 and not are_parts(filled):
@@ -375,9 +378,9 @@ def _check_that_these_are_classes(folder: str, scans: Mapping[str, Scan]) -> lis
         has_images = any(os.path.dirname(path) == within[name] for path in scan.files)
         if len(scan.folders) > 1 or (scan.folders and not has_images):
             raise ValueError(
-                f"container_path={folder!r} holds no images but in the folder {name!r}, which "
-                f"holds folders itself: load_image_folder({within[name]!r}) takes "
-                f"those for classes. If {name!r} is a class, pass classes=[{name!r}]."
+                f"container_path={folder!r} only holds images in the folder {name!r}, which has "
+                f"subfolders. load_image_folder({within[name]!r}) uses these subfolders as "
+                f"classes. If {name!r} is a class, pass classes=[{name!r}]."
             )
     if are_parts(filled) or are_kinds(filled):
         what = "parts of a data set" if are_parts(filled) else "kinds of files"
@@ -387,25 +390,25 @@ def _check_that_these_are_classes(folder: str, scans: Mapping[str, Scan]) -> lis
         )
         raise ValueError(
             f"container_path={folder!r} holds {name_some(filled)}, which look like {what} and not "
-            f"like classes. Load each by itself: {calls}. If they are classes, pass "
+            f"like classes. Load each separately: {calls}. If they are classes, pass "
             f"classes={name_some(filled)}."
         )
     notes = []
     parts = parts_among(filled)
     if parts:
         notes.append(
-            f"container_path={folder!r} holds {name_some(parts)} among its class folders, which "
-            "look like parts of a data set. Load each by itself; or say what the classes are: "
+            f"The class folders of container_path={folder!r} include {name_some(parts)}, which "
+            "look like parts of a data set. Load each separately, or name the classes with "
             "classes=[...]."
         )
     parts_in = {name: parts_among(map(os.path.basename, scans[name].folders)) for name in filled}
     split = [name for name in filled if parts_in[name]]
     if split:
         notes.append(
-            f"{len(split):,} class folders, {split[0]!r} the first, hold {parts_in[split[0]]!r}, "
-            "which look like parts of a data set; their images are loaded together. To have each "
-            "part by itself, sort the images as 'part/class', or list them in a table; to load "
-            "them together, say what the classes are: classes=[...]."
+            f"{len(split):,} class folders, the first of them {split[0]!r}, hold "
+            f"{parts_in[split[0]]!r}, which look like parts of a data set. Their images are loaded "
+            "together. To load each part separately, sort the images as 'part/class', or list them "
+            "in a table. To load them together, name the classes with classes=[...]."
         )
     return notes + describe_names_alike(filled)
 
@@ -422,7 +425,7 @@ def _report_unreadable(labelled: Labelled, on_error: str) -> None:
 
 
 def _leave_out_damaged(labelled: Labelled) -> Labelled:
-    """Decode every file, and keep those that can be read, with their labels."""
+    """Decode every file, and keep the readable ones with their labels."""
     with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not load
         from sklearn_cnn.files.read_many import check_files
 
@@ -484,9 +487,9 @@ def _describe(labelled: Labelled, folder: str) -> str:
 
 
 def are_parts(names: Iterable[str]) -> bool:
-    """Whether all folders are parts of one data set, by their names: "seg_train", "seg_test".
+    """Tell whether all folder names are parts of one data set, such as "seg_train", "seg_test".
 
-    "test_tube" and "train" are not, since their other words differ.
+    "test_tube" and "train" are not, because their other words differ.
     """
     groups = _group_parts(name for name in names if not _is_kind(name))
     if not groups or None in groups:
@@ -495,14 +498,14 @@ def are_parts(names: Iterable[str]) -> bool:
 
 
 def are_kinds(names: Collection[str]) -> bool:
-    """Whether all folders are kinds of files, by their names: "images", "masks"."""
+    """Tell whether all folder names are kinds of files, such as "images", "masks"."""
     return all(map(_is_kind, names))
 
 
 def parts_among(names: Iterable[str]) -> list[str]:
-    """Return the names that are unlikely to be of classes, given the others.
+    """Return the names that are unlikely to be classes, given the others.
 
-    "train" and "test" are; "train" beside "bus" and "car" is not.
+    "train" and "test" are unlikely; "train" next to "bus" and "car" is not.
     """
     names = list(names)
     groups = _group_parts(names)
@@ -524,13 +527,13 @@ def _is_kind(name: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    """Split a name at all but letters, and before capitals: "PublicTest" is "public", "test"."""
+    """Split a name at non-letters and before capitals: "PublicTest" is "public", "test"."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return [word.lower() for word in re.findall(r"[^\W\d_]+", spaced)]
 
 
 def _group_parts(names: Iterable[str]) -> dict[tuple[str, ...] | None, list[str]]:
-    """Group names of parts by their other words; None has the names of no part."""
+    """Group names of parts by their other words; None holds the names that are no part."""
     groups: dict[tuple[str, ...] | None, list[str]] = defaultdict(list)
     for name in names:
         words = _words(name)

@@ -1,4 +1,4 @@
-"""Reasons in words: what a file that cannot be read is, by its content, and what to do about it."""
+"""Reasons in words: what an unreadable file is, by its content, and the remedy."""
 
 import re
 import zlib
@@ -14,15 +14,15 @@ VIDEO = "save its frames as images first"
 NIFTI = DECODE.format("nibabel.load, and takes a slice")
 UNPACK = "unpack it first"
 DAMAGED = "but its header is damaged; copy or download it again"
-NOT_THE_IMAGE = "it takes the place of the image; obtain the image itself"
+NOT_THE_IMAGE = "it replaces the image; obtain the image itself"
 
-# Offset and bytes of each signature, the kind of file, and what to do; the first that fits counts.
+# Offset and bytes of each signature, the kind of file, and the remedy; the first match counts.
 SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"\xff\xd8\xff", "a JPEG image", DAMAGED),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", DAMAGED),
     (0, b"GIF8", "a GIF image", DAMAGED),
     (8, b"WEBP", "a WebP image", DAMAGED),
-    (0, b"BM", "a BMP image", "but its header is damaged, or of a kind that Pillow cannot read; "
+    (0, b"BM", "a BMP image", "but its header is damaged or not supported by Pillow; "
      + CONVERT),
     (0, b"8BPS", "a Photoshop file (PSD)", CONVERT),
     (0, b"%PDF", "a PDF document", "render its pages to PNG first"),
@@ -71,7 +71,7 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"PAR1", "a Parquet table", "read it with pandas, and pass the paths or images in it"),
     (0, b"SQLite format 3", "an SQLite database", NOT_THE_IMAGE),
     (0, b"\xd0\xcf\x11\xe0", "a thumbnail store or Office document of Windows", NOT_THE_IMAGE),
-    (0, (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00"), "what macOS keeps beside a file (AppleDouble)",
+    (0, (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00"), "metadata of a file by macOS (AppleDouble)",
      "leave it out"),
     (0, b"BZh", "compressed with bzip2", UNPACK),
     (0, b"\xfd7zXZ", "compressed with xz", UNPACK),
@@ -89,11 +89,11 @@ SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"ID3", "a sound (MP3)", NOT_THE_IMAGE),
     (0, b"\x7fELF", "a program", NOT_THE_IMAGE),
     (0, b"MZ", "a program of Windows", NOT_THE_IMAGE),
-    (0, b"\x80\x04\x95", "a pickle", "load what you trust with pickle, and pass the arrays in it"),
+    (0, b"\x80\x04\x95", "a pickle", "if you trust it, load it with pickle and pass its arrays"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, not the image", "run git lfs pull"),
     (0, b"/annex/objects/", "a pointer of git-annex, not the image", "run git annex get"),
     (0, (b"iVBORw0KGgo", b"/9j/"), "an image encoded as Base64", "pass base64.b64decode(content)"),
-    (0, b"data:image/", "an image encoded as a data URL", "decode what follows the comma"),
+    (0, b"data:image/", "an image encoded as a data URL", "decode the part after the comma"),
 )  # fmt: skip
 
 AVIF_BRANDS = (b"avif", b"avis")
@@ -107,10 +107,10 @@ class UnreadableImage(ValueError):
 
 
 def describe_content(content: bytes) -> str | None:
-    """Say what a file is and what to do about it; None if its content does not tell."""
+    """Describe the kind of a file and the remedy; None if its content is unknown."""
     if not content.strip(b"\0"):
         return f"it holds nothing but {len(content):,} zero bytes; copy or download it again"
-    if is_tiff(content) and content[128:132] != b"DICM":  # before which a TIFF header may stand
+    if is_tiff(content) and content[128:132] != b"DICM":  # which may follow a TIFF header
         return describe_tiff(content)
     found = _brand(content) or _container(content) or _marked_up(content) or _signed(content)
     if found is None:
@@ -120,12 +120,12 @@ def describe_content(content: bytes) -> str | None:
 
 
 def is_avif(content: bytes) -> bool:
-    """Whether this is an AVIF file."""
+    """Tell whether this is an AVIF file."""
     return content[4:8] == b"ftyp" and any(brand in AVIF_BRANDS for brand in _brands(content))
 
 
 def is_heif(content: bytes) -> bool:
-    """Whether this is a HEIF file, HEIC among them, but not AVIF."""
+    """Tell whether this is a HEIF file, including HEIC, but not AVIF."""
     is_one = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
     return is_one and not is_avif(content)
 
@@ -141,19 +141,19 @@ def _brand(content: bytes) -> tuple[str, str] | None:
         return None
     if is_avif(content):
         return "an AVIF image", (
-            "but its header is damaged, or asks for too many pixels; copy or download it again, or "
-            "make it smaller"
+            "but its header is damaged or states too many pixels; copy or download it again, or "
+            "reduce its size"
         )
     if is_heif(content):
-        return "a HEIC image", f"pip install pillow-heif, and it is read, or {CONVERT}"
+        return "a HEIC image", f"pip install pillow-heif to read it, or {CONVERT}"
     return "a video (MP4 or QuickTime)", VIDEO
 
 
 def _container(content: bytes) -> tuple[str, str] | None:
-    """Tell what a ZIP or a gzip file holds."""
+    """Describe the content of a ZIP or gzip file."""
     if content[:4] == b"PK\x03\x04":
         if b".npy" in content[:200]:
-            return "an archive of NumPy arrays (.npz)", "pass the arrays that np.load gives"
+            return "an archive of NumPy arrays (.npz)", "pass the arrays that np.load returns"
         return "a ZIP archive", UNPACK
     if content[:2] != b"\x1f\x8b":
         return None
@@ -186,13 +186,15 @@ def _signed(content: bytes) -> tuple[str, str] | None:
 
 
 def _describe_text(content: bytes) -> str | None:
-    """Quote the beginning of what is text."""
+    """Quote the beginning of a text file."""
     start = content[:400]
     form = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = start.decode(form, "ignore")
     if not text.strip() or not all(sign.isprintable() or sign.isspace() for sign in text):
         return None
-    if len(start.decode(form, "replace")) > len(text) + 1:  # but for a sign that is cut at the end
+    if (
+        len(start.decode(form, "replace")) > len(text) + 1
+    ):  # except for a truncated character at the end
         return None
     what = "JSON" if text.lstrip()[0] in "{[" else "text"
     return f"it is {what}, beginning with {' '.join(text.split())[:40]!r}; {NOT_THE_IMAGE}"
@@ -212,10 +214,10 @@ _BIG_TIFF_BIG_ENDIAN = b"MM\0+"
 
 
 def describe_misread_tiff(content: bytes) -> str | None:
-    """Say why Pillow would misread the first page of a TIFF file, or return None.
+    """Describe why Pillow would misread the first page of a TIFF file, or return None.
 
-    It is the preview of a raw file of a camera, has more channels or planes than Pillow tells
-    apart, or is of a form that Pillow takes for another.
+    The page is the preview of a raw camera file, has more channels or planes than Pillow supports,
+    or has a form that Pillow mistakes for another.
     """
     page = next(structure.read_tiff_pages(content), TiffPage())
     is_preview = page.first(Tag.SUBFILE, 0) & 1 and Tag.SUB_IFDS in page.values
@@ -230,7 +232,7 @@ def describe_misread_tiff(content: bytes) -> str | None:
 
 
 def describe_tiff(content: bytes) -> str:
-    """Say what is in a TIFF file that Pillow cannot read, and how to read it."""
+    """Describe a TIFF file that Pillow cannot read, and how to read it."""
     page = next(structure.read_tiff_pages(content), TiffPage())
     is_damaged = page.is_cut or page.lacks_values
     if is_damaged or not {Tag.WIDTH, Tag.HEIGHT} <= page.values.keys():
@@ -261,15 +263,15 @@ def describe_tiff(content: bytes) -> str:
 
 
 def describe_jpeg_frame(content: bytes) -> str | None:
-    """Say why a JPEG file is not decoded even if it is sound; None if it is."""
+    """Describe why an intact JPEG file is not supported; None if it is supported."""
     frame = structure.read_jpeg_frame(content)
     if frame is None:
         return None
     if frame.bits != 8:
-        return f"it is a JPEG image of {frame.bits} bits a sample, and 8 are read; save it with 8"
+        return f"it is a JPEG image with {frame.bits} bits per sample instead of 8; save it with 8"
     if frame.n_components not in (1, 3, 4):
-        return f"it is a JPEG image of {frame.n_components} channels, and 1, 3 or 4 are read"
+        return f"it is a JPEG image with {frame.n_components} channels instead of 1, 3 or 4"
     if frame.marker not in structure.SHRINKABLE:
         kind = "lossless" if frame.marker == 0xC3 else f"SOF{frame.marker - 0xC0}"
-        return f"it is a JPEG image of a rare kind ({kind}), and is not read; save it as usual"
+        return f"it is a JPEG image of an unsupported kind ({kind}); save it as a baseline JPEG"
     return None

@@ -1,7 +1,7 @@
-"""An image of any size and type, brought into the frame and to the values that the options state.
+"""Convert an image of any size and type to the size and values that the options state.
 
-Values other than eight bits become shares of white first, 0 for black and 1 for white, and are
-resized and composited as such. Shares are float32, which holds each level of 16 bits apart.
+Values that are not 8-bit are first converted to fractions of white, 0 for black and 1 for white,
+and then resized and composited. Fractions are float32, which can represent all 16-bit levels.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from sklearn_cnn.pixels.scale import row_blocks
 Size = tuple[int, int]  # width and height in pixels, in Pillow's order
 Levels = tuple[float, float]  # the values of black and white
 
-# What turns an image upright, by its EXIF orientation. The last four swap height and width.
+# Transpositions to upright, by EXIF orientation. The last four swap height and width.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,21 +32,21 @@ TURNED = frozenset(UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 _FULL = {"uint8": 255, "uint16": 65535}
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, as in Pillow
-_REDUCING_GAP = 2.0  # how many times larger than needed an image may be made by cheap means
-_SPAN_SAMPLE = 1 << 16  # pixels of an image that tell which values it uses
+_REDUCING_GAP = 2.0  # minimum factor above the final size after cheap reductions
+_SPAN_SAMPLE = 1 << 16  # number of pixels from which the span of an image is estimated
 
 
 class Framing(NamedTuple):
-    """What to take of an image, how large to make it, and where to put it.
+    """The part of an image to use, its scaled size, and its position in the frame.
 
     Attributes
     ----------
     box : tuple of float
-        Left, upper, right and lower edge of what is taken, in pixels of the image.
+        Left, upper, right and lower edge of the part, in pixels of the image.
     scaled : tuple of int
-        Width and height that it is resized to.
+        Width and height after resizing.
     offset : tuple of int
-        Where its upper left corner lies in the frame: (0, 0), but for padding.
+        Position of its upper left corner in the frame: (0, 0) without padding.
     """
 
     box: tuple[float, float, float, float]
@@ -55,7 +55,7 @@ class Framing(NamedTuple):
 
     @property
     def only_cuts(self) -> bool:
-        """Whether the part is taken as it is, without resizing."""
+        """Whether the part is used without resizing."""
         left, upper, right, lower = self.box
         return (right - left, lower - upper) == self.scaled and left % 1 == upper % 1 == 0
 
@@ -69,14 +69,14 @@ class Span(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """What to warn of in an image that was read.
+    """Notes on an image that was read, for warnings.
 
     Attributes
     ----------
     span : Span or None
-        Which values it uses, where they are brought to eight bits from more.
+        Range of its values, if they are reduced to 8 bits.
     has_more_pages : bool
-        Whether its file holds further pages or frames.
+        Whether its file has more pages or frames.
     """
 
     span: Span | None = None
@@ -84,20 +84,20 @@ class Notes(NamedTuple):
 
 
 class DeepImage(NamedTuple):
-    """An image that is not of eight bits, or whose values are mapped before it is resized.
+    """An image that is not 8-bit, or whose values are mapped before it is resized.
 
     Attributes
     ----------
     values : ndarray of shape (height, width, channels), integer or floating point
-        A second or fourth channel is alpha, unless the mode that is asked for is a number.
+        Pixel values. A second or fourth channel is alpha, unless the mode is an int.
     opaque : ndarray of shape (height, width), bool, or None
-        Where it is not transparent, if its file says so.
+        Where the image is not transparent, if its file states it.
     white : int or None
-        The value of white in integers, if its file says it.
+        Value of white for integers, if its file states it.
     is_negative : bool
         Whether white is zero.
     upright : Image.Transpose or None
-        What turns it upright.
+        Transposition that turns the image upright.
     """
 
     values: np.ndarray
@@ -108,12 +108,12 @@ class DeepImage(NamedTuple):
 
 
 def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
-    """Return a name, "#rrggbb", a level of gray or three levels as red, green and blue, 0 to 255.
+    """Convert a name, "#rrggbb", a gray level or three levels to red, green and blue, 0 to 255.
 
     Raises
     ------
     ValueError
-        If it is no colour.
+        If it is not a colour.
     """
     try:
         levels = ImageColor.getrgb(colour) if isinstance(colour, str) else np.atleast_1d(colour)
@@ -122,8 +122,8 @@ def parse_colour(colour: ArrayLike) -> tuple[int, int, int]:
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(
-            "background must be a colour: a name such as 'white', '#rrggbb', a level of gray from "
-            f"0 to 255, or three levels (red, green, blue). Got background={colour!r}."
+            "background must be a colour: a name such as 'white', '#rrggbb', a gray level from 0 "
+            f"to 255, or three levels (red, green, blue). Got background={colour!r}."
         ) from None
     return red, green, blue
 
@@ -136,14 +136,15 @@ def frame_image(image: Size, frame: Size, resize: str) -> Framing:
     image, frame : (width, height)
         Sizes in pixels.
     resize : {"fit", "crop", "pad", "stretch"}
-        - "fit": scaled until it covers the frame, and cut evenly where it sticks out;
-        - "pad": scaled until it lies within the frame, in its middle;
-        - "stretch": scaled to the frame, without keeping its proportions;
-        - "crop": not scaled; its middle, in the middle of the frame.
+        - "fit": scaled to cover the frame, and center-cropped;
+        - "pad": scaled to lie within the frame, and centered;
+        - "stretch": scaled to the frame, without keeping its aspect ratio;
+        - "crop": not scaled, and centered.
 
     Returns
     -------
     Framing
+        Position of the image.
     """
     width, height = image
     frame_width, frame_height = frame
@@ -167,12 +168,12 @@ def frame_image(image: Size, frame: Size, resize: str) -> Framing:
 
 
 def _cut_side(side: int, frame: int) -> tuple[int, int, int]:
-    """Return where the middle of a side begins, how much is kept, and where the frame has it."""
+    """Return the start of the middle of a side, its length, and its position in the frame."""
     return max(0, (side - frame) // 2), min(side, frame), max(0, (frame - side) // 2)
 
 
 def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
-    """Return by how much an image can be shrunk by cheap means before it is resized: 1, 2, 4, 8."""
+    """Return the factor of a cheap reduction before resizing an image: 1, 2, 4 or 8."""
     if resize == "crop" or any(side < 2 * kept for side, kept in zip(image, frame, strict=True)):
         return 1
     framing = frame_image(image, frame, resize)
@@ -184,8 +185,8 @@ def shrink_divisor(image: Size, frame: Size, resize: str) -> int:
 def channels_last(array: np.ndarray, options: ReadOptions) -> np.ndarray:
     """View one image of any layout as (height, width, channels), or raise ValueError.
 
-    It may have 1, 3 or 4 channels, or as many as ``options.mode`` says. If both the first and the
-    last axis could be the channels, the last is.
+    It may have 1, 3 or 4 channels, or ``options.mode`` channels. If both the first and the last
+    axis could be the channels, the last axis is used.
     """
     counts = (1, 3, 4) if isinstance(options.mode, str) else (options.mode,)
     whole = array[:, :, np.newaxis] if array.ndim == 2 else array
@@ -194,9 +195,9 @@ def channels_last(array: np.ndarray, options: ReadOptions) -> np.ndarray:
     if whole.ndim != 3 or whole.shape[2] not in counts:
         listed = "1, 3 or 4 channels" if len(counts) > 1 else f"{counts[0]} channels"
         raise ValueError(
-            f"an array of shape {array.shape} is no image of shape (height, width) or (height, "
+            f"an array of shape {array.shape} is not an image of shape (height, width) or (height, "
             f"width, channels) with {listed}"
-            + ("; ImageReader(mode=n) takes n channels" if len(counts) > 1 else "")
+            + ("; ImageReader(mode=n) reads n channels" if len(counts) > 1 else "")
         )
     if 0 in array.shape:
         raise ValueError(f"an array of shape {array.shape} has no pixels")
@@ -211,33 +212,33 @@ def find_levels(
     Parameters
     ----------
     pixels : ndarray of any shape, integer or floating point
-        uint8 runs from 0 to 255, uint16 from 0 to 65535, fractions from 0 to 1; other integers must
-        lie in 0..255; all unless ``options.value_range`` is given.
+        Unless ``options.value_range`` is given, uint8 ranges from 0 to 255, uint16 from 0 to 65535,
+        and floating point from 0 to 1; other integers must be in 0..255.
     options : ReadOptions
-        Its ``value_range`` and ``dtype`` count.
+        Options, of which ``value_range`` and ``dtype`` are used.
     white : int or None, default=None
-        The value of white in integers, if the file says it.
+        Value of white for integers, if the file states it.
 
     Returns
     -------
     tuple of float, or None
-        None for fractions that are kept, because float32 comes out.
+        None for floating-point values that are kept, because the output is float32.
 
     Raises
     ------
     ValueError
-        If a value lies outside its range, or is NaN.
+        If a value is outside of its range, or NaN.
     TypeError
-        If they are no real numbers.
+        If the values are not real numbers.
     """
     kind = pixels.dtype.kind
     if kind not in "buif":
-        raise TypeError(f"its pixels are no real numbers, but of dtype {pixels.dtype}")
+        raise TypeError(f"its pixels are not real numbers, but of dtype {pixels.dtype}")
     if kind == "b":
         return 0, 1
     low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
     if np.isnan(low):
-        raise ValueError("its pixels hold NaN: fill them, in a decoder or before they are passed")
+        raise ValueError("its pixels hold NaN; replace it, in a decoder or before passing them")
     if options.value_range is not None:
         return options.value_range
     if kind == "f" and options.dtype == "float32":
@@ -249,9 +250,9 @@ def find_levels(
         white = 1 if kind == "f" else 65535 if is_uint16 else 255
     if not (low >= 0 and high <= white):
         raise ValueError(
-            f"its {pixels.dtype} pixels run from {low:g} to {high:g}, and 0 to {white} was "
-            "expected: uint8 takes 0 to 255, uint16 0 to 65535, floating point 0 to 1. Pass "
-            "ImageReader(value_range=(low, high)), the values that become black and white in all "
+            f"its {pixels.dtype} pixels range from {low:g} to {high:g}, but 0 to {white} was "
+            "expected: uint8 ranges from 0 to 255, uint16 from 0 to 65535, floating point from 0 "
+            "to 1. Pass ImageReader(value_range=(low, high)), the values of black and white in all "
             "images, or convert them"
         )
     return 0, white
@@ -263,13 +264,13 @@ def find_span(values: np.ndarray, white: float) -> Span | None:
     some = np.sort(pixels[:: max(1, len(pixels) // _SPAN_SAMPLE)], axis=None)
     cut = len(some) // 200
     low, high = float(some[cut]), float(some[-1 - cut])
-    if low == high:  # a few dots on a plain ground
+    if low == high:  # a few dots on a plain background
         low, high = float(some[0]), float(some[-1])
     return Span(low, high, white) if low < high else None
 
 
 def to_shares(plane: np.ndarray, levels: Levels | None) -> np.ndarray:
-    """Map a plane to float32, black to 0 and white to 1, and clip; keep it if levels are None."""
+    """Map a plane to float32, black to 0 and white to 1, and clip; only convert without levels."""
     if levels is None:
         return plane.astype(np.float32)
     low, high = levels
@@ -284,7 +285,7 @@ def to_shares(plane: np.ndarray, levels: Levels | None) -> np.ndarray:
 
 
 def from_shares(shares: np.ndarray, dtype: str) -> np.ndarray:
-    """Scale shares to the whole range of a type, rounded to the nearest."""
+    """Scale fractions to the whole range of a type, rounded to nearest."""
     if dtype == "float32":
         return shares.astype(np.float32, copy=False)
     scaled: np.ndarray = np.rint(np.clip(shares, 0, 1).astype(np.float64) * _FULL[dtype])
@@ -301,7 +302,7 @@ def from_eight_bits(pixels: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:
-    """Make an image of uint8 pixels of shape (height, width, channels)."""
+    """Make an image from uint8 pixels of shape (height, width, channels)."""
     pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     return Image.fromarray(np.ascontiguousarray(pixels))
 
@@ -315,7 +316,7 @@ def fill_frame(
         image = image.convert(mode)
     framing = _place(image.size, options, upright)
     image = _fit(image, framing, upright)
-    if image.mode != mode:  # composited when it is small, which takes less memory
+    if image.mode != mode:  # composited after resizing, which takes less memory
         background = Image.new("RGBA", image.size, (*options.background, 255))
         image = Image.alpha_composite(background, image).convert(mode)
     if image.size != frame:
@@ -331,7 +332,7 @@ def _place(size: Size, options: ReadOptions, upright: Image.Transpose | None) ->
 
 
 def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) -> Image.Image:
-    """Turn an image upright, resize and cut it."""
+    """Turn an image upright, resize and crop it."""
     if upright is not None:
         image = image.transpose(upright)
     if image.size == framing.scaled:
@@ -343,10 +344,10 @@ def _fit(image: Image.Image, framing: Framing, upright: Image.Transpose | None) 
 
 
 def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray, Notes]:
-    """Map the values of an image to shares of white, and turn, resize and composite those.
+    """Map the values of an image to fractions of white, and turn, resize and composite it.
 
-    If eight bits come out, shares become eight bits first: an image of eight bits and the same
-    image in fractions then give the same.
+    For 8-bit output, fractions are converted to 8 bits first, so that an 8-bit image and the same
+    image in fractions have equal results.
 
     Returns
     -------
@@ -357,7 +358,7 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
     values, opaque, white, is_negative, upright = image
     has_bands = not isinstance(options.mode, str)
     if has_bands and values.shape[2] != options.mode:
-        raise ValueError(f"it has {values.shape[2]} channels, and mode={options.mode}")
+        raise ValueError(f"it has {values.shape[2]} channels, but mode={options.mode}")
     alpha = None if opaque is None or has_bands else to_shares(opaque, (0, 1))
     if values.shape[2] in (2, 4) and not has_bands:
         plane, whole = values[:, :, -1], replace(options, value_range=None, dtype="uint8")
@@ -396,7 +397,7 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
             part[:, :, channel] = plane + (1 - opacity) * background[channel]
         elif alpha is None:
             part[:, :, channel] = plane
-        else:  # where nothing is seen, the colour is that of the file
+        else:  # where alpha is 0, the colour is that of the file
             hidden = fit(shares(channel % len(planes)))
             part[:, :, channel] = np.divide(plane, opacity, out=hidden.copy(), where=opacity > 0)
     if options.mode == "RGBA":
@@ -405,7 +406,7 @@ def fill_deep_frame(image: DeepImage, options: ReadOptions) -> tuple[np.ndarray,
 
 
 def _background(options: ReadOptions) -> np.ndarray:
-    """Return the background as shares of white, an ndarray of shape (channels,), float32."""
+    """Return the background as fractions of white, an ndarray of shape (channels,), float32."""
     levels = np.broadcast_to(_background_levels(options), options.shape[2])
     return levels.astype(np.float32) / np.float32(255)
 
@@ -416,5 +417,5 @@ def _background_levels(options: ReadOptions) -> tuple[int, ...]:
 
 
 def blank_image(options: ReadOptions) -> np.ndarray:
-    """Return an image of nothing but background, of shape (height, width, channels)."""
+    """Return an image of the background colour, of shape (height, width, channels)."""
     return np.broadcast_to(from_shares(_background(options), options.dtype), options.shape)

@@ -32,17 +32,17 @@ PATH_COLUMNS = (
     "imgfile", "file", "fname", "imagename", "imgname", "image", "images", "img", "picture",
     "photo", "imageid", "imgid", "isicid", "fileid", "idcode", "uuid", "id",
 )  # fmt: skip
-"""Names of columns of paths, in lower case and letters alone, the likeliest first."""
+"""Names of path columns, in lower case and only letters, the most likely first."""
 
 LABEL_COLUMNS = frozenset([
     "label", "labels", "class", "classes", "classname", "classlabel", "classid", "labelname",
     "labelid", "category", "categoryname", "categoryid", "target", "targetname", "species",
     "breed", "diagnosis", "dx", "y", "groundtruth",
 ])  # fmt: skip
-"""Names of columns of labels, in the same form."""
+"""Names of label columns, in the same form."""
 
 LEAVE_OUT = "Pass on_error='skip' to leave them out."
-"""What to do about files that cannot be read, in general."""
+"""The general remedy for files that cannot be read."""
 
 SEPARATORS = ",;\t|"
 
@@ -52,18 +52,18 @@ _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
 _OTHER_FORMATS = {b"PK\3\4": "read_excel", b"\xd0\xcf\x11\xe0": "read_excel",
                   b"PAR1": "read_parquet", b"\x1f\x8b": "read_csv",
                   b"{": "read_json", b"[{": "read_json"}  # fmt: skip
-"""First bytes of tables that pandas reads, and the function for it."""
+"""First bytes of tables that pandas can read, and its function for them."""
 
 
 Columns = Sequence[object] | None
-"""The columns of names of files and of labels, by name or position; None to find out."""
+"""The columns of file names and labels, by name or position; None to infer them."""
 
 IsFile = Callable[[str], bool]
-"""Whether a name is that of a file."""
+"""Function that tells whether a name is that of a file."""
 
 
 class Row(NamedTuple):
-    """The name of a file and its label, and the place in the table, for errors."""
+    """The name of a file, its label, and the position in the table, for errors."""
 
     place: str
     name: str
@@ -76,11 +76,11 @@ class LabelsTable(NamedTuple):
     Attributes
     ----------
     origin : str
-        What to call the table in an error.
+        Name of the table in errors.
     column : str
-        What to call its column of names of files.
+        Name of its column of file names in errors.
     rows : list of Row
-        All rows; each has a name and a label.
+        All rows, each with a file name and a label.
     """
 
     origin: str
@@ -90,18 +90,18 @@ class LabelsTable(NamedTuple):
 
 @dataclass(frozen=True)
 class _Table:
-    """A table whose columns are not chosen yet.
+    """A table whose columns are not yet chosen.
 
     Attributes
     ----------
     path : str or None
-        Of the CSV file; None for a DataFrame.
+        Path of the CSV file; None for a DataFrame.
     header : list
         Names of columns, or the first line of a file, which may be a row.
     column : callable
-        Returns all values in a position; the first line of a file is among them.
+        Function that returns all values of a column, including the first line of a file.
     place : callable
-        Names the row of a position in a column.
+        Function that names the row of an index.
     """
 
     path: str | None
@@ -124,21 +124,21 @@ class Labelled:
     Attributes
     ----------
     files : list of str
-        Their paths.
+        Paths of the files.
     target : list of int or None
-        The place of each one's class in ``classes``.
+        Class of each file, as an index into ``classes``.
     classes : list
-        The names of the classes.
+        Names of the classes.
     scans : dict of str to Scan
-        What was found in each class folder, or in the whole folder under "".
+        Scans of the class folders, or of the whole folder under "".
     beside : Scan
-        What was found beside the class folders.
+        Scan of the files next to the class folders.
     unreadable : dict of str to str
-        Folders and files that cannot be read, and why.
+        Folders and files that cannot be read, with the reasons.
     remedy : str
-        What to do about them.
+        Remedy for these.
     notes : list of str
-        What to warn of.
+        Texts of warnings.
     """
 
     files: list[str]
@@ -158,9 +158,9 @@ def label_by_table(
     wanted: list[Any] | None,
     options: ScanOptions,
 ) -> Labelled:
-    """Take files and their labels from a table, in its order: those wanted, or all.
+    """Take files and their labels from a table, in its order: those of some classes, or all.
 
-    The parameters are those of load_image_folder, checked: ``labels`` is a path or a DataFrame.
+    The parameters are those of load_image_folder, validated. ``labels`` is a path or a DataFrame.
     """
     table = find_table(labels, folder)
     beside = os.path.dirname(os.path.abspath(table)) if isinstance(table, str) else None
@@ -172,14 +172,14 @@ def label_by_table(
     except TypeError:
         kinds = ", ".join(sorted({type(row.label).__name__ for row in rows}))
         raise ValueError(
-            "The labels of the table cannot be sorted: they must all be strings, or all be "
-            f"numbers. They are of type {kinds}."
+            "The labels of the table must all be strings, or all be numbers, so that they can be "
+            f"sorted. Got labels of type {kinds}."
         ) from None
     notes = []
     missing = [name for name in classes if name not in present]
     if missing:
         notes.append(
-            f"No row of labels has the label {name_some(missing)} of classes. It has "
+            f"No row of labels has the classes {name_some(missing)}. Its labels are "
             f"{name_some(sorted(present, key=str))}."
         )
     if wanted is None:
@@ -210,8 +210,8 @@ def label_by_table(
         remedy = "Pass follow_links=True to follow links, or on_error='skip' to leave them out."
     elif all(problem.startswith(AMBIGUOUS) for problem in unreadable.values()):
         remedy = (
-            "Say which is meant: names in the table may hold folders and endings, and "
-            "extensions= says which endings count. Or pass on_error='skip' to leave them out."
+            "Make the names in the table unambiguous by adding folders or extensions, or restrict "
+            "extensions=. Or pass on_error='skip' to leave them out."
         )
     elif not files:
         remedy = _remedy_for_none(column, rows[0].name, isinstance(table, str))
@@ -219,31 +219,31 @@ def label_by_table(
 
 
 def _remedy_for_none(column: str, name: str, is_csv: bool) -> str:
-    """Say what may be wrong with a table none of whose files is found."""
+    """Return the remedy for a table none of whose files is found."""
     remedy = (
-        f"None of the files of the column {column!r} is found. columns=(path, label) says which "
-        "columns to read; names of files are relative to container_path, and may lack their "
-        "endings."
+        f"None of the files in the column {column!r} is found. columns=(path, label) selects the "
+        "columns to read. File names are relative to container_path, and may omit their "
+        "extensions."
     )
     if not name.isdecimal():
         return remedy
-    read_text = "pandas.read_csv(..., dtype=str) keeps them."
-    way_out = "put those back; spreadsheets drop them." if is_csv else read_text
-    return f"{remedy} If these numbers have lost the zeros that they began with, {way_out}"
+    read_text = "read the table with pandas.read_csv(..., dtype=str)."
+    way_out = "restore them; spreadsheets remove leading zeros." if is_csv else read_text
+    return f"{remedy} If these numbers have lost their leading zeros, {way_out}"
 
 
 def describe_names_alike(classes: Iterable[object]) -> list[str]:
-    """Return a note of names that may mean one class, or no note."""
+    """Return a note about names that may mean the same class, or no note."""
     alike = names_alike(name for name in classes if isinstance(name, str))
     note = (
-        f"Classes differ in upper and lower case or in spaces alone: {name_some(alike)}. Give them "
-        "one name if they are one class; else say what the classes are: classes=[...]."
+        f"The names of some classes only differ in case or spaces: {name_some(alike)}. If they are "
+        "one class, give them the same name. If not, pass classes=[...]."
     )
     return [note] if alike else []
 
 
 def names_alike(names: Iterable[str]) -> list[str]:
-    """Return names that differ in upper and lower case or spaces alone; single letters may."""
+    """Return names that only differ in case or spaces, except single letters."""
     groups = defaultdict(list)
     for name in names:
         plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
@@ -253,7 +253,7 @@ def names_alike(names: Iterable[str]) -> list[str]:
 
 
 def find_table(table: object, folder: str) -> Frame | str:
-    """Return a DataFrame as it is, or the path of a CSV file, looked for here and in the folder."""
+    """Return a DataFrame unchanged, or the path of a CSV file, here or in the folder."""
     if is_frame(table):
         return table
     accepted = (
@@ -262,21 +262,21 @@ def find_table(table: object, folder: str) -> Frame | str:
     )
     if not isinstance(table, (str, os.PathLike)):
         raise TypeError(
-            f"{accepted} Got {type(table).__name__}. Of lists, make a DataFrame: "
+            f"{accepted} Got {type(table).__name__}. Convert lists to a DataFrame: "
             "pandas.DataFrame({'path': paths, 'label': labels})."
         )
     path = os.path.expanduser(os.fspath(table))
     for place in (path, os.path.join(folder, path)):
         if os.path.isfile(place):
             return place
-    raise FileNotFoundError(f"labels={path!r} is no file. {accepted}")
+    raise FileNotFoundError(f"labels={path!r} is not a file. {accepted}")
 
 
 def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) -> LabelsTable:
-    """Read names of files and their labels: strings from a CSV file, or what the DataFrame holds.
+    """Read file names and labels: strings from a CSV file, or the values of a DataFrame.
 
-    Columns are recognised by their names, or are the only two. A CSV file may lack the line of
-    names. The names of files may be the index of a DataFrame.
+    Columns are recognised by their names, or are the only two. A CSV file may have no header. The
+    file names may be the index of a DataFrame.
     """
     if isinstance(labels, str):
         table = _open_file(labels, columns)
@@ -291,16 +291,16 @@ def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) ->
     without = [(i, name) for i, (name, label) in numbered if _is_missing(label)]
     if without:
         i, name = without[0]
-        more = f" In all, {len(without):,} rows have none." if len(without) > 1 else ""
+        more = f" In total, {len(without):,} rows have none." if len(without) > 1 else ""
         raise ValueError(f"{table.origin}, {table.place(i)} has no label: path {name!r}.{more}")
     rows = []
     for i, (name, label) in numbered:
         if isinstance(name, int) and not isinstance(name, bool):
-            name = str(name)  # a number of a file, without its ending
+            name = str(name)  # the number of a file, without its extension
         if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-            keeps_text = " pandas.read_csv(..., dtype=str) keeps text."
+            keeps_text = " Use pandas.read_csv(..., dtype=str) to keep text."
             raise ValueError(
-                f"{table.origin}, {table.place(i)}: path must be a name of a file. Got {name!r}."
+                f"{table.origin}, {table.place(i)}: path must be the name of a file. Got {name!r}."
                 f"{keeps_text if isinstance(name, float) else ''}"
             )
         label = label if table.path is None else label.strip()
@@ -309,7 +309,7 @@ def read_labels_table(labels: Frame | str, columns: Columns, is_file: IsFile) ->
 
 
 def _open_frame(frame: Any, columns: Columns, is_file: IsFile) -> _Table:
-    """Open a DataFrame, with its index as a column if that holds the names of the files."""
+    """Open a DataFrame, with its index as a column if it holds the file names."""
     if columns is None:
         named = any(map(_path_rank, frame.columns))
     else:
@@ -336,9 +336,9 @@ def _open_file(path: str, columns: Columns) -> _Table:
     for number, line in lines:
         if len(line) != len(header):
             raise ValueError(
-                f"labels={path!r}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, and "
-                f"the first has {len(header)}. All lines must have as many: leave out lines of "
-                "comments, and quote fields that hold a separator or a line break."
+                f"labels={path!r}: line {number} has {len(line)} field{'s' * (len(line) > 1)}, but "
+                f"the first line has {len(header)}. All lines must have the same number of fields. "
+                "Remove comment lines, and quote fields that contain a separator or a line break."
             )
     header[:] = map(str.strip, header)
     return _Table(
@@ -347,7 +347,7 @@ def _open_file(path: str, columns: Columns) -> _Table:
 
 
 def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
-    """Split a CSV file into fields, with the number of each line; empty lines are left out."""
+    """Split a CSV file into fields, with the number of each line, without empty lines."""
     with open(path, "rb") as file:
         content = file.read()
     origin = f"labels={path!r}"
@@ -355,7 +355,7 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
         if content.lstrip().startswith(start):
             option = ", lines=True" if b"\n{" in content and function == "read_json" else ""
             raise ValueError(
-                f"{origin} cannot be read: it is no CSV file. Read it with pandas, and pass the "
+                f"{origin} cannot be read: it is not a CSV file. Read it with pandas, and pass the "
                 f"DataFrame: labels=pandas.{function}({path!r}{option})."
             )
     encoding = next((_MARKS[mark] for mark in _MARKS if content.startswith(mark)), "utf-8-sig")
@@ -373,25 +373,25 @@ def _read_lines(path: str, columns: Columns) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16, and line {number} "
-            "is in another encoding. Read such files with pandas, and pass the DataFrame: "
-            f"labels=pandas.read_csv({path!r}, encoding='cp1252'), for example."
+            f"{origin} cannot be read: it must be a CSV file in UTF-8 or UTF-16, but line {number} "
+            "has another encoding. Read it with pandas, and pass the DataFrame, for example "
+            f"labels=pandas.read_csv({path!r}, encoding='cp1252')."
         ) from error
     except csv.Error as error:
         raise ValueError(
-            f"{origin} cannot be read: it must be a CSV file, and a field in line "
+            f"{origin} cannot be read: it must be a CSV file, but a field in line "
             f"{reader.line_num} has more than {csv.field_size_limit():,} characters. A "
-            "quotation mark before it may lack the one that closes it."
+            "quotation mark before it may not be closed."
         ) from error
 
 
 def _find_separator(text: str, columns: Columns) -> str:
-    """Return the separator that tells the columns apart best."""
+    """Return the separator that splits the columns best."""
 
-    def quality(separator: str) -> tuple[int, ...]:  # () if there is one column alone
+    def quality(separator: str) -> tuple[int, ...]:  # () if there is only one column
         reader = csv.reader(io.StringIO(text[: 1 << 18], newline=""), delimiter=separator)
         lines = []
-        with suppress(csv.Error):  # a field as long as that is cut by another separator
+        with suppress(csv.Error):  # another separator cuts such a long field
             lines = list(islice((line for line in reader if any(map(str.strip, line))), 20))
         if not lines or len(lines[0]) < 2:
             return ()
@@ -406,7 +406,7 @@ def _find_separator(text: str, columns: Columns) -> str:
 
 
 def _has_header(table: _Table, columns: Columns, chosen: tuple[int, int], is_file: IsFile) -> bool:
-    """Whether the first line of a CSV file holds names of columns, not a file and its label."""
+    """Tell whether the first line of a CSV file is a header, not a file and its label."""
     names = list(map(str, table.header))
     if {"path", "label"} <= set(names) or any(isinstance(name, str) for name in columns or ()):
         return True
@@ -417,7 +417,7 @@ def _has_header(table: _Table, columns: Columns, chosen: tuple[int, int], is_fil
 
 
 def _choose_columns(table: _Table, columns: Columns, is_file: IsFile) -> tuple[int, int]:
-    """Return which columns hold names of files and labels."""
+    """Return the indices of the columns of file names and labels."""
     header = table.header
     if columns is not None:
         return _position(table, columns[0]), _position(table, columns[1])
@@ -447,7 +447,7 @@ def _choose_columns(table: _Table, columns: Columns, is_file: IsFile) -> tuple[i
 
 
 def _describe_choice(table: _Table, paths: list[int], labels: list[int]) -> str:
-    """Say that columns have to be chosen, and how."""
+    """Describe that columns must be chosen, and how."""
     header = table.header
     problem = (
         f"{table.origin} must have the columns 'path' and 'label', or two columns. Got "
@@ -458,19 +458,19 @@ def _describe_choice(table: _Table, paths: list[int], labels: list[int]) -> str:
         return f"{problem} {_describe_one_hot(table, paths[0], zeros_and_ones)}"
     separator = next((s for s in ";\t|" if len(header) == 1 and s in str(header[0])), None)
     if separator is not None:
-        problem += f" Its one column holds {separator!r}: read it with sep={separator!r}, or pass "
-        problem += "the path of the file."
+        problem += f" Its only column contains {separator!r}. Read it with sep={separator!r}, or "
+        problem += "pass the path of the file."
     if len(header) > 1:
         path = paths[0] if paths else 0
         label = labels[0] if labels else int(path != 1)
         is_row = any(isinstance(name, str) and has_extension(name, EXTENSIONS) for name in header)
         example = (path, label) if is_row else (header[path], header[label])
-        problem += f" Say which they are: columns={example!r}, for example."
+        problem += f" Select the columns, for example columns={example!r}."
     return problem
 
 
 def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> str:
-    """Say how a column of 0 and 1 for each class becomes one of labels."""
+    """Describe how to convert columns of 0 and 1, one per class, to a column of labels."""
     names = [table.header[i] for i in zeros_and_ones]
     ones = np.array([table.below_header(i) for i in zeros_and_ones], dtype=object)
     counts = np.isin(ones.astype(str), ["1", "1.0", "True"]).sum(axis=0)
@@ -478,9 +478,9 @@ def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> st
     name = table.header[path]
     if (counts != 1).any():
         return (
-            f"{said} {int((counts != 1).sum()):,} rows have none or several 1, and an image has "
-            "one label: choose one of the columns, columns="
-            f"({name!r}, {names[0]!r}) for example."
+            f"{said} {int((counts != 1).sum()):,} rows have no 1 or several, but each image needs "
+            "one label. Select one of the columns, for example columns="
+            f"({name!r}, {names[0]!r})."
         )
     chosen = "" if len(names) == len(table.header) - 1 else f"[{names!r}]"
     if len(chosen) > 500:
@@ -489,7 +489,7 @@ def _describe_one_hot(table: _Table, path: int, zeros_and_ones: list[int]) -> st
     if table.path is not None:
         frame = f"pandas.read_csv({table.path!r}, dtype={{{name!r}: str}})"
     return (
-        f"{said} Make one column of labels: labels={frame}.set_index({name!r})"
+        f"{said} Convert them to one column of labels: labels={frame}.set_index({name!r})"
         f"{chosen}.idxmax(axis=1).to_frame('label')."
     )
 
@@ -501,7 +501,7 @@ def _position(table: _Table, column: object) -> int:
     if isinstance(column, (int, np.integer)) and -n_columns <= column < n_columns:
         return int(column) % n_columns
     raise ValueError(
-        f"columns names {column!r}, and {table.origin} has the columns {name_some(table.header)}."
+        f"columns names {column!r}, but {table.origin} has the columns {name_some(table.header)}."
     )
 
 
@@ -510,7 +510,7 @@ def _plain(name: object) -> str:
 
 
 def _path_rank(name: object) -> int:
-    """Return how likely a column of this name holds paths, or 0."""
+    """Return how likely a column of this name holds paths; 0 if it does not."""
     plain = _plain(name)
     return len(PATH_COLUMNS) - PATH_COLUMNS.index(plain) if plain in PATH_COLUMNS else 0
 

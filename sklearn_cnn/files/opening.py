@@ -1,8 +1,8 @@
 """Image files and open images through Pillow: opened safely, and decoded with all of their bits.
 
-Files come from strangers. Only seven formats are opened, and HEIC where pillow-heif is installed,
-told by content, whatever the name says; the number of pixels is read from the header and capped
-before anything is decoded; and what is wrong with a file is said in words.
+Files are untrusted. Only seven formats are opened, and HEIC if pillow-heif is installed. They are
+identified by content, regardless of the file name. The number of pixels is read from the header and
+limited before anything is decoded. Problems with a file are described in words.
 """
 
 import io
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 
-# The plugins of the allowed formats, so that none of the others is ever loaded.
+# The plugins of the allowed formats, so that no others are loaded.
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -36,7 +36,7 @@ from sklearn_cnn.files.framing import DeepImage, Notes
 from sklearn_cnn.files.options import ReadOptions
 from sklearn_cnn.files.structure import Tag
 
-# What is opened, the likeliest first.
+# The supported formats, the most likely first.
 FORMATS = tuple(
     str(plugin.format)
     for plugin in (
@@ -50,37 +50,39 @@ FORMATS = tuple(
     )
 )
 
-# Pixels that are decoded at most: where Pillow begins to warn of bombs. A JPEG file may have twice
-# as many, if it is shrunk below that while it is decoded.
+# Maximum number of pixels to decode, above which Pillow warns of decompression bombs. A JPEG file
+# may have twice as many, if it is shrunk below the limit while it is decoded.
 MAX_PIXELS = 89_478_485
 
 _WHITE_IS_ZERO, _PLANE_BY_PLANE, _UNSIGNED, _SIGNED = 0, 2, 1, 2
 
-# Endings of raw modes of the other byte order, which Pillow undoes twice in compressed pixels.
+# Suffixes of raw modes in the other byte order, which Pillow swaps twice in compressed pixels.
 _SWAPPED = ("BF", "BS") if sys.byteorder == "little" else (";32F", "S")
 
-_CUT_OFF = re.compile("truncated|not enough", re.IGNORECASE)  # what Pillow says of a file cut short
-_ENDS_EARLY = "it ends before its pixels do; copy or download it again"
+_CUT_OFF = re.compile(
+    "truncated|not enough", re.IGNORECASE
+)  # Pillow's messages for truncated files
+_ENDS_EARLY = "it is truncated; copy or download it again"
 
 _sharing = ProcessLock()
 
 
 class Depth(NamedTuple):
-    """The type of the values of an image that does not have eight bits.
+    """The type of the values of an image that is not 8-bit.
 
     Attributes
     ----------
     dtype : str
-        Their type in the file; Pillow holds some in another one.
+        Type of the values in the file; Pillow converts some of them.
     white : int or None
-        The value of white, if the file says it.
+        Value of white, if the file states it.
     is_negative : bool
         Whether white is zero.
     is_swapped : bool
-        Whether Pillow gives their bytes in the wrong order.
+        Whether Pillow returns the bytes in the wrong order.
     low_bytes : str
-        For colour of 16 bits, of which Pillow decodes the high eight: the raw mode that gives the
-        low ones, "planes" if its channels follow one another, or "none" if nothing gives them.
+        For 16-bit colour, of which Pillow decodes the high 8 bits: the raw mode that decodes the
+        low 8 bits, "planes" if the channels are separate planes, or "none" if there is no way.
     """
 
     dtype: str
@@ -91,7 +93,7 @@ class Depth(NamedTuple):
 
 
 def decoder_version() -> str:
-    """Return what changes whenever the same file may give other pixels."""
+    """Return a version that changes whenever the same file may be decoded to other pixels."""
     lenient = ", truncated files" if ImageFile.LOAD_TRUNCATED_IMAGES else ""  # as others may set it
     heif = f", pillow-heif {version('pillow_heif')}" if find_spec("pillow_heif") else ""
     return f"1, Pillow {PIL.__version__}{heif}{lenient}"
@@ -140,7 +142,7 @@ def _open(content: bytes) -> Image.Image:
 
 
 def _open_plugin(stripped: bytes, content: bytes) -> Image.Image:
-    """Open as Image.open does, but without its warnings, which name no file."""
+    """Open an image like Image.open, but without its warnings, which do not name the file."""
     for name in FORMATS:
         plugin, accept = Image.OPEN[name]
         if accept is None or accept(stripped[:16]) is not True:
@@ -150,22 +152,22 @@ def _open_plugin(stripped: bytes, content: bytes) -> Image.Image:
         except MemoryError:
             raise
         except Image.DecompressionBombError:
-            reason = "its header asks for too many pixels; make it smaller first"
+            reason = "its header states too many pixels; reduce its size first"
             raise UnreadableImage(reason) from None
-        except Exception:  # what plugins raise on damaged headers is not documented
+        except Exception:  # errors of plugins for damaged headers are not documented
             break
     raise UnreadableImage(
         formats.describe_jpeg_frame(content)
         or formats.describe_content(content)
-        or f"it is no image of the formats {', '.join(FORMATS)}, or its header is damaged; copy or "
-        "download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
+        or f"it is not an image of the formats {', '.join(FORMATS)}, or its header is damaged; "
+        "copy or download it again, convert it, or pass an ImageReader(decoder=...) that reads it"
     )
 
 
 def _open_heif(content: bytes) -> Image.Image | None:
-    """Open a HEIC image with pillow-heif, which stays unregistered; None where it is missing.
+    """Open a HEIC image with pillow-heif, without registering it; None if it is not installed.
 
-    The image stands upright, since pillow-heif turns it.
+    The image is upright, because pillow-heif rotates it.
     """
     try:
         from pillow_heif import HeifImageFile
@@ -175,43 +177,43 @@ def _open_heif(content: bytes) -> Image.Image | None:
         image: Image.Image = HeifImageFile(io.BytesIO(content))
     except SyntaxError as error:
         raise UnreadableImage(
-            "it is a HEIC image, but its header is damaged, or of a kind that pillow-heif cannot "
-            f"read; {formats.CONVERT}, or copy or download it again"
+            "it is a HEIC image, but its header is damaged or not supported by pillow-heif; "
+            f"{formats.CONVERT}, or copy or download it again"
         ) from error
     return image
 
 
 def check_pixel_count(width: int, height: int, divisor: int = 1) -> None:
-    """Refuse an image by its header, before anything is decoded."""
+    """Raise for an image with too many pixels, before anything is decoded."""
     limit = MAX_PIXELS * (1 if divisor == 1 else 2)
     decoded = -(-width // divisor) * -(-height // divisor)
     if width * height > limit or decoded > MAX_PIXELS:
         raise UnreadableImage(
-            f"it has {width} x {height} pixels, more than the {limit:,} that are read; make it "
-            "smaller first"
+            f"it has {width} x {height} pixels, more than the limit of {limit:,}; reduce its size "
+            "first"
         )
 
 
 def _has_more_pages(image: Image.Image, content: bytes) -> bool:
-    """Whether a file holds more than one image, other than previews and second views."""
+    """Tell whether a file holds more than one image, except previews and second views."""
     if structure.is_tiff(content):
         return structure.count_tiff_pages(content) > 1
     if not isinstance(image, GifImagePlugin.GifImageFile):
         return bool(getattr(image, "is_animated", False))
     try:
-        with _open(content) as other:  # which has to move on
+        with _open(content) as other:  # which must read on
             return bool(getattr(other, "is_animated", False))
     except Exception:  # damage after the first frame
         return False
 
 
 def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, options: ReadOptions) -> None:
-    """Have a JPEG image decoded at a half, a quarter or an eighth, if that is large enough.
+    """Decode a JPEG image at a half, a quarter or an eighth, if that is large enough.
 
-    Only frames that are made of blocks can be: libjpeg ignores the wish for others, or refuses.
+    Only frames made of blocks support this: for others, libjpeg ignores it or raises.
     """
     width, height = image.size
-    if not options.keeps_eight_bits:  # which maps values before it shrinks
+    if not options.keeps_eight_bits:  # which maps values before shrinking
         return
     frame = structure.read_jpeg_frame(content)
     if frame is None or frame.marker not in structure.SHRINKABLE or frame[2:4] != (height, width):
@@ -222,7 +224,7 @@ def _shrink(image: JpegImagePlugin.JpegImageFile, content: bytes, options: ReadO
 
 
 def choose_divisor(options: ReadOptions, width: int, height: int, *, turned: bool = False) -> int:
-    """Return by how much a JPEG image is shrunk while it is decoded, unless it is too large."""
+    """Return the factor by which a JPEG image is shrunk while decoding; raise if too large."""
     frame = (options.height, options.width) if turned else (options.width, options.height)
     divisor = framing.shrink_divisor((width, height), frame, options.resize)
     check_pixel_count(width, height, divisor)
@@ -230,16 +232,16 @@ def choose_divisor(options: ReadOptions, width: int, height: int, *, turned: boo
 
 
 def _settle_transparency(image: PngImagePlugin.PngImageFile, content: bytes) -> None:
-    """Bring what is transparent in a PNG file to the eight bits that Pillow makes of its pixels."""
+    """Scale the transparent colour of a PNG file to Pillow's 8 bits."""
     wanted = image.info.get("transparency")
-    if image.mode == "P" and isinstance(wanted, bytes):  # entries beyond all palettes do not count
+    if image.mode == "P" and isinstance(wanted, bytes):  # entries beyond all palettes are ignored
         image.info["transparency"] = wanted[:256]
     elif image.mode == "P" and isinstance(wanted, int) and wanted > 255:
         del image.info["transparency"]
     if image.mode not in ("1", "L", "RGB") or wanted is None:
         return
     bits = content[24]
-    if bits < 16:  # those of 16 are compared with all of their bits
+    if bits < 16:  # 16-bit values are compared with all of their bits
         largest = 2**bits - 1
         scaled = [(level & largest) * 255 // largest for level in np.atleast_1d(wanted).tolist()]
         image.info["transparency"] = scaled[0] if len(scaled) == 1 else tuple(scaled)
@@ -251,7 +253,7 @@ def _depth(image: Image.Image) -> Depth | None:
     bits, kind = (int(tags.get(tag, (0,))[0]) for tag in (Tag.BITS, Tag.SAMPLE_FORMAT))
     is_negative = tags.get(Tag.PHOTOMETRIC) == _WHITE_IS_ZERO
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # Pillow turns negatives of up to eight bits into positives, but not those of 16.
+        # Pillow inverts negatives of up to 8 bits, but not those of 16.
         return Depth("uint16", 2 ** min(16, max(8, bits or 16)) - 1, is_negative)
     rawmode, compression = _rawmode(image), image.info.get("compression")
     if image.mode in ("I", "F"):
@@ -287,17 +289,17 @@ def _rawmode(image: Image.Image) -> str:
 def _finish(
     image: Image.Image, options: ReadOptions, depth: Depth | None, content: bytes | None = None
 ) -> tuple[np.ndarray, Notes]:
-    """Decode an opened image whole, turn it upright, and bring it into the frame."""
+    """Decode an opened image completely, turn it upright, and fit it into the frame."""
     check_pixel_count(*image.size)
     if depth is not None and depth.low_bytes and (content is None or depth.low_bytes == "none"):
         if options.dtype != "uint8" or not options.keeps_eight_bits or depth.low_bytes == "planes":
             raise UnreadableImage(
-                "it is an open image of 16-bit colour, of which Pillow keeps 8 bits: pass its path"
+                "it is an open image of 16-bit colour, of which Pillow keeps 8 bits; pass its path"
                 if content is None
-                else "Pillow keeps 8 bits of this kind of 16-bit colour: pass "
+                else "Pillow keeps 8 bits of this kind of 16-bit colour; pass "
                 "ImageReader(decoder=tifffile.imread), or convert it"
             )
-        depth = None  # the high bytes are all that is needed
+        depth = None  # only the high bytes are needed
     if depth is None:
         _load(image, content)
         upright = _upright(image)
@@ -313,7 +315,7 @@ def _finish(
 
 
 def _load(image: Image.Image, content: bytes | None) -> None:
-    """Decode an opened image; given its content, say in words what is wrong with it."""
+    """Decode an opened image; with its content, describe problems in words."""
     try:
         image.load()
     except Exception as error:
@@ -321,7 +323,7 @@ def _load(image: Image.Image, content: bytes | None) -> None:
         if content is None or not is_ours:
             raise
         reason = formats.describe_jpeg_frame(content)
-        if "raw mode" in str(error):  # a kind that Pillow opens, and has no way to decode
+        if "raw mode" in str(error):  # Pillow can open, but not decode it
             reason = formats.describe_content(content)
         elif reason is None and (isinstance(error, EOFError) or _CUT_OFF.search(str(error))):
             reason = _ENDS_EARLY
@@ -330,9 +332,9 @@ def _load(image: Image.Image, content: bytes | None) -> None:
 
 
 def _load_values(image: Image.Image, depth: Depth, content: bytes | None) -> np.ndarray:
-    """Decode an image of other than eight bits.
+    """Decode an image that is not 8-bit.
 
-    Pillow gives colour of 16 bits, and gray with alpha, only eight bits at a time.
+    Pillow decodes 16-bit colour, and gray with alpha, only 8 bits at a time.
 
     Returns
     -------
@@ -376,7 +378,7 @@ def _load_planes(image: Any, content: bytes) -> np.ndarray:
 
 
 def _reset_rawmode(image: Any, rawmode: str) -> None:
-    """Have an opened file decoded by another raw mode."""
+    """Set another raw mode for decoding an opened file."""
     image.tile = [
         tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
         for tile in image.tile
@@ -384,7 +386,7 @@ def _reset_rawmode(image: Any, rawmode: str) -> None:
 
 
 def _opaque(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
-    """Return where values are not those that the file calls transparent; None if it names none."""
+    """Return where values are not the transparent ones of the file; None if it has none."""
     if "transparency" not in image.info:
         return None
     opaque: np.ndarray = (values != np.asarray(image.info["transparency"])).any(axis=-1)
@@ -392,9 +394,11 @@ def _opaque(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
 
 
 def _upright(image: Image.Image) -> Image.Transpose | None:
-    """Return what turns an image upright, by its EXIF orientation as far as that can be read."""
+    """Return the transposition that turns an image upright, by its EXIF orientation."""
     exif, xmp = image.info.get("exif"), image.info.get("xmp", b"")
-    if isinstance(exif, bytes) and isinstance(xmp, bytes):  # Pillow warns of damage, without a name
+    if isinstance(exif, bytes) and isinstance(
+        xmp, bytes
+    ):  # Pillow's warnings of damage do not name the file
         return framing.UPRIGHT.get(structure.read_orientation(exif, xmp))
     try:
         return framing.UPRIGHT.get(image.getexif().get(Tag.ORIENTATION, 1))
@@ -403,7 +407,7 @@ def _upright(image: Image.Image) -> Image.Transpose | None:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to gray or colour of eight bits, with alpha where there is."""
+    """Convert any of Pillow's modes to 8-bit gray or colour, with alpha if present."""
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -414,7 +418,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _unfold(image: Image.Image) -> Image.Image:
-    """Bring palettes, single bits and premultiplied alpha to channels, and leave others alone."""
+    """Convert palettes, single bits and premultiplied alpha to channels; keep other modes."""
     mode = {"1": "L", "La": "LA", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}.get(image.mode)
     if image.mode == "P":
         mode = "RGBA" if image.has_transparency_data else "RGB"

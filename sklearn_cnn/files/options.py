@@ -1,4 +1,4 @@
-"""How images are read: size, mode, fitting, background, type and range, as one value."""
+"""Options for reading images: size, mode, resizing, background, type and range."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from joblib import hash as joblib_hash
 from sklearn_cnn._messages import is_count
 
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
-"""Channels of each mode, which is Pillow's name for a kind of pixels."""
+"""Number of channels of each of Pillow's modes."""
 
 RESIZE_WAYS = ("fit", "crop", "pad", "stretch")
 
@@ -21,24 +21,24 @@ DTYPES = ("uint8", "uint16", "float32")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Checked options, which every step from a file to pixels takes.
+    """Validated options, used by every step from a file to pixels.
 
     Attributes
     ----------
     height, width : int
-        Size of the images that come out, in pixels.
+        Size of the output images, in pixels.
     mode : {"L", "RGB", "RGBA"} or int
-        Their kind of pixels, or the number of their channels, which are then taken as they are.
+        Mode of the output images, or the number of their channels, which are then unchanged.
     resize : {"fit", "crop", "pad", "stretch"}
-        How an image of another size becomes one of this size.
+        How to convert images of other sizes.
     background : tuple of int
-        Red, green and blue, 0 to 255, of what shows through and around an image.
+        Red, green and blue, 0 to 255, of transparent pixels and padding.
     dtype : {"uint8", "uint16", "float32"}
-        Type of their values.
+        Type of the output values.
     value_range : tuple of float, or None
-        Values of files that become black and white; None for the range of their type.
+        File values that are mapped to black and white; None for the range of their type.
     decoder : callable or None
-        Makes an array or an image of a path.
+        Function that makes an array or an image from a path.
     """
 
     height: int
@@ -58,16 +58,16 @@ class ReadOptions:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of one image."""
+        """Size of one image in bytes."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def keeps_eight_bits(self) -> bool:
-        """Whether the values of an image of eight bits are not mapped before it is resized."""
+        """Whether the values of an 8-bit image are not mapped before it is resized."""
         return isinstance(self.mode, str) and self.value_range in (None, (0, 255))
 
     def key(self) -> str:
-        """Return a text that identifies these options and the decoder; it names caches on disks."""
+        """Return a text that identifies these options and the decoder, and names caches on disk."""
         decoder = "" if self.decoder is None else _decoder_key(self.decoder)
         return f"{decoder} Reading{repr(self).removeprefix(type(self).__name__)}"
 
@@ -93,26 +93,26 @@ def check_value_range(value_range: Iterable[float] | None) -> tuple[float, float
         low = high = 0.0
     if not (isfinite(low) and isfinite(high) and low < high):
         raise ValueError(
-            "value_range must be two finite numbers (low, high), the values that become black and "
-            f"white, with low < high. Got value_range={value_range!r}."
+            "value_range must be two finite numbers (low, high) with low < high, the values of "
+            f"black and white. Got value_range={value_range!r}."
         )
     return low, high
 
 
 def _decoder_key(decoder: Callable[..., object]) -> str:
-    """Compute a key of a callable's name, code and held values, but not of what it calls."""
+    """Compute a key of the name, code and held values of a callable, not of what it calls."""
     try:
         return str(joblib_hash(_identity(decoder)))
-    except Exception as error:  # which one depends on what is pickled
+    except Exception as error:  # of any type, depending on the pickled value
         raise ValueError(
-            f"cache needs to tell decoder={decoder!r} from others, which takes a function that "
-            f"holds only what can be pickled ({type(error).__name__}: {error}). Define such a "
-            "function in a module, or set cache=None."
+            f"cache needs a decoder whose values can be pickled, to identify it. Got "
+            f"decoder={decoder!r} ({type(error).__name__}: {error}). Define such a function in a "
+            "module, or set cache=None."
         ) from error
 
 
 def _identity(value: object) -> object:
-    """Describe a callable by values that joblib can hash; leave other values as they are."""
+    """Describe a callable by values that joblib can hash; return other values unchanged."""
     if isinstance(value, partial):
         keywords = sorted(value.keywords.items())
         held = [*value.args, *(item for pair in keywords for item in pair)]
@@ -135,7 +135,7 @@ def _identity(value: object) -> object:
 
 
 def _describe_code(code: CodeType) -> str:
-    """Describe compiled code without the place of its source."""
+    """Describe compiled code without the location of its source."""
     constants = [
         _describe_code(constant)
         if isinstance(constant, CodeType)

@@ -1,4 +1,4 @@
-"""Many images to one array: decoded in threads, through the cache if there is one."""
+"""Read many images into one array, in threads, and through the cache if there is one."""
 
 import os
 from collections.abc import Sequence
@@ -23,34 +23,34 @@ from sklearn_cnn.machine.threads import threads_of_jobs
 NOTHING = Notes()
 
 FEW_LEVELS = 1 / 8
-"""Images of 16 bits that use less than this share of their range lose too much as eight bits."""
+"""16-bit images that use less than this fraction of their range lose too much in 8 bits."""
 
 IMAGES_A_TASK = 32
-"""The most images that a thread decodes before it takes further ones."""
+"""Maximum number of images that a thread decodes at once."""
 
 
 @dataclass(eq=False)
 class ImageBatch:
-    """Images to be read with the same options, and what went wrong with some of them.
+    """Images to read with the same options, and the problems with some of them.
 
     Attributes
     ----------
     sources : sequence
         Paths, contents, images or arrays.
     options : ReadOptions
-        What is asked of each.
+        Options for all images.
     cache : ArrayCache or None, default=None
-        Keeps what is decoded of files.
+        Cache of decoded files.
     n_jobs : int or None, default=None
-        Threads, in joblib's sense.
+        Number of threads, as in joblib.
     skip : bool, default=False
-        Whether background stands for an image that cannot be read.
+        Whether an image that cannot be read is replaced by background.
     bar : tqdm or None
-        Moves on as images are done.
+        Progress bar.
     problems : dict of int to str
-        Why the images of these positions cannot be read.
+        Reasons why images cannot be read, by position.
     notes : dict of int to Notes
-        What to warn of in the images of these positions.
+        Notes for warnings, by position.
     """
 
     sources: Sequence[Source]
@@ -63,12 +63,12 @@ class ImageBatch:
     notes: dict[int, Notes] = field(default_factory=dict, init=False)
 
     def read(self, verbose: int = 0) -> np.ndarray:
-        """Read all images, into memory or into the cache, and warn of what is notable.
+        """Read all images, into memory or into the cache, and warn of their notes.
 
         Parameters
         ----------
         verbose : int, default=0
-            Whether to show a bar, and what the cache holds.
+            Whether to show a progress bar and the content of the cache.
 
         Returns
         -------
@@ -77,7 +77,7 @@ class ImageBatch:
         Raises
         ------
         ValueError
-            If images cannot be read, and are not skipped; the cache keeps the others.
+            If images cannot be read and are not skipped. The others are cached.
         """
         bars = tqdm(total=len(self.sources), unit="image") if verbose else nullcontext()
         try:
@@ -88,16 +88,18 @@ class ImageBatch:
                     if self.cache is not None:
                         self.bar.write(f"ImageReader's cache: {self.cache.whole}")
         except ValueError:
-            if self.cache is not None:  # a later call finds what was read now, without notes
+            if (
+                self.cache is not None
+            ):  # a later call reads these images from the cache, without notes
                 self._warn_of_notes()
             raise
         self._warn_of_notes()
         if self.problems:
-            warn(self.describe_problems(", and are nothing but background in the result"))
+            warn(self.describe_problems(", and are replaced by background"))
         return pixels
 
     def _read(self) -> np.ndarray:
-        """Read files through the cache; images and arrays are not kept, since they are decoded."""
+        """Read files through the cache; images and arrays are decoded already, and not cached."""
         files = [source for source in self.sources if isinstance(source, (str, bytes, os.PathLike))]
         if self.cache is None or len(files) < len(self.sources):
             pixels = self.decode(np.arange(len(self.sources)))[1]
@@ -108,13 +110,13 @@ class ImageBatch:
         return self.cache.fetch(keys, partial(self._decode_unchanged, files, keys), self._stand_in)
 
     def _stand_in(self) -> np.ndarray:
-        """Return what stands for an image that cannot be read, or raise an error of all of them."""
+        """Return the replacement of unreadable images, or raise an error for all of them."""
         if self.skip:
             return blank_image(self.options)
         are_paths = (isinstance(self.sources[i], (str, os.PathLike)) for i in self.problems)
         remedy = ""
         if self.options.decoder is None and any(are_paths):
-            remedy = "\nload_image_folder(..., on_error='skip') leaves out files that are damaged."
+            remedy = "\nload_image_folder(..., on_error='skip') leaves out damaged files."
         raise ValueError(self.describe_problems() + remedy)
 
     def decode(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,19 +125,19 @@ class ImageBatch:
         Parameters
         ----------
         positions : ndarray of shape (n,), int
-            Which.
+            Positions of the images.
 
         Returns
         -------
         read : ndarray of shape (n,), bool
-            Which of them could be read; ``problems`` says why the others could not.
+            Whether each image could be read; ``problems`` has the reasons for the others.
         pixels : ndarray of shape (n, height, width, channels), of the type of the options
-            Background where an image could not be read.
+            Pixels, which are background if an image could not be read.
         """
         pixels = np.empty((len(positions), *self.options.shape), dtype=self.options.dtype)
         threads = threads_of_jobs(self.n_jobs)
         step = max(1, min(IMAGES_A_TASK, len(positions) // (4 * threads)))
-        # joblib's own, since scikit-learn's sets the warning filters of the process in each task.
+        # joblib's own: scikit-learn's sets the warning filters of the process in each task.
         Parallel(n_jobs=threads, require="sharedmem")(
             delayed(self._decode_some)(
                 positions[start : start + step], pixels[start : start + step]
@@ -161,17 +163,17 @@ class ImageBatch:
     def _decode_unchanged(
         self, files: Sequence[File], keys: np.ndarray, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Decode files to keep, refusing those whose keys changed while they were read."""
+        """Decode files for the cache, except those that changed while they were read."""
         read, pixels = self.decode(positions)
         now = file_keys(files[position] for position in positions.tolist())
         changed = read & (now != keys[positions]).any(axis=1)
         for position in positions[changed].tolist():
-            self.problems[position] = "it was changed while it was read"
+            self.problems[position] = "it changed while it was read"
         pixels[changed] = blank_image(self.options)
         return read & ~changed, pixels
 
     def describe_problems(self, consequence: str = "") -> str:
-        """Name the images that could not be read, a line each, up to a hundred."""
+        """List up to a hundred images that could not be read, one per line."""
         lines = [
             f"  {name_source(self.sources[position], position)}: {reason}"
             for position, reason in sorted(self.problems.items())
@@ -180,14 +182,14 @@ class ImageBatch:
         return f"{count}\n{name_lines(lines, 100)}"
 
     def _warn_of_notes(self) -> None:
-        """Warn of what is notable in images that were decoded now."""
+        """Warn of the notes on newly decoded images."""
         paged = [i for i, notes in sorted(self.notes.items()) if notes.has_more_pages]
         if paged:
             names = [name_source(self.sources[i], i) for i in paged]
             warn(
-                f"{len(paged)} of {len(self.sources)} images hold more than one page or frame, of "
-                f"which the first is read: {join_some(names)}. To choose a page, or take "
-                "several as channels, pass decoder=, a function that makes an array of a path."
+                f"{len(paged)} of {len(self.sources)} images have more than one page or frame, of "
+                f"which only the first is read: {join_some(names)}. To select a page, or to read "
+                "several as channels, pass decoder=, a function that makes an array from a path."
             )
         spans = [notes.span for notes in self.notes.values() if notes.span is not None]
         for white in sorted({span.white for span in spans}):
@@ -197,16 +199,16 @@ class ImageBatch:
                 n_levels = round(255 * high / white) - round(255 * low / white) + 1
                 warn(
                     f"The values of images of {'fractions' if white == 1 else 'more than 8 bits'} "
-                    f"run from {low:g} to {high:g}, where black is 0 and white is {white:g}: "
-                    f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' "
-                    "or 'float32', or the range of all your images, those to predict included, "
-                    f"such as value_range=({low:g}, {high:g})."
+                    f"range from {low:g} to {high:g}, where black is 0 and white is {white:g}. "
+                    f"dtype='uint8' keeps {n_levels} of their levels. Pass dtype='uint16' or "
+                    "'float32', or the range of all images, including those to predict, such as "
+                    f"value_range=({low:g}, {high:g})."
                 )
 
 
 def check_files(paths: Sequence[str]) -> ImageBatch:
-    """Decode files, into a byte each, to learn from ``problems`` which of them cannot be read."""
-    # No value is outside of this range, and eight bits are left as they are.
+    """Decode files, into one byte each, to find in ``problems`` which of them cannot be read."""
+    # No value is outside of this range, and 8-bit values are unchanged.
     batch = ImageBatch(paths, ReadOptions(1, 1, "L", "stretch", (0, 0, 0), value_range=(0, 255)))
     batch.decode(np.arange(len(paths)))
     return batch

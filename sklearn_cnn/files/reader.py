@@ -1,4 +1,4 @@
-"""ImageReader: its parameters and constraints, and the way from files to an array."""
+"""ImageReader: parameters, constraints, and reading files into an array."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -39,94 +39,99 @@ if TYPE_CHECKING:
 class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Read image files into an array, as the first step of a pipeline.
 
-    Stateless: nothing is learnt, and ``transform`` works without ``fit``. PNG, JPEG, WebP, BMP,
-    GIF, TIFF and AVIF are read, and HEIC if pillow-heif is installed, recognised by content and not
-    by name. EXIF orientation is applied. Other files are read by a ``decoder``.
+    The reader is stateless, and ``transform`` works without ``fit``. It reads PNG, JPEG, WebP, BMP,
+    GIF, TIFF and AVIF files, and HEIC files if pillow-heif is installed. The format is recognised
+    by content, not by file name. EXIF orientation is applied. A ``decoder`` can read other files.
 
     Parameters
     ----------
     size : int or (height, width), default=(64, 64)
-        Size of the images that come out, in pixels.
+        Size of the output images, in pixels.
     mode : {"RGB", "L", "RGBA"} or int, default="RGB"
-        Colour, gray, or colour with alpha: 3, 1 or 4 channels. Alpha is composited on the
-        background, except in "RGBA". An int takes images of that number of channels, of any kind,
-        as they are; others cannot be read.
+        Channels of the output images: "RGB" has 3, "L" (grayscale) 1, and "RGBA" (with alpha) 4.
+        Except in "RGBA", transparent images are composited on the background. An int reads images
+        of exactly this number of channels unchanged, and images of any other number are errors.
     resize : {"fit", "crop", "pad", "stretch"}, default="fit"
-        How an image of another size becomes one of this size:
+        How to convert images of other sizes to ``size``:
 
-        - "fit" scales it, keeping its aspect ratio, until it covers the size, and center-crops it;
-        - "crop" center-crops it without scaling, with background around a smaller image;
-        - "pad" scales it, keeping its aspect ratio, until it lies within the size, and pads it with
+        - "fit" scales the image to cover ``size``, keeping its aspect ratio, and center-crops it;
+        - "crop" center-crops the image without scaling, and pads a smaller image with background;
+        - "pad" scales the image to fit within ``size``, keeping its aspect ratio, and pads it with
           background (letterbox);
-        - "stretch" scales it without keeping its aspect ratio.
+        - "stretch" scales the image without keeping its aspect ratio.
     background : str, int or (red, green, blue), default="white"
-        Colour of transparent pixels, and around smaller images: a name, "#rrggbb", a level of
-        gray from 0 to 255, or three levels; scaled to the range of ``dtype``. If ``mode`` is a
-        number, the colour's level of gray.
+        Colour of transparent pixels and of padding: a name, "#rrggbb", a gray level from 0 to 255,
+        or three such levels. It is scaled to the range of ``dtype``. If ``mode`` is an int, the
+        gray level of the colour is used.
     dtype : {"uint8", "uint16", "float32"}, default="uint8"
-        Type of the values that come out. They run from 0 to 255, from 0 to 65535, or from 0 to 1,
-        whatever the type in the file: the 255 of a file of 8 bits becomes 65535 in "uint16", the
-        65535 of one of 16 bits becomes 255 in "uint8". Files of fractions keep their values in
-        "float32".
+        Type of the output values. They range from 0 to 255, from 0 to 65535, or from 0 to 1,
+        regardless of the type in the file: the value 255 of an 8-bit file becomes 65535 in
+        "uint16", and the value 65535 of a 16-bit file becomes 255 in "uint8". Floating-point files
+        keep their values in "float32".
     value_range : (low, high) or None, default=None
-        Values of the files that become black and white in the result; those between are mapped
-        linearly, others are clipped. None takes the range of the type: 0 to 255 for uint8, 0 to
-        65535 for uint16 (less where a TIFF file says that it has 10 bits, for example), 0 to 1 for
-        fractions; other integers must lie in 0..255. Examples: (0, 4095) for 12 bits in files of
-        16, (-1000, 3000) for Hounsfield units. Alpha is not mapped.
+        File values that are mapped to black and white. Values in between are mapped linearly, and
+        values outside are clipped. If None, the range of the file's type is used: 0 to 255 for
+        uint8, 0 to 65535 for uint16 (less if a TIFF file states fewer bits, 10 for example), and 0
+        to 1 for floating point. Other integers must be in 0..255. Examples: (0, 4095) for 12 bits
+        in 16-bit files, (-1000, 3000) for Hounsfield units. Alpha is not mapped.
     decoder : callable or None, default=None
-        Takes a path (or content, if ``X`` holds bytes), and returns an array of shape (height,
-        width), (height, width, channels) or (channels, height, width), or a PIL image, which is
-        closed afterwards. It is called in place of Pillow, in parallel by the threads of
-        ``n_jobs``. An error that it raises becomes the reason why that image cannot be read. To be
-        pickled with the estimator, it must be a function of a module, or a partial of one.
+        User-defined function that replaces Pillow. It takes a path (or the content, if ``X`` holds
+        bytes) and returns a PIL image, which is closed afterwards, or an array of shape (height,
+        width), (height, width, channels) or (channels, height, width). The ``n_jobs`` threads call
+        it in parallel. If it raises an error, the image cannot be read, and the error is given as
+        the reason. To be pickled with the estimator, it must be a function of a module, or a
+        partial of one.
     cache : path, joblib.Memory or None, default=None
-        Folder in which decoded pixels are kept, so that folds, candidates and processes decode each
-        file once. A file is identified by its path, inode, size and time of modification; one that
-        was changed is decoded again. A decoder is identified by its name, its code and the values
-        that it holds, but not by what it calls. The result is read-only: a memory map, if the
-        images lie in one piece or take more than 64 MB. A list that holds PIL images or arrays is
-        not kept. Set it to None before sharing a model.
+        Folder that caches decoded pixels, so that cross-validation folds, candidates and processes
+        decode each file once. A file is identified by its path, inode, size and modification time;
+        a changed file is decoded again. A decoder is identified by its name, its code and the
+        values that it holds, but not by the functions that it calls. With a cache, the output is
+        read-only. It is a memory map if the images are contiguous in the cache or take more than 64
+        MB. Lists that hold PIL images or arrays are not cached. Set ``cache`` to None before
+        sharing a model.
     cache_limit : float, default=10e9
-        Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
-        entries are removed first. Each further list of images that takes more than 64 MB, such as
-        the training part of a fold, takes its size once more.
+        Maximum size of the cache in bytes, ``float("inf")`` for no limit. The least recently used
+        entries are removed first. Each additional list of images of more than 64 MB, such as the
+        training part of a cross-validation fold, is stored again at its full size.
     n_jobs : int or None, default=None
-        Number of threads that decode; None is 1, unless in a :func:`joblib.parallel_config`, and -1
-        all cores. Threads speed up photographs, and slow down images of some 32 x 32 pixels.
+        Number of decoding threads. ``None`` means 1 unless in a :func:`joblib.parallel_config`
+        context. ``-1`` means using all cores. More threads speed up reading photographs, and slow
+        down reading images of about 32 x 32 pixels.
     on_error : {"raise", "skip"}, default="raise"
-        How to handle images that cannot be read. "raise" names all of them in one error; "skip"
-        names all of them in one warning, and puts an image of background alone in their place, so
-        that rows stay aligned with labels and weights. To leave such files out together with their
-        labels, use ``load_image_folder(..., on_error="skip")``.
+        How to handle images that cannot be read. "raise" raises one error that names all of them.
+        "skip" raises one warning that names all of them, and replaces each with an image of the
+        background colour, so that rows stay aligned with labels and weights. To remove such files
+        together with their labels, use ``load_image_folder(..., on_error="skip")``.
     verbose : int, default=0
-        1 shows a progress bar, and what the cache holds.
+        Verbosity level. 1 shows a progress bar and the content of the cache.
 
     See Also
     --------
-    load_image_folder : Lists the files and labels of a folder of class folders.
-    CNNClassifier : Takes the array that comes out.
+    load_image_folder : List the files and labels of a folder of class folders.
+    CNNClassifier : Classifier that takes the output array.
 
     Notes
     -----
     Images are resized bilinearly, with antialiasing (Pillow's ``BILINEAR``). Before that, JPEG
-    files are decoded at a half, a quarter or an eighth of their size, and others are reduced by
-    whole numbers, if they stay twice as large as needed. Images of more than 89,478,485
-    pixels are refused by their header; JPEG files that are shrunk while they are decoded may have
-    twice as many. Colour profiles are not applied. Only the first page or frame of a
-    file is read; a warning names files with more, previews, smaller copies and the second views of
-    cameras aside. A warning also names the range of images of 16 bits or fractions that use less
-    than an eighth of theirs while ``dtype="uint8"``. Images from the cache do not warn again.
+    files are decoded at a half, a quarter or an eighth of their size, and other images are reduced
+    by integer factors, if they stay at least twice as large as needed. Images of more than
+    89,478,485 pixels raise an error based on their header; JPEG files that are reduced during
+    decoding may have twice as many. Colour profiles are not applied. Only the first page or frame
+    of a file is read. A warning names files with more pages or frames, except for previews, smaller
+    copies and the second views of cameras. With ``dtype="uint8"``, a warning also gives the range
+    of 16-bit or floating-point images that use less than an eighth of their type's range. Cached
+    images do not warn again.
 
-    Texts, profiles, thumbnails and EXIF data, except the orientation, are ignored, and may be
-    damaged. A file whose pixels are cut off is refused, and so is a JPEG file that lacks only its
-    end marker, since its pixels may be incomplete, too. For damaged compressed TIFF data, libtiff
-    itself writes a line to standard error.
+    Texts, profiles, thumbnails and EXIF data except the orientation are ignored, and may be
+    damaged. A file with truncated pixel data is an error. So is a JPEG file that only lacks its end
+    marker, because its pixels may be incomplete as well. For damaged compressed TIFF data, libtiff
+    writes a line to standard error.
 
-    Each decoding thread holds one image whole: near the limit of pixels that takes 0.3 GB for
-    colour, up to 1.4 GB for a CMYK TIFF file, and 1.7 GB for WebP with alpha.
+    Each decoding thread holds one full image in memory. Near the pixel limit, this takes 0.3 GB for
+    a colour image, up to 1.4 GB for a CMYK TIFF file, and 1.7 GB for WebP with alpha.
 
-    A ``decoder`` reads what Pillow does not, such as (``pip install`` what is imported)::
+    A ``decoder`` reads files that Pillow cannot, for example (``pip install`` the imported
+    package)::
 
         def read_dicom(path):  # with mode="L", value_range=(-1000, 3000), dtype="uint16"
             return pydicom.dcmread(path).pixel_array
@@ -140,7 +145,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             image.seek(2)
             return image
 
-    and ``decoder=tifffile.imread, mode=13`` images of 13 bands.
+    For images of 13 bands, use ``decoder=tifffile.imread, mode=13``.
 
     Examples
     --------
@@ -155,7 +160,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     >>> pixels.shape, pixels.dtype, pixels[0, 0, 0].tolist()
     ((2, 16, 16, 3), dtype('uint8'), [255, 0, 0])
 
-    Twelve bits in files of sixteen keep all of their levels:
+    12-bit values in 16-bit files keep all of their levels:
 
     >>> import numpy as np
     >>> reader = ImageReader(size=(2, 2), mode="L", dtype="uint16", value_range=(0, 4095))
@@ -221,22 +226,24 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: object, y: object = None) -> "ImageReader":
-        """Check the parameters and the kind of input; opens no file and learns nothing.
+        """Check the parameters and the type of ``X``, without opening files.
 
         Parameters
         ----------
         X : collection of images
-            As for ``transform``.
-        y : ignored
+            Images, as for ``transform``.
+        y : object, default=None
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : ImageReader
+            The reader itself.
 
         Raises
         ------
         ValueError, TypeError
-            If a parameter is wrong, or X is no collection of images.
+            If a parameter is invalid, or ``X`` is not a collection of images.
         """
         self._batch(X)
         if hasattr(self, "_init_callback_context"):  # since scikit-learn 1.9
@@ -246,29 +253,29 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return self
 
     def transform(self, X: object) -> np.ndarray:
-        """Read the images.
+        """Read the images into an array.
 
         Parameters
         ----------
         X : list, tuple, 1-D array, Series or one-column DataFrame
-            Of paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays
-            of shape (height, width), (height, width, channels) or (channels, height, width), of
-            any sizes: integers from 0 to 255, uint16 from 0 to 65535, floating point from 0 to 1,
-            or booleans; of any values with ``value_range``. An array of shape (n, height, width) or
-            (n, height, width, channels) is a collection too.
+            Images as paths (str or pathlib.Path), contents of image files (bytes), PIL images, or
+            arrays of shape (height, width), (height, width, channels) or (channels, height, width),
+            of any sizes. Arrays hold integers from 0 to 255, uint16 from 0 to 65535, floating point
+            from 0 to 1, or booleans; with ``value_range``, any values. An array of shape (n,
+            height, width) or (n, height, width, channels) is also a collection of images.
 
         Returns
         -------
         ndarray of shape (n_images, height, width, channels), of type ``dtype``
-            In the order of X; read-only with a cache. After ``set_output(transform="pandas")``, a
-            DataFrame of flattened rows.
+            Pixels, in the order of ``X``; read-only with a cache. With
+            ``set_output(transform="pandas")``, a DataFrame of flattened rows.
 
         Raises
         ------
         ValueError
-            If images cannot be read; all of them are named. Or if a parameter is wrong.
+            If images cannot be read, with the names of all of them, or if a parameter is invalid.
         TypeError
-            If X is no collection of images.
+            If ``X`` is not a collection of images.
         OSError
             If the cache cannot be written.
         """
@@ -279,17 +286,18 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return pixels
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Name the values of an image, in the order of its flattened row.
+        """Get the names of the values of an image, in the order of its flattened row.
 
         Parameters
         ----------
-        input_features : ignored
+        input_features : object, default=None
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         ndarray of shape (height * width * channels,), object
-            "pixel_0_0", ... of gray images, "pixel_0_0_R", ... of colour, "pixel_0_0_0", ... where
-            ``mode`` is a number: row, column, channel.
+            Names of row, column and channel: "pixel_0_0", ... for grayscale images, "pixel_0_0_R",
+            ... for colour images, and "pixel_0_0_0", ... if ``mode`` is an int.
         """
         self._validate_params()
         options = self._options()
@@ -304,7 +312,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return np.array(names, dtype=object)
 
     def _options(self) -> ReadOptions:
-        with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not load
+        with forks_wait:  # for Pillow, which ``import sklearn_cnn`` does not import
             from sklearn_cnn.files.framing import parse_colour
 
         size = check_size(self.size)
@@ -313,7 +321,7 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return ReadOptions(*size, mode, self.resize, colour, self.dtype, values, self.decoder)
 
     def _batch(self, X: object) -> "ImageBatch":
-        """Check X and the parameters, and put them together; opens no image."""
+        """Check X and the parameters, and combine them into a batch, without opening images."""
         options = self._options()
         with forks_wait:
             from sklearn_cnn.files.cache import open_cache
@@ -325,11 +333,11 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
         return ImageBatch(sources, options, cache, self.n_jobs, skip)
 
     def _read(self, batch: "ImageBatch") -> np.ndarray:
-        """Read a batch, and name the parameter that an error of the machine is about."""
+        """Read a batch; memory and cache errors name the parameter to change."""
         from sklearn_cnn.files.cache import cache_named_in_errors
 
         try:
-            with cache_named_in_errors(self.cache, "pixels"):  # errors of images are told apart
+            with cache_named_in_errors(self.cache, "pixels"):  # not those of images
                 return batch.read(self.verbose)
         except MemoryError as error:
             if batch.cache is not None:
@@ -337,6 +345,6 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
             n_images, shape = len(batch.sources), batch.options.shape
             raise MemoryError(
                 f"{n_images:,} images of shape {shape} take "
-                f"{n_images * batch.options.n_bytes / 1e6:,.1f} MB of memory. Set cache=FOLDER, "
-                "and they lie in a file instead, or choose a smaller size."
+                f"{n_images * batch.options.n_bytes / 1e6:,.1f} MB of memory. Set cache=FOLDER "
+                "to store them in a file instead, or choose a smaller size."
             ) from error

@@ -1,7 +1,7 @@
-"""The image files of a folder: all, in an order that is equal on all machines, or one by its name.
+"""The image files of a folder: all, in the same order on all machines, or one by its name.
 
-Hidden files and folders, FIFOs, sockets, devices and folders that systems make for themselves are
-left out. Symbolic links are followed only if the options say so.
+Hidden files and folders, FIFOs, sockets, devices and folders created by operating systems are
+ignored. Symbolic links are only followed if the options say so.
 """
 
 import os
@@ -20,7 +20,7 @@ EXTENSIONS = (
     ".bmp", ".gif", ".tif", ".tiff", ".avif",
     *((".heic", ".heif", ".hif") if find_spec("pillow_heif") else ()),
 )  # fmt: skip
-"""Endings of names of the formats that are read; pillow-heif is optional."""
+"""File extensions of the supported formats; pillow-heif is optional."""
 
 UNREAD_EXTENSIONS = frozenset([
     ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpf", ".jxr", ".ico", ".svg",
@@ -28,7 +28,7 @@ UNREAD_EXTENSIONS = frozenset([
     ".eps", ".dcm", ".nii", ".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf",
     ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f", ".erf", ".3fr", ".iiq", ".insp",
 ])  # fmt: skip
-"""Endings of other images, which a user would miss."""
+"""File extensions of unsupported images, about which users should be warned."""
 
 NO_IMAGES = frozenset([
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg",
@@ -41,32 +41,32 @@ NO_IMAGES = frozenset([
     "readme", "license", "licence", "copying", "notice", "authors", "changelog", "makefile",
     "icon\r",
 ])  # fmt: skip
-"""Endings of files that commonly lie beside images, and whole names of such without an ending."""
+"""Extensions of files that are common next to images, and full names without extension."""
 
 SYSTEM_FOLDERS = frozenset([
     "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "recycler",
     "system volume information", "lost+found", "__pycache__", "found.000",
 ])  # fmt: skip
-"""Folders that systems make for themselves, in lower case: thumbnails, trash and the like."""
+"""Folders created by operating systems, in lower case: thumbnails, trash and so on."""
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT
 
-NOWHERE = "the symbolic link leads nowhere"
-NOT_FOLLOWED = "symbolic links are followed with follow_links=True only"
+NOWHERE = "the symbolic link is broken"
+NOT_FOLLOWED = "symbolic links are only followed with follow_links=True"
 AMBIGUOUS = "it may be any of"
-"""Why a file is not taken."""
+"""Reasons why a file is not used."""
 
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """Which files a scan takes.
+    """Options of a scan.
 
     Attributes
     ----------
     extensions : collection of str or None
-        Endings of the names to take, in lower case; None takes all.
+        File extensions to include, in lower case; None includes all files.
     recursive : bool
-        Whether to go into the folders below, too.
+        Whether to include subfolders.
     follow_links : bool
         Whether to follow symbolic links.
     """
@@ -78,7 +78,7 @@ class ScanOptions:
 
 @dataclass
 class Scan:
-    """What a scan of a folder found.
+    """Result of the scan of a folder.
 
     Attributes
     ----------
@@ -87,11 +87,11 @@ class Scan:
     links : list of str
         Symbolic links that were not followed and may be images or folders.
     unreadable : dict of str to str
-        Folders that could not be listed, or files that cannot be taken, and why.
+        Folders that could not be listed, or files that cannot be used, with the reasons.
     folders : list of str
-        Paths of the folders in the folder itself.
+        Paths of the direct subfolders.
     others : Counter of str
-        How many files there are of each other ending.
+        Number of files of each other extension.
     """
 
     files: list[str] = field(default_factory=list)
@@ -104,8 +104,8 @@ class Scan:
 def scan_images(folder: str, options: ScanOptions, above: Collection[str] = ()) -> Scan:
     """Collect the image files of a folder, in the order of their names.
 
-    If links are followed, a folder is entered once, by its own name if it has one below ``folder``,
-    and no link may lead back to the folders ``above``.
+    If links are followed, each folder is entered once, by its own name if it is below ``folder``,
+    and links to the folders ``above`` are ignored.
     """
     entered = {_identity(path) for path in (folder, *above)} if options.follow_links else set()
     scan = Scan()
@@ -113,7 +113,9 @@ def scan_images(folder: str, options: ScanOptions, above: Collection[str] = ()) 
     linked = [path for path in linked if _identity(path) not in entered]
     scan.folders = sorted(real + linked)
     files_of = {folder: files}
-    while options.recursive and (real or linked):  # no recursion: deeper than Python's stack
+    while options.recursive and (
+        real or linked
+    ):  # no recursion: folders may be deeper than Python's stack
         current = real.pop() if real else linked.pop(0)
         if options.follow_links:
             identity = _identity(current)
@@ -123,16 +125,18 @@ def scan_images(folder: str, options: ScanOptions, above: Collection[str] = ()) 
         below, links_below, files_of[current] = _list_folder(current, options, scan)
         real.extend(below)
         linked.extend(links_below)
-    for path in sorted(files_of, key=lambda path: path.split(os.sep)):  # those in a folder after it
+    for path in sorted(
+        files_of, key=lambda path: path.split(os.sep)
+    ):  # subfolders after their folder
         scan.files.extend(files_of[path])
     return scan
 
 
 def _identity(path: str) -> tuple[int, int] | str:
-    """Return what all names of one folder or file have in common."""
+    """Return an identity that all names of a folder or file share."""
     try:
         status = os.stat(path)
-    except OSError:  # which is reported where it is opened
+    except OSError:  # reported when it is opened
         return path
     return status.st_dev, status.st_ino
 
@@ -140,7 +144,7 @@ def _identity(path: str) -> tuple[int, int] | str:
 def _list_folder(
     folder: str, options: ScanOptions, scan: Scan
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return the folders, links to folders and image files of one folder, sorted; note the rest."""
+    """Return the folders, links to folders and image files of a folder, sorted; record others."""
     folders: list[str] = []
     linked: list[str] = []
     files: list[str] = []
@@ -172,28 +176,28 @@ def _list_folder(
 
 
 def _is_link(status: os.stat_result) -> bool:
-    """Whether the result of ``os.lstat`` is of a symbolic link or a Windows junction."""
+    """Tell whether the result of ``os.lstat`` is of a symbolic link or a Windows junction."""
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
 
 
 def has_extension(name: str, extensions: Collection[str] | None) -> bool:
-    """Whether a name ends in one of the extensions, in upper or lower case."""
+    """Tell whether a name has one of the extensions, in upper or lower case."""
     return extensions is None or os.path.splitext(name)[1].lower() in extensions
 
 
 def _takes(ending: str, options: ScanOptions) -> bool:
-    """Whether a broken link of this ending may have led to an image or folder."""
+    """Tell whether a broken link with this extension may have led to an image or folder."""
     return not ending or options.extensions is None or ending in options.extensions
 
 
 def _kind_of_name(name: str) -> str:
-    """Return the ending of a name, or the whole name if no image is called so."""
+    """Return the extension of a name, or the full name if it is known not to be an image."""
     lower = name.lower()
     return lower if lower in NO_IMAGES else os.path.splitext(lower)[1]
 
 
 def files_in_two(scans: Mapping[str, Scan]) -> list[str]:
-    """Return the files of later scans that are in an earlier one under another name."""
+    """Return the files of later scans that an earlier one contains under another name."""
     first: dict[tuple[int, int] | str, str] = {}
     return [
         path
@@ -204,21 +208,21 @@ def files_in_two(scans: Mapping[str, Scan]) -> list[str]:
 
 
 def describe_links(links: Collection[str]) -> str:
-    """Say how many symbolic links were left out; "" if none were."""
+    """Describe the symbolic links that were ignored; "" if there are none."""
     if not links:
         return ""
     plural = "links were" if len(links) > 1 else "link was"
     return (
-        f" {len(links):,} symbolic {plural} left out, {min(links)!r} the first: pass "
+        f" {len(links):,} symbolic {plural} ignored, the first of them {min(links)!r}. Pass "
         "follow_links=True to follow links."
     )
 
 
 def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
-    """Count the files that are left out by their endings and may be images; "" if there are none.
+    """Describe the files that are ignored by extension and may be images; "" if there are none.
 
-    Files of text and tables are left out silently, unless a class has many more of them. What lies
-    beside the class folders may be anything.
+    Text files and tables are ignored silently, unless a class has many more of them. Files next to
+    the class folders may be anything.
     """
     formats: Counter[str] = Counter()
     others: Counter[str] = Counter()
@@ -232,14 +236,14 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
     sentences = []
     if formats:
         sentences.append(
-            f"Image files of formats that are not read are left out: {_count_endings(formats)}. "
-            "Convert them, to PNG for example."
+            f"Image files of unsupported formats are ignored: {_count_endings(formats)}. "
+            "Convert them, for example to PNG."
         )
     if others:
         sentences.append(
-            f"Files that may be images are left out by their endings: {_count_endings(others)}. "
-            "extensions=None takes files of any ending, and on_error='skip' leaves out those that "
-            "are no images."
+            f"Files that may be images are ignored because of their extensions: "
+            f"{_count_endings(others)}. extensions=None loads files of any extension, and "
+            "on_error='skip' removes those that are not images."
         )
     most = []
     for name, scan in scans.items():
@@ -247,43 +251,43 @@ def describe_left_out(scans: Mapping[str, Scan], beside: Scan) -> str:
         if name and left_out > len(scan.files):
             most.append(f"{name!r} ({left_out:,} of {left_out + len(scan.files):,})")
     if most:
-        sentences.append(f"That is most of the files of {join_some(most)}.")
+        sentences.append(f"These are most of the files of {join_some(most)}.")
     return " ".join(sentences)
 
 
 def describe_nothing(scans: Iterable[Scan], where: str, extensions: Collection[str] | None) -> str:
-    """Say that no image is found, which other files are, and what to do."""
+    """Describe that no image was found, the other files, and the remedy."""
     others: Counter[str] = sum((scan.others for scan in scans), Counter())
     what = f"no files ending in {', '.join(sorted(extensions))}" if extensions else "no files"
     problem = f"there are {what} in {where} that can be read."
     if others:
-        problem += f" Of other files, there are: {_count_endings(others)}."
+        problem += f" Other files: {_count_endings(others)}."
     if not UNREAD_EXTENSIONS.isdisjoint(others):
-        problem += " Convert formats that are not read, to PNG for example."
+        problem += " Convert unsupported formats, for example to PNG."
     elif not NO_IMAGES.issuperset(others) and extensions is not None:
-        problem += " extensions=None takes files of any ending."
+        problem += " extensions=None loads files of any extension."
     return problem
 
 
 def _count_endings(endings: Mapping[str, int]) -> str:
-    """Say how many files there are of each ending, the most frequent first."""
+    """List the number of files of each extension, the most frequent first."""
     counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     shown = []
     for ending, count in counts[:10]:
         name = ending if re.fullmatch(r"\.?\w+", ending) else repr(ending)
-        shown.append(f"{count:,} {name if ending else 'without ending'}")
+        shown.append(f"{count:,} {name if ending else 'without extension'}")
     if len(counts) > 10:
         rest = sum(count for _, count in counts[10:])
-        shown.append(f"{rest:,} of {len(counts) - 10:,} other endings")
+        shown.append(f"{rest:,} of {len(counts) - 10:,} other extensions")
     return ", ".join(shown)
 
 
 class Locator:
     """Find files in one folder, and none outside of it, by the names in a table.
 
-    A name is relative to the folder; if there is no such file, to that of the table, then to the
-    working folder, then to the folder around it: it then begins with the folder's name. It may lack
-    the ending.
+    A name is relative to the folder. If no such file exists, it is relative to the folder of the
+    table, then to the working folder, then to the parent folder: it then begins with the name of
+    the folder. It may omit the extension.
 
     Parameters
     ----------
@@ -292,7 +296,7 @@ class Locator:
     beside : str or None
         The folder of the table.
     options : ScanOptions
-        Which endings a name without ending may have, and whether files may be symbolic links.
+        Extensions that names may omit, and whether files may be symbolic links.
     """
 
     def __init__(self, folder: str, beside: str | None, options: ScanOptions) -> None:
@@ -306,9 +310,9 @@ class Locator:
         self._without_links: set[str] = set()
 
     def find(self, name: str) -> tuple[str, str | None]:
-        """Return the path of a file, and what is wrong with it if anything.
+        """Return the path of a file, and the problem with it, or None.
 
-        A name that leads out of the folder is a ValueError.
+        A name outside of the folder raises a ValueError.
         """
         problems: dict[str, str] = {}
         for path in self._places(name):
@@ -318,8 +322,8 @@ class Locator:
             problems[path] = problem
         if not problems:
             raise ValueError(
-                f"path {name!r} leads out of container_path={self.folder!r}. Paths must lie in it; "
-                "others need no load_image_folder, since ImageReader takes any path."
+                f"path {name!r} is outside of container_path={self.folder!r}. Paths must be inside "
+                "it. ImageReader takes any path, without load_image_folder."
             )
         for path in problems:
             matches = self._similar(path)
@@ -333,13 +337,13 @@ class Locator:
         return path, problem + outside
 
     def has(self, name: str) -> bool:
-        """Whether such a file exists."""
+        """Tell whether such a file exists."""
         with suppress(ValueError):
             return self.find(name)[1] is None
         return False
 
     def _places(self, name: str) -> Iterator[str]:
-        """Find where in the folder a file of this name may lie, the likeliest first."""
+        """Yield the possible paths of a name in the folder, the most likely first."""
         for form in dict.fromkeys([name, name.strip(), name.strip().replace("\\", "/")]):
             for base in self._bases:
                 path = os.path.normpath(os.path.join(base, form))
@@ -349,7 +353,7 @@ class Locator:
                         yield os.path.join(self.folder, inside)
 
     def _problem_with(self, path: str) -> str | None:
-        """Say why a file is not taken: missing, no file, or a symbolic link on the way."""
+        """Return why a file is not used: missing, not a file, or behind a symbolic link."""
         try:
             if not self.options.follow_links and self._meets_link(path):
                 return NOT_FOLLOWED
@@ -357,11 +361,11 @@ class Locator:
         except (OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError) and os.path.islink(path):
                 return NOWHERE
-            return getattr(error, "strerror", None) or "its name is not one that a file can have"
-        return None if os.path.isfile(path) else "it is no regular file"
+            return getattr(error, "strerror", None) or "its name is not a valid file name"
+        return None if os.path.isfile(path) else "it is not a regular file"
 
     def _meets_link(self, path: str) -> bool:
-        """Whether a path below the folder, or a folder on the way to it, is a symbolic link."""
+        """Tell whether a path below the folder, or a parent of it, is a symbolic link."""
         if path in self._without_links:
             return False
         above = os.path.dirname(path)
@@ -373,7 +377,7 @@ class Locator:
         return False
 
     def _similar(self, path: str) -> list[str]:
-        """Return the images whose names differ by the ending that is left out, or by its case."""
+        """Return the images whose names only differ in case or by the omitted extension."""
         folder, name = os.path.split(path)
         is_whole = has_extension(name, self.options.extensions)
         key = ("name", name.lower()) if is_whole else ("stem", name)
@@ -383,7 +387,7 @@ class Locator:
         return names.get(key, [])
 
     def _list(self, folder: str, *, recursive: bool) -> dict[tuple[str, str], list[str]]:
-        """List images by name in lower case and by name without ending, of one or all folders."""
+        """List images by lower-case name and by name without extension, of one or all folders."""
         key = folder, recursive
         if key not in self._listed:
             scan = scan_images(folder, replace(self.options, recursive=recursive))

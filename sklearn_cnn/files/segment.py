@@ -1,9 +1,8 @@
-"""A segment of the cache: arrays in one file and their keys in another, which grow at the end.
+"""A segment of the cache: arrays in one file and their keys in another, both append-only.
 
-An array is what is kept of one image: its pixels, or its features. A key tells an image file from
-all others, and from what it was before it changed. Arrays are written and synced before their keys,
-and those without a key are never read: an interrupted write leaves nothing that counts. Written
-data does not change, so reading needs no lock.
+An array holds the pixels or features of one image. A key identifies the current content of an image
+file. Arrays are written and synced before their keys, and arrays without a key are never read, so
+an interrupted write has no effect. Written data does not change, so reading needs no lock.
 """
 
 import os
@@ -21,11 +20,11 @@ from sklearn_cnn.files.sources import File
 KEY_BYTES = 16
 
 NO_KEY = bytes(KEY_BYTES)
-"""The key of what cannot be kept."""
+"""The key of an image that cannot be cached."""
 
 
 class Entry(Protocol):
-    """What is kept of each image, such as :class:`sklearn_cnn.files.options.ReadOptions`."""
+    """Description of the array of each image, such as :class:`ReadOptions`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -37,10 +36,10 @@ class Entry(Protocol):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that it takes."""
+        """Size of the array in bytes."""
 
     def key(self) -> str:
-        """Return a text that identifies how arrays are made of images."""
+        """Return a text that identifies how arrays are computed from images."""
 
 
 class Segment:
@@ -49,9 +48,9 @@ class Segment:
     Parameters
     ----------
     path : Path
-        Of the file of keys.
+        Path of the file of keys.
     entry : Entry
-        Shape and type of what is kept of each image.
+        Shape and type of the array of each image.
     """
 
     def __init__(self, path: Path, entry: Entry) -> None:
@@ -61,16 +60,16 @@ class Segment:
 
     @property
     def number(self) -> int:
-        """Its place in the order in which segments were begun."""
+        """Position in the order in which segments were created."""
         return int(self.path.stem)
 
     def keys(self) -> np.ndarray:
-        """Return the keys of all whole images: (n_images, 2), uint64.
+        """Return the keys of all complete images: (n_images, 2), uint64.
 
         It is empty if another process has removed the segment.
         """
         with suppress(FileNotFoundError):
-            n_bytes = self.pixel_path.stat().st_size  # before another process adds some
+            n_bytes = self.pixel_path.stat().st_size  # before another process adds more
             return as_keys(self.path.read_bytes())[: n_bytes // self.entry.n_bytes]
         return as_keys(b"")
 
@@ -79,7 +78,7 @@ class Segment:
         return map_images(self.pixel_path, self.entry)
 
     def trim(self) -> None:
-        """Cut off what an earlier write left unfinished; makes the files if they are missing."""
+        """Remove the remains of an incomplete write; create the files if they are missing."""
         n_images = len(self.keys())
         for path, n_bytes in ((self.pixel_path, self.entry.n_bytes), (self.path, KEY_BYTES)):
             with open(path, "ab") as file:
@@ -100,20 +99,20 @@ def map_images(path: Path, entry: Entry) -> np.ndarray:
 
 
 def sync(file: BinaryIO) -> None:
-    """Have the operating system write a file to the disk now."""
+    """Make the operating system write a file to disk now."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def file_keys(files: Iterable[File]) -> np.ndarray:
-    """Compute the key of each file from its path, inode, size and time of modification.
+    """Compute the key of each file from its path, inode, size and modification time.
 
-    The inode tells files that were renamed in each other's place. A content is its own identity.
-    The result is of shape (n_files, 2), uint64, and has zeros where no such file exists.
+    The inode distinguishes files that were renamed to each other's names. The key of a content is
+    its hash. The result has shape (n_files, 2), uint64, and zeros for files that do not exist.
     """
     try:
         folder = os.getcwdb()
-    except FileNotFoundError:  # it was removed, and relative paths lead nowhere
+    except FileNotFoundError:  # it was removed, so relative paths do not exist
         folder = b""
     return as_keys(b"".join([_file_key(file, folder) for file in files]))
 
@@ -123,7 +122,7 @@ def _file_key(file: File, folder: bytes) -> bytes:
         return blake2b(file, digest_size=KEY_BYTES, person=b"content").digest()
     try:
         status = os.stat(file)
-    except (OSError, ValueError):  # missing, or no name of a file at all
+    except (OSError, ValueError):  # missing, or not a valid file name
         return NO_KEY
     path = os.path.join(folder, os.fsencode(file))
     inode = status.st_ino & 0xFFFF_FFFF_FFFF_FFFF  # some file systems have longer ones
@@ -132,19 +131,19 @@ def _file_key(file: File, folder: bytes) -> bytes:
 
 
 def as_keys(data: bytes) -> np.ndarray:
-    """View concatenated keys as an array of shape (n, 2), uint64, without a broken last one."""
+    """View concatenated keys as an array of shape (n, 2), uint64, without an incomplete last."""
     whole = len(data) // KEY_BYTES * KEY_BYTES
     return np.frombuffer(data[:whole], dtype=np.uint64).reshape(-1, 2)
 
 
 def match_keys(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the row of each wanted key among the stored ones, -1 where it is missing."""
+    """Return the row of each requested key among the stored ones, or -1 if it is missing."""
     if len(wanted) and wanted.any(axis=1).all():
         for start in np.flatnonzero((stored == wanted[0]).all(axis=1)):
             if np.array_equal(stored[start : start + len(wanted)], wanted):
                 return np.arange(start, start + len(wanted))  # in the order of an earlier read
-    likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))  # sooner sorted than all
-    rows = np.append(-1, likely)  # the least key is that of what cannot be kept
+    likely = np.flatnonzero(np.isin(stored[:, 0], wanted[:, 0]))  # faster to sort than all
+    rows = np.append(-1, likely)  # the smallest key is that of images that cannot be cached
     known, first = np.unique(_as_bytes(np.vstack([as_keys(NO_KEY), stored[likely]])), True)
     sought = _as_bytes(wanted)
     places = np.searchsorted(known, sought, "right") - 1

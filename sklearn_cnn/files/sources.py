@@ -1,4 +1,4 @@
-"""The images that a user passes - paths, contents of files, images, arrays - as one list."""
+"""The input images - paths, contents of files, images, arrays - as one list."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ File = str | os.PathLike[str] | bytes
 Source = File | PillowImage | np.ndarray
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
-"""Errors of the machine, and not of an image."""
+"""Errors of the machine, not of an image."""
 
 _ACCEPTED = (
     "paths (str or pathlib.Path), contents of image files (bytes), PIL images, or arrays of shape "
@@ -46,43 +46,43 @@ _ACCEPTED = (
 
 
 def is_frame(X: object) -> TypeGuard[Frame]:
-    """Whether X is a DataFrame."""
+    """Tell whether X is a DataFrame."""
     return hasattr(X, "columns")
 
 
 def list_sources(X: object, options: ReadOptions) -> list[Source]:
     """Check the images to read, without opening any.
 
-    ``X`` may be a list, tuple, array, Series or one-column DataFrame; an array of three or four
-    dimensions is a batch of images. In the list, contents are bytes, and torch tensors and nested
-    lists are arrays.
+    ``X`` may be a list, tuple, array, Series or one-column DataFrame. An array of three or four
+    dimensions is a batch of images. In the returned list, contents are bytes, and torch tensors and
+    nested lists are arrays.
     """
     sources = [_check_source(item, i) for i, item in enumerate(_as_items(X, options))]
     if not sources:
-        raise ValueError("X is empty: it must hold at least one image or path.")
+        raise ValueError("X is empty. It must hold at least one image or path.")
     return sources
 
 
 def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
     if issparse(X):
-        raise TypeError("X must be dense: images cannot be read from sparse data.")
+        raise TypeError("X must be dense. Images cannot be read from sparse data.")
     if isinstance(X, (str, os.PathLike)):
         raise TypeError(
-            f"X must be a collection of images. Got the single path {os.fspath(X)!r}: pass it in a "
-            "list, or, if it is a folder, load_image_folder(folder).data."
+            f"X must be a collection of images. Got the single path {os.fspath(X)!r}. Pass it in a "
+            "list, or, if it is a folder, pass load_image_folder(folder).data."
         )
     if isinstance(X, (bytes, bytearray, memoryview, PillowImage)):
-        raise TypeError(f"X must be a collection of images. Got a single one: pass [{_short(X)}].")
+        raise TypeError(f"X must be a collection of images. Got a single one. Pass [{_short(X)}].")
     if isinstance(X, dict):
-        hint = ": pass its .data" if "data" in X else ""
-        raise TypeError(f"X must be a collection of images. Got {type(X).__name__}{hint}.")
+        hint = " Pass its .data." if "data" in X else ""
+        raise TypeError(f"X must be a collection of images. Got {type(X).__name__}.{hint}")
     if is_frame(X) and hasattr(X, "shape"):
         names = list(X.columns)
         if X.shape[1] != 1:
             raise ValueError(
-                f"X is a DataFrame of {X.shape[1]} columns ({', '.join(map(repr, names[:10]))}), "
-                "and one was expected, of paths. Choose it: X[['path']], or a ColumnTransformer "
-                "with a list of one name."
+                f"X must be a DataFrame with one column, of paths. Got {X.shape[1]} columns "
+                f"({', '.join(map(repr, names[:10]))}). Select one with X[['path']], or with a "
+                "ColumnTransformer and a list of one name."
             )
         X = X[names[0]]
     if hasattr(X, "to_numpy"):  # a Series
@@ -96,7 +96,7 @@ def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
             return X
         if X.dtype.kind in "OUS" and (X.ndim == 1 or X.shape[1:] == (1,)):
             items: list[bytes] = X.ravel().tolist()
-            if X.dtype.kind == "S":  # NumPy drops zeros at the end, which some formats need
+            if X.dtype.kind == "S":  # NumPy drops trailing zeros, which some formats need
                 return [content.ljust(X.itemsize, b"\0") for content in items]
             return items
         raise ValueError(
@@ -110,11 +110,11 @@ def _as_items(X: object, options: ReadOptions) -> Iterable[object]:
 
 
 def _check_batch(X: np.ndarray, options: ReadOptions) -> None:
-    """Refuse a single image, and values that no pixels can have."""
+    """Raise for a single image, and for invalid pixel values."""
     if X.ndim == 3 and X.shape[2] in (3, 4) and X.shape[1] > 4:
         raise ValueError(
-            f"X.shape={X.shape} is the shape of one colour image, and several were expected: pass "
-            "X[np.newaxis]. Of gray images, make a list: list(X)."
+            f"X must hold several images. X.shape={X.shape} is the shape of one colour image. Pass "
+            "X[np.newaxis], or, for several grayscale images, list(X)."
         )
     if X.dtype != np.uint8:
         with forks_wait:

@@ -1,8 +1,8 @@
-"""The structure of an image file, read before a decoder gets it, and the file without its extras.
+"""The structure of an image file, read before decoding, and the file without its metadata.
 
-A decoder gets nothing but pixels and what is needed to read them: texts, colour profiles and
-thumbnails may then be damaged or huge without any harm. Nothing is decoded here; TIFF is the one
-format whose tags are read, since they tell what Pillow would misread.
+A decoder only gets pixels and what is needed to read them, so damaged or huge texts, colour
+profiles and thumbnails are harmless. Nothing is decoded here. TIFF is the only format whose tags
+are read, because they show what Pillow would misread.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ class JpegFrame(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """A file reduced to its pixels, and the EXIF and XMP that may tell its orientation."""
+    """A file reduced to its pixels, and the EXIF and XMP data that may hold its orientation."""
 
     content: bytes
     exif: bytes = b""
@@ -56,7 +56,7 @@ class Stripped(NamedTuple):
 
 
 def strip(content: bytes) -> Stripped:
-    """Reduce a JPEG, PNG, WebP, GIF or TIFF file to its pixels; damage among those stays."""
+    """Reduce a JPEG, PNG, WebP, GIF or TIFF file to its pixels, which may still be damaged."""
     if content.startswith(b"\xff\xd8\xff"):
         return _strip_jpeg(content)
     if content.startswith(_PNG_START):
@@ -80,9 +80,9 @@ def read_jpeg_frame(content: bytes) -> JpegFrame | None:
 
 
 def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each whole segment before the first scan.
+    """Yield marker, start and end of each complete segment before the first scan.
 
-    Fill bytes and garbage between segments are passed over.
+    Fill bytes and garbage between segments are skipped.
     """
     place = 2 if content.startswith(b"\xff\xd8\xff") else len(content)
     while (found := _MARKER.search(content, place)) is not None and found.end() + 2 <= len(content):
@@ -178,7 +178,7 @@ def _strip_webp(content: bytes) -> Stripped:
 
 
 def _strip_gif(content: bytes) -> bytes:
-    """Leave out the extensions before the first frame, except those that say how it is drawn."""
+    """Remove the extensions before the first frame, except those that control its drawing."""
     place = _gif_blocks(content)
     parts = [content[:place]]
     while content[place] not in b",;":
@@ -214,7 +214,7 @@ def read_gif_size(content: bytes) -> tuple[int, int] | None:
 
 
 class Tag:
-    """Numbers of TIFF tags; plain ones, since an enumeration takes longer to compare."""
+    """Numbers of TIFF tags; plain ints, because comparing members of an enum is slower."""
 
     SUBFILE = 254
     WIDTH = 256
@@ -232,7 +232,7 @@ class Tag:
     DNG = 50706
 
 
-# What tells the pixels of a TIFF file: its sizes, coding, strips, tiles, colours, and orientation.
+# The tags for the pixels of a TIFF file: sizes, coding, strips, tiles, colours, orientation.
 _TIFF_KEPT = frozenset(
     {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323}
     | {324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 32997}
@@ -264,7 +264,7 @@ _MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 1000, 4096, 1024
 
 @dataclasses.dataclass
 class TiffPage:
-    """The tags of a page, as far as they are sound.
+    """The valid tags of a page.
 
     Attributes
     ----------
@@ -286,12 +286,12 @@ class TiffPage:
 
 
 def is_tiff(content: bytes) -> bool:
-    """Whether this is a TIFF or BigTIFF file."""
+    """Tell whether this is a TIFF or BigTIFF file."""
     return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class _TiffReader:
-    """Reads lists of tags, of TIFF and BigTIFF in either order of bytes."""
+    """Reader of lists of tags, of TIFF and BigTIFF in either byte order."""
 
     def __init__(self, content: bytes) -> None:
         self.order, is_big = "<" if content[:2] == b"II" else ">", 43 in content[2:4]
@@ -299,15 +299,15 @@ class _TiffReader:
         self.pointer, self.counter, self.entry = _TIFF_FORMS[self.order, is_big]
 
     def pointer_at(self, place: int) -> int:
-        """Return the place that is stated at a place."""
+        """Return the pointer at a position."""
         (pointer,) = self.pointer.unpack_from(self.content, place)
         return int(pointer)
 
     def tags_at(self, place: int) -> tuple[int, Iterator[tuple[int, int, int, bytes]]]:
-        """Return the stated number of tags at a place, and the parts of each entry.
+        """Return the stated number of tags at a position, and the parts of each entry.
 
-        Those are tag, type, number of values and field. The iterator raises struct.error where the
-        file ends.
+        These are tag, type, number of values and field. The iterator raises struct.error at the
+        end of the file.
         """
         (n_tags,) = self.counter.unpack_from(self.content, place)
         start, step = place + self.counter.size, self.entry.size
@@ -315,7 +315,7 @@ class _TiffReader:
         return n_tags, (self.entry.unpack_from(self.content, at) for at in places)
 
     def values(self, kind: int, number: int, field: bytes) -> tuple:
-        """Return the values of a tag, which stand in its field or where that points to."""
+        """Return the values of a tag, which are in its field or at the position it points to."""
         form = f"{self.order}{min(number, _MOST_VALUES)}{_TYPES[kind]}"
         if struct.calcsize(form) <= len(field):
             return struct.unpack_from(form, field)
@@ -323,7 +323,7 @@ class _TiffReader:
 
 
 def _strip_tiff(content: bytes) -> bytes:
-    """Leave out the tags of the first page that are damaged or tell nothing of its pixels."""
+    """Remove the tags of the first page that are damaged or not needed for its pixels."""
     reader = _TiffReader(content)
     pointer, counter, entry, start = reader.pointer, reader.counter, reader.entry, reader.start
     place = reader.pointer_at(start)
@@ -349,7 +349,7 @@ def _strip_tiff(content: bytes) -> bytes:
 
 
 def read_tiff_pages(content: bytes) -> Iterator[TiffPage]:
-    """Read the tags of each page of a TIFF or BigTIFF file, as far as it is sound."""
+    """Read the tags of each page of a TIFF or BigTIFF file, up to the first damage."""
     reader = _TiffReader(content)
     seen: set[int] = set()
     with suppress(struct.error, OverflowError):
@@ -364,7 +364,7 @@ def read_tiff_pages(content: bytes) -> Iterator[TiffPage]:
 
 
 def _read_page(reader: _TiffReader, place: int) -> tuple[TiffPage, int]:
-    """Return the page at a place, and how many of its tags were looked at."""
+    """Return the page at a position, and the number of its tags that were read."""
     n_tags, tags = reader.tags_at(place)
     page = TiffPage()
     try:
@@ -394,7 +394,7 @@ def count_tiff_pages(content: bytes) -> int:
 
 
 def _count_listed(page: TiffPage) -> int:
-    """Count the images that ImageJ or tifffile has put after one list of tags."""
+    """Count the images that ImageJ or tifffile has stored after a single list of tags."""
     (text,) = page.values.get(Tag.DESCRIPTION, (b"",))
     if text.startswith(b"ImageJ="):
         listed = re.search(rb"images=(\d+)", text)
@@ -405,7 +405,7 @@ def _count_listed(page: TiffPage) -> int:
 
 
 def read_orientation(exif: bytes, xmp: bytes) -> int:
-    """Read the orientation from an EXIF block, which is a TIFF file; without it there, from XMP.
+    """Read the orientation from an EXIF block, which is a TIFF file, or otherwise from XMP.
 
     Returns
     -------
@@ -426,6 +426,6 @@ def read_orientation(exif: bytes, xmp: bytes) -> int:
 
 
 def orientation_as_exif(orientation: int) -> bytes:
-    """Write an EXIF block that tells the orientation and nothing else."""
+    """Write an EXIF block that only holds the orientation."""
     entry = struct.pack(">HHIHH", Tag.ORIENTATION, _SHORT, 1, orientation, 0)
     return b"Exif\0\0MM\0*\0\0\0\x08\0\1" + entry + bytes(4)

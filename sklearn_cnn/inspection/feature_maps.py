@@ -1,4 +1,4 @@
-"""One image on its way through the network: maps, pooled maps, the vector, the probabilities."""
+"""The outputs of a network for one image: maps, pooled maps, the vector, the probabilities."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
@@ -17,54 +17,54 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-# layers whose maps are shown unless others are named: the first two of the four steps
+# layers whose maps are shown by default: the first two of the four steps
 STEPS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
 
 GAP = 0.36  # inches between two rows, for the title of the lower one
 
-MOST_CLASSES = 12  # of which probabilities are shown, the highest
+MOST_CLASSES = 12  # maximum number of classes shown, those with the highest probabilities
 
-LONGEST_NAME = 20  # letters of a class's name that are shown where names are turned
-LETTERS_IN_LINE = 80  # letters of all names for which there is room where they are not
+LONGEST_NAME = 20  # letters of a class name that are shown if names are rotated
+LETTERS_IN_LINE = 80  # letters of all names that fit if names are not rotated
 
 
 class FeatureMapDisplay:
-    """One image through the four steps: convolution, pooling, flattening, full connection.
+    """Feature map visualization of one image: convolution, pooling, flattening, full connection.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
-    A row shows the maps that differ most from pixel to pixel, in the order of their channels, whose
-    numbers stand above them. After pooling, the row below shows the same channels.
-    Each map has a scale of its own, from its lowest value (dark) to its highest (bright).
+    Each row shows the maps of a layer that vary most between pixels, in the order of their
+    channels, with the channel numbers above them. Pooled maps show the same channels as the row
+    above. Each map has its own scale, from its lowest value (dark) to its highest (bright).
 
     Parameters
     ----------
     image : ndarray of shape (height, width), or (height, width, 3 or 4), between 0 and 1
-        The image as matplotlib draws it.
+        The image, as drawn by matplotlib.
     maps : dict of str to ndarray of shape (height, width, channels)
-        What the layers give, by their names, in the order in which they run.
+        Feature maps of the layers, by layer name, in the order of computation.
     vector : ndarray of shape (values,)
-        What flattening gives.
+        Output of the flattening layer.
     predictions : ndarray of shape (n_outputs,)
-        What the network predicts: probabilities, or numbers.
+        Predictions of the network: probabilities, or target values.
     display_labels : ndarray of shape (n_outputs,)
         Names of the classes, labels or targets.
     title : {"probabilities", "predictions"}, default="probabilities"
-        What they are; probabilities are drawn from 0 to 1.
+        Kind of the predictions. Probabilities are drawn from 0 to 1.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The frame around all.
+        Axes that contain all others.
     axes_ : dict of str to ndarray of matplotlib Axes
-        The axes of each part: "input", the layers by their names, "vector", and
-        "probabilities", or "predictions" of a regressor.
+        Axes of each part: "input", the names of the layers, "vector", and "probabilities" or, for a
+        regressor, "predictions".
     im_ : dict of str to ndarray of matplotlib AxesImage
-        Their pictures.
+        Images in these axes.
     bars_ : matplotlib BarContainer
-        The predictions.
+        Bars of the predictions.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     References
     ----------
@@ -105,23 +105,23 @@ class FeatureMapDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the image, its maps, the vector and the predictions, from top to bottom.
+        """Plot the image, its feature maps, the vector and the predictions, from top to bottom.
 
         Parameters
         ----------
         n_maps : int, default=8
-            Most maps to show of a layer.
+            Maximum number of maps to show per layer.
         cmap : str or matplotlib Colormap, default="viridis"
-            Colours of the maps and of the vector.
+            Colormap of the maps and of the vector.
         im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow`` for the maps and the vector.
+            Keyword arguments passed to ``matplotlib.pyplot.imshow`` for the maps and the vector.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
         display : FeatureMapDisplay
-            This object.
+            Object that stores the computed values.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class FeatureMapDisplay:
         self.ax_ = panels.own_axes(ax, type(self).__name__, 9.0, total)
         self.figure_ = self.ax_.figure
         inches = self.ax_.get_window_extent().height / self.figure_.dpi
-        size = 9 * min(1.0, max(0.5, inches / total))  # letters in axes that are given
+        size = 9 * min(1.0, max(0.5, inches / total))  # font size in user-defined axes
         top, *rows, below, bottom = panels.stack(self.ax_, heights, gap=GAP)
 
         (frame,) = panels.tile(top, 1, 1)
@@ -223,7 +223,7 @@ class FeatureMapDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw one image on its way through a fitted estimator.
+        """Plot the feature maps of one image from a fitted estimator.
 
         Parameters
         ----------
@@ -232,25 +232,32 @@ class FeatureMapDisplay:
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int, default=0
-            Which of them; -1 is the last.
+            Index of the image in ``X``; -1 is the last.
         layers : sequence of str or None, default=None
-            Names of layers that give maps; None for all convolutions and poolings.
+            Names of layers with feature maps. If None, all convolution and pooling layers.
         display_labels : array-like of shape (n_outputs,) or None, default=None
-            Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
-            order of the columns of ``y``. None for their labels or positions.
-        n_maps, cmap, im_kw, ax
-            As for :meth:`plot`.
+            Names of the classes, in the order of ``classes_``, or of the labels or targets, in the
+            order of the columns of ``y``. If None, the class labels or column indices are used.
+        n_maps : int, default=8
+            Maximum number of maps to show per layer.
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colormap of the maps and of the vector.
+        im_kw : dict or None, default=None
+            Keyword arguments passed to ``matplotlib.pyplot.imshow`` for the maps and the vector.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
-        FeatureMapDisplay
+        display : FeatureMapDisplay
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            If ``estimator`` is something else.
+            If ``estimator`` is not supported.
         ValueError
             If the image or a layer does not exist, or a class has no name.
         NotFittedError
@@ -279,19 +286,19 @@ def _choose_layers(
     for name in layers:
         if name not in with_maps:
             raise ValueError(
-                f"layers must hold names of layers that give maps: {', '.join(with_maps)}. Got "
+                f"layers must hold names of layers with feature maps: {', '.join(with_maps)}. Got "
                 f"{name!r}.{did_you_mean(name, with_maps)}"
             )
     return list(layers)
 
 
 def _most_varied(maps: np.ndarray, n_maps: int) -> np.ndarray:
-    """Return the channels that differ most from pixel to pixel, in their order."""
+    """Return the channels that vary most between pixels, in their order."""
     return np.sort(np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:n_maps])
 
 
 def _as_strip(vector: np.ndarray) -> np.ndarray:
-    """Break a vector into lines of at most 256 values; the last is filled up with NaN."""
+    """Break a vector into lines of at most 256 values, and pad the last line with NaN."""
     n_lines = -(-vector.size // 256)
     length = -(-vector.size // n_lines)
     strip = np.full(n_lines * length, np.nan)

@@ -1,4 +1,4 @@
-"""The kernels of a convolution, as pictures."""
+"""Visualization of the kernels of a convolution."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Self
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-IMAGES_AT_ONCE = 256  # whose feature maps lie in memory while patches are looked for
+IMAGES_AT_ONCE = 256  # images whose feature maps are in memory during the search for patches
 
 
 class FilterDisplay:
-    """Kernels of a convolution: what pattern each feature map answers to.
+    """Visualization of the kernels of a convolution, the patterns that activate its feature maps.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
-    Kernels of colour images are drawn in colours, gray being zero: where one is reddish, the map
-    answers to red. Others are drawn by a scale of two colours, white being zero. A kernel of any
-    other number of channels than 1 or 3, such as those after the first convolution, is drawn as its
-    mean over the channels.
+    Kernels with three channels are drawn in colours, with zero in gray: reddish pixels mean that
+    red activates the map. Other kernels are drawn with a diverging colormap, with zero in white.
+    Kernels whose number of channels is neither 1 nor 3, such as those after the first convolution,
+    are averaged over the channels.
 
     Parameters
     ----------
@@ -38,29 +38,29 @@ class FilterDisplay:
     layer : str or None, default=None
         Name of the layer, for the title.
     patches : ndarray of shape (n_filters, n_patches, height, width, 4) or None, default=None
-        The parts of images to which each kernel answers most, the strongest first, as RGBA between
-        0 and 1; transparent beyond the edge of the image.
+        Image patches with the highest activation of each kernel, in descending order, as RGBA
+        between 0 and 1. Pixels outside of the image are transparent.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The frame around the tiles.
+        Axes that contain the tiles.
     axes_ : ndarray of matplotlib Axes
-        A tile for each kernel drawn.
+        One tile per kernel drawn.
     im_ : ndarray of matplotlib AxesImage
-        Their pictures.
+        Images of the kernels.
     patches_ : ndarray of matplotlib AxesImage
-        The patches of each kernel drawn, side by side in one picture; none without patches.
+        Patches of each kernel drawn, side by side in one image; empty without patches.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     Notes
     -----
     Kernels of 3 x 3 pixels that are trained on photographs look like coloured noise, because
-    training changes only a part of their first values. To see what they answer to, give
-    :meth:`from_estimator` images as ``X``: it draws beside each kernel the patches where its map is
-    highest. Kernels of 5 x 5 or more show patterns after training with a large ``weight_decay``;
-    see ``examples/plot_filters.py``.
+    training changes only a part of their initial values. To see what activates them, pass images as
+    ``X`` to :meth:`from_estimator`, which draws the patches with the highest activation beside each
+    kernel. Kernels of 5 x 5 or more show patterns after training with a large ``weight_decay``; see
+    ``examples/plot_filters.py``.
 
     References
     ----------
@@ -96,25 +96,25 @@ class FilterDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the kernels, in the order of the feature maps, beside the patches, if given.
+        """Plot the kernels, in the order of the feature maps, with their patches if available.
 
         Parameters
         ----------
         n_filters : int, default=64
-            Most kernels to draw.
+            Maximum number of kernels to draw.
         cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of kernels that are not of three channels.
+            Colormap of kernels that do not have three channels.
         colorbar : bool, default=True
-            Whether to draw their scale.
+            Whether to draw a colorbar.
         im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow``.
+            Keyword arguments passed to ``matplotlib.pyplot.imshow``.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
         display : FilterDisplay
-            This object.
+            Object that stores the computed values.
 
         Raises
         ------
@@ -180,36 +180,46 @@ class FilterDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the kernels of a fitted estimator.
+        """Plot the kernels of a fitted estimator.
 
         Parameters
         ----------
         estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
             The fitted estimator.
         layer : str or None, default=None
-            Name of a convolution in ``layers_``; None for the first.
+            Name of a convolution in ``layers_``. If None, the first convolution.
         X : array-like or None, default=None
             Images, as ``estimator.predict`` takes them, whose patches are drawn beside the kernels
-            of the first convolution; None draws kernels alone.
+            of the first convolution. If None, only the kernels are drawn.
+        n_filters : int, default=64
+            Maximum number of kernels to draw.
         n_patches : int, default=8
-            Most patches to draw of a kernel: the strongest of an image, from the images with the
-            strongest.
-        n_filters, cmap, colorbar, im_kw, ax
-            As for :meth:`plot`.
+            Maximum number of patches per kernel. They are from the images with the highest
+            activations, one patch per image.
+        cmap : str or matplotlib Colormap, default="RdBu_r"
+            Colormap of kernels that do not have three channels.
+        colorbar : bool, default=True
+            Whether to draw a colorbar.
+        im_kw : dict or None, default=None
+            Keyword arguments passed to ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
-        FilterDisplay
+        display : FilterDisplay
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            If ``estimator`` is something else.
+            If ``estimator`` is not supported.
         ValueError
-            If the network has no convolution of that name, or ``X`` is given and it is not the
-            first layer that changes the images, or a count is not a whole number of at least 1.
+            If the network has no convolution of that name, or ``X`` is passed and the convolution
+            is not the first layer that changes the images, or a count is not a whole number of at
+            least 1.
         NotFittedError
             If ``estimator`` is not fitted.
         """
@@ -235,20 +245,19 @@ class FilterDisplay:
             shapes = {row.output_shape for row in rows[: names.index(layer)]}
             if shapes - {target.learner.image_shape_}:
                 raise ValueError(
-                    f"X gives patches of images, which only a convolution that sees the images "
-                    f"themselves answers to. Got layer={layer!r}, after layers that change their "
-                    f"shape: leave X out, or take layer={first!r} if that is the network's first "
-                    "layer."
+                    f"X is only supported for a convolution that takes the images themselves. Got "
+                    f"layer={layer!r}, after layers that change their shape. Omit X, or use "
+                    f"layer={first!r} if that is the first layer of the network."
                 )
             patches = _find_patches(target, layer, convolutions[layer], target.read(X), n_patches)
-        display = cls(weights.transpose(0, 2, 3, 1).copy(), layer, patches)  # training may go on
+        display = cls(weights.transpose(0, 2, 3, 1).copy(), layer, patches)  # training may continue
         return display.plot(n_filters=n_filters, cmap=cmap, colorbar=colorbar, im_kw=im_kw, ax=ax)
 
 
 def _find_patches(
     target: Target, layer: str, conv: nn.Conv2d, images: np.ndarray, n_patches: int
 ) -> np.ndarray:
-    """Cut out where the map of each kernel is highest, as RGBA, the highest first."""
+    """Cut out the patches where the map of each kernel is highest, in descending order, as RGBA."""
     answers, places = [], []
     for first in range(0, len(images), IMAGES_AT_ONCE):
         block = images[first : first + IMAGES_AT_ONCE]
@@ -271,7 +280,7 @@ def _find_patches(
 
 
 def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """Cut a part out of a picture as RGBA, transparent where it lies beyond the edge."""
+    """Cut a part out of an image as RGBA, transparent outside of the image."""
     colours = np.dstack([picture] * 3) if picture.ndim == 2 else picture
     opaque = [(0, 0), (0, 0), (0, 4 - colours.shape[-1])]
     colours = np.pad(colours, opaque, constant_values=1)
@@ -281,6 +290,6 @@ def _cut(picture: np.ndarray, top: int, left: int, height: int, width: int) -> n
 
 
 def _side_by_side(patches: np.ndarray) -> np.ndarray:
-    """Lay patches in a row, with a transparent gap of a pixel between two."""
+    """Join patches in a row, with a transparent gap of one pixel between them."""
     gap = [(0, 0), (0, 0), (0, 1), (0, 0)]
     return np.concatenate(list(np.pad(patches, gap)), axis=1)[:, :-1]

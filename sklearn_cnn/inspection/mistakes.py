@@ -1,4 +1,4 @@
-"""The images that a classifier is surest about, and wrong, or that a regressor misses most."""
+"""The most confident mistakes of a classifier, or the largest errors of a regressor."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-AROUND = len(" taken for")  # letters that stand beside the name of a class
-MOST_LETTERS = 40  # of a line for which a new figure has room
+AROUND = len(" taken for")  # letters next to the name of a class
+MOST_LETTERS = 40  # letters of a line that fit in a new figure
 
 
 class Mistakes(NamedTuple):
-    """Mistakes of predictions, the worst first."""
+    """Mistakes of predictions, in descending order of error."""
 
     rows: np.ndarray
-    """The numbers of their images."""
+    """Indices of their images."""
 
     true: Sequence[str]
     predicted: Sequence[str]
 
     confidence: np.ndarray | None
-    """Probabilities of what is predicted; None for numbers."""
+    """Probabilities of the predictions; None for numbers."""
 
 
 class MistakesDisplay:
-    """The worst mistakes: their images, what is true, predictions and confidence.
+    """Visualization of the worst mistakes, with true values, predictions and confidence.
 
-    Of classes, the mistakes that a classifier is surest about are the worst; of several labels an
-    image, the label with the largest error counts. Of numbers, the worst are those furthest from
-    the truth; of several numbers, in standard deviations of each.
+    For classes, the worst mistakes are those that the classifier is most confident about. With
+    several labels per image, the label with the largest error counts. For numbers, the worst
+    mistakes have the largest absolute errors, in standard deviations if there are several targets.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
     stored as attributes.
@@ -50,34 +50,34 @@ class MistakesDisplay:
     Parameters
     ----------
     images : sequence of ndarray of shape (height, width), or (height, width, 3 or 4)
-        The images of the worst mistakes as matplotlib draws them, the worst first.
+        Images of the worst mistakes, as drawn by matplotlib, the worst first.
     y_true, y_pred : array-like of shape (n_shown,)
-        Names of their true and predicted classes; or the numbers.
+        Names of the true and predicted classes, or the true and predicted numbers.
     confidence : array-like of shape (n_shown,) or None
-        Probability of what is predicted, between 0 and 1; None for numbers.
+        Probability of each prediction, between 0 and 1. None for numbers.
     n_mistakes, n_images : int
-        Number of mistakes, shown or not, and of images.
+        Total number of mistakes, including those not shown, and of images.
     file_names : sequence of str or None, default=None
-        Paths of their files; titles show the last part.
+        Paths of the image files. Titles show the file name.
 
     Attributes
     ----------
     indices_ : ndarray of shape (n_shown,), int
-        Their positions in ``X``, or among the ``images`` of :meth:`from_predictions`. Only the two
-        class methods set it.
+        Indices of the mistakes in ``X``, or in the ``images`` of :meth:`from_predictions`. Only
+        defined by the two class methods.
     ax_ : matplotlib Axes
-        The frame around the tiles.
+        Axes that contain the tiles.
     axes_ : ndarray of matplotlib Axes
-        A tile for each mistake.
+        One tile per mistake.
     im_ : ndarray of matplotlib AxesImage
-        Their pictures.
+        Images in the tiles.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     See Also
     --------
-    sklearn.metrics.ConfusionMatrixDisplay : Which class is taken for which, and how often.
-    sklearn.metrics.PredictionErrorDisplay : Predicted numbers against true ones.
+    sklearn.metrics.ConfusionMatrixDisplay : Confusion matrix visualization.
+    sklearn.metrics.PredictionErrorDisplay : Predicted values against true values.
 
     Examples
     --------
@@ -117,21 +117,21 @@ class MistakesDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the images, the worst first.
+        """Plot the images, the worst first.
 
         Parameters
         ----------
         cmap : str or matplotlib Colormap, default="gray"
-            Colours of gray images.
+            Colormap of grayscale images.
         im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow``.
+            Keyword arguments passed to ``matplotlib.pyplot.imshow``.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
         display : MistakesDisplay
-            This object.
+            Object that stores the computed values.
 
         Raises
         ------
@@ -175,7 +175,7 @@ class MistakesDisplay:
         return self
 
     def _heads(self) -> list[str]:
-        """Say which image each is: its file, or its position in ``X``, if known."""
+        """Return the file name or index in ``X`` of each image, if known."""
         if self.file_names is not None:
             return [Path(name).name for name in self.file_names]
         if hasattr(self, "indices_"):
@@ -195,38 +195,43 @@ class MistakesDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the worst mistakes of a fitted estimator.
+        """Plot the worst mistakes of a fitted estimator.
 
         Parameters
         ----------
         estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
             The fitted estimator.
         X : array-like
-            Images, as ``estimator.predict`` takes them. Titles name the files where they are
-            paths, and otherwise the positions, as ``X[17]``.
+            Images, as ``estimator.predict`` takes them. If they are paths, titles are the file
+            names, and otherwise the indices, such as ``X[17]``.
         y : array-like of shape (n,), (n, n_labels) or (n, n_targets)
-            What is true of them: labels, an indicator matrix, or numbers.
+            True values: labels, an indicator matrix, or numbers.
         n_shown : int, default=18
-            Most mistakes to show.
+            Maximum number of mistakes to show.
         display_labels : array-like of shape (n_outputs,) or None, default=None
-            Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
-            order of the columns of ``y``. None for their labels or positions.
-        cmap, im_kw, ax
-            As for :meth:`plot`.
+            Names of the classes, in the order of ``classes_``, or of the labels or targets, in the
+            order of the columns of ``y``. If None, the class labels or column indices are used.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colormap of grayscale images.
+        im_kw : dict or None, default=None
+            Keyword arguments passed to ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
-        MistakesDisplay
+        display : MistakesDisplay
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            If ``estimator`` is something else.
+            If ``estimator`` is not supported.
         ValueError
-            If ``y`` does not match ``X`` or has labels that the classifier does not know, or a
-            parameter is out of range.
+            If ``y`` does not match ``X`` or has labels unknown to the classifier, or a parameter is
+            out of range.
         NotFittedError
             If ``estimator`` is not fitted.
         """
@@ -255,35 +260,39 @@ class MistakesDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the worst mistakes among predictions, such as those of a cross-validation.
+        """Plot the worst mistakes of given predictions, such as those of a cross-validation.
 
         Parameters
         ----------
         images : array-like of shape (n, height, width) or (n, height, width, channels)
-            The images, of any real dtype. Colours are drawn as they are where they are bytes, or
-            fractions from 0 to 1; others, and gray images, are scaled by their range. Another
-            number of channels than 1, 3 or 4 is drawn as their mean.
+            Images, of any real dtype. Colours of type uint8, or from 0 to 1, are drawn unchanged.
+            Other colours and grayscale images are scaled by their range. If the number of channels
+            is not 1, 3 or 4, their mean is drawn.
         y_true : array-like of shape (n,), (n, n_labels) or (n, n_targets)
-            What is true of them: labels, an indicator matrix, or numbers.
+            True values: labels, an indicator matrix, or numbers.
         y_pred : array-like of shape (n, n_classes), (n, n_labels), (n,) or (n, n_targets)
-            Probabilities of classes or labels, as
-            :func:`sklearn.model_selection.cross_val_predict` gives them with
-            ``method="predict_proba"``; or predicted numbers, in the shape of ``y_true``, which is
-            then of a floating-point type.
+            Probabilities of classes or labels, as returned by
+            :func:`sklearn.model_selection.cross_val_predict` with ``method="predict_proba"``, or
+            predicted numbers in the shape of ``y_true``, which must then be floating point.
         classes : array-like of shape (n_classes,) or None, default=None
-            Labels of the columns of ``y_pred``; None for the sorted ones of ``y_true``.
+            Class labels of the columns of ``y_pred``. If None, the sorted labels in ``y_true``.
         n_shown : int, default=18
-            Most mistakes to show.
+            Maximum number of mistakes to show.
         display_labels : array-like of shape (n_classes,) or None, default=None
-            Names of the classes, in the order of ``classes``; None for their labels.
+            Names of the classes, in the order of ``classes``. If None, the class labels are used.
         file_names : array-like of shape (n,) or None, default=None
-            Paths of the images' files, for the titles; None for their positions.
-        cmap, im_kw, ax
-            As for :meth:`plot`.
+            Paths of the image files, for the titles. If None, titles are the indices.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colormap of grayscale images.
+        im_kw : dict or None, default=None
+            Keyword arguments passed to ``matplotlib.pyplot.imshow``.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
-        MistakesDisplay
+        display : MistakesDisplay
+            Object that stores the computed values.
 
         Raises
         ------
@@ -294,6 +303,12 @@ class MistakesDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
         images, predictions = np.asarray(images), np.asarray(y_pred)
+        if images.ndim not in (3, 4) or images.dtype.kind not in "buif":
+            raise ValueError(
+                "images must hold pixels, of shape (n, height, width) or (n, height, width, "
+                f"channels). Got an array of shape {images.shape} and dtype {images.dtype}. Read "
+                "files with ImageReader(size=64).transform(paths), and pass file_names=paths."
+            )
         if images.ndim == 3:
             images = images[..., np.newaxis]
         value_range = _range_to_draw(images)
@@ -324,7 +339,7 @@ class MistakesDisplay:
         n_images = len(predictions)
         if file_names is not None and len(file_names) != n_images:
             raise ValueError(
-                f"file_names must have a name for each of the {n_images} images. Got "
+                f"file_names must have one name for each of the {n_images} images. Got "
                 f"{len(file_names)}."
             )
         find = {"classes": _wrong_classes, "labels": _wrong_labels, "numbers": _errors}
@@ -349,7 +364,7 @@ def _outcomes_of(
     classes: ArrayLike | None,
     display_labels: ArrayLike | None,
 ) -> Outcomes:
-    """Tell from the shapes of predictions what they are."""
+    """Infer the kind of the predictions from their shapes."""
     is_matrix = y_true.ndim == 2 and y_true.shape[1] > 1
     if is_matrix and np.isin(y_true, (0, 1)).all():
         return Outcomes.named("labels", np.arange(y_true.shape[1]), display_labels)
@@ -361,14 +376,14 @@ def _outcomes_of(
 
 
 def _wrong_classes(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcomes) -> Mistakes:
-    """Find the images of a wrong class, the surest first."""
+    """Find the images with a wrong class, the most confident first."""
     true = _numbers_of(column_or_1d(y_true), outcomes.keys)
     if predictions.shape != (len(true), len(outcomes.keys)):
         raise ValueError(
-            f"There must be a label and a row of {len(outcomes.keys)} probabilities for each "
-            f"image. Got {len(true)} labels, and probabilities of shape {predictions.shape}. Where "
-            "some class has no label here, name all of them with classes=; where y holds numbers, "
-            "not classes, pass them as floats."
+            f"There must be one label and {len(outcomes.keys)} probabilities for each image. Got "
+            f"{len(true)} labels, and probabilities of shape {predictions.shape}. If y does not "
+            "contain all classes, pass them all as classes=. If y holds numbers instead of "
+            "classes, pass them as floats."
         )
     predicted, confidence = predictions.argmax(axis=1), predictions.max(axis=1)
     wrong = np.flatnonzero(predicted != true)
@@ -378,7 +393,7 @@ def _wrong_classes(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcome
 
 
 def _wrong_labels(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcomes) -> Mistakes:
-    """Find the images with a wrong label, that with the largest error first."""
+    """Find the images with a wrong label, the largest error first."""
     true = _matrix_like(y_true, predictions) > 0
     error = np.where(true, 1 - predictions, predictions)
     labels, largest = error.argmax(axis=1), error.max(axis=1)
@@ -404,7 +419,7 @@ def _errors(y_true: ArrayLike, predictions: np.ndarray, outcomes: Outcomes) -> M
 
 
 def _matrix_like(y_true: Any, predictions: np.ndarray) -> np.ndarray:
-    """Return what is true in the shape of the predictions."""
+    """Return the true values in the shape of the predictions."""
     true = y_true.toarray() if issparse(y_true) else np.asarray(y_true)
     true = true.reshape(len(true), -1)
     if true.shape != predictions.shape:
@@ -415,9 +430,9 @@ def _matrix_like(y_true: Any, predictions: np.ndarray) -> np.ndarray:
 
 
 def _range_to_draw(images: np.ndarray) -> tuple[float, float]:
-    """Return what is drawn darkest and brightest in images of unknown range.
+    """Return the values drawn darkest and brightest in images of unknown range.
 
-    Colours that are bytes or fractions are drawn as they are.
+    Colours of type uint8, or from 0 to 1, are drawn unchanged.
     """
     low, high = float(images.min()), float(images.max())
     has_colours = images.shape[-1] in (3, 4)
@@ -433,7 +448,7 @@ def _numbers_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     unknown = list(dict.fromkeys(label for label in labels.tolist() if label not in numbers))
     if unknown:
         raise ValueError(
-            f"y has labels that are not among the classes: {', '.join(map(repr, unknown[:5]))}. "
+            f"y has labels that are not in classes: {', '.join(map(repr, unknown[:5]))}. "
             f"The classes are {', '.join(map(repr, classes[:20].tolist()))}."
         )
     return np.array([numbers[label] for label in labels.tolist()], dtype=int)

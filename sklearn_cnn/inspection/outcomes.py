@@ -1,4 +1,4 @@
-"""What a learner predicts of an image, in words: a class, any of several labels, or numbers."""
+"""Predictions in words: a class, several labels, or numbers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,16 +11,16 @@ Kind = Literal["classes", "labels", "numbers"]
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The names of a network's outputs, and how a prediction is said.
+    """The names of the outputs of a network, and the text of a prediction.
 
     Parameters
     ----------
     kind : {"classes", "labels", "numbers"}
-        One class of several, any of several labels, or numbers.
+        One of several classes, several labels, or numbers.
     keys : ndarray of shape (n_outputs,)
-        What ``target=`` asks for: the classes, or the positions of labels and numbers.
+        Valid values of ``target``: the classes, or the indices of labels and numbers.
     names : ndarray of shape (n_outputs,)
-        The names under which they are drawn.
+        Names of the outputs in plots.
     """
 
     kind: Kind
@@ -29,12 +29,12 @@ class Outcomes:
 
     @classmethod
     def named(cls, kind: Kind, keys: np.ndarray, display_labels: ArrayLike | None) -> "Outcomes":
-        """Take the names from ``display_labels``, or from what is predicted.
+        """Take the names from ``display_labels``, or from the keys.
 
         Raises
         ------
         ValueError
-            If there is not a name for each.
+            If there is not one name for each key.
         """
         if display_labels is not None:
             names = np.asarray(display_labels)
@@ -51,18 +51,18 @@ class Outcomes:
                 "numbers": ("targets", ", in the order of the columns of y"),
             }[kind]
             raise ValueError(
-                f"display_labels must have a name for each of the {len(keys)} {each}{order}: shape "
-                f"{keys.shape}. Got an array of shape {names.shape}."
+                f"display_labels must have one name for each of the {len(keys)} {each}{order}, in "
+                f"shape {keys.shape}. Got an array of shape {names.shape}."
             )
         return cls(kind, keys, names)
 
     def choose(self, target: object, predictions: np.ndarray) -> int:
-        """Return the number of the output that ``target`` asks for; the predicted one for None.
+        """Return the index of the output ``target``; of the predicted one for None.
 
         Raises
         ------
         ValueError
-            If there is no such class, label or target.
+            If the class, label or target does not exist.
         """
         if target is None:
             return 0 if self.kind == "numbers" else int(predictions.argmax())
@@ -71,7 +71,7 @@ class Outcomes:
         if not len(found):
             default = {
                 "classes": "for the predicted class",
-                "labels": "for the label of the highest probability",
+                "labels": "for the label with the highest probability",
                 "numbers": "for the first",
             }[self.kind]
             raise ValueError(
@@ -81,7 +81,7 @@ class Outcomes:
         return int(found[0])
 
     def say(self, number: int, predictions: np.ndarray) -> str:
-        """Return the name of an output with what is predicted for it."""
+        """Return the name of an output with its prediction."""
         value = predictions[number]
         if self.kind == "numbers":
             return f"{self.names[number]}: {value:.4g}"

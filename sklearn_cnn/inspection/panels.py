@@ -1,4 +1,4 @@
-"""Axes inside axes, so that a picture of many parts fits wherever a Display is told to draw."""
+"""Axes inside axes, so that a plot of many parts fits in any user-defined axes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-BAR_WIDTH = 0.75  # of a colour bar with its numbers and label, in inches
+BAR_WIDTH = 0.75  # inches of a colorbar with its tick labels and label
 
 
 def own_axes(ax: "Axes | None", caller: str, width: float, height: float) -> "Axes":
-    """Return the axes that were given, or those of a new figure of that size in inches.
+    """Return the given axes, or those of a new figure of the given size in inches.
 
-    ``caller`` is the Display whose ``plot`` this is, for the error where matplotlib is missing.
+    ``caller`` is the name of the display, for the error if matplotlib is not installed.
     """
     check_matplotlib_support(f"{caller}.plot")
     import matplotlib.pyplot as plt
 
     if ax is None:
-        # its layout takes all room when it is drawn; before, the edges say how wide axes will be
+        # the layout fills the figure when it is drawn; until then, the edges give the axes' width
         edges = {"left": 0, "bottom": 0, "right": 1, "top": 1}
         _, ax = plt.subplots(figsize=(width, height), layout="constrained", gridspec_kw=edges)
     return ax
 
 
 def stack(ax: "Axes", heights: Sequence[float], gap: float) -> list["Axes"]:
-    """Cut axes into panels of those heights, from the top, with a gap of the same unit between."""
+    """Divide axes into panels of the given heights, from the top, with gaps in the same unit."""
     ax.set_axis_off()
     total = sum(heights) + gap * (len(heights) - 1)
     panels, top = [], 1.0
@@ -41,9 +41,9 @@ def stack(ax: "Axes", heights: Sequence[float], gap: float) -> list["Axes"]:
 
 
 def tile(ax: "Axes", n_tiles: int, n_columns: int, title: float = 0.0) -> list["Axes"]:
-    """Cut axes into tiles without ticks, row by row.
+    """Divide axes into tiles without ticks, row by row.
 
-    ``title`` is the share of a tile's height that is left free above it.
+    ``title`` is the fraction of a tile's height that is left free above it.
     """
     ax.set_axis_off()
     width, height = 1 / n_columns, 1 / max(1, -(-n_tiles // n_columns))
@@ -53,16 +53,16 @@ def tile(ax: "Axes", n_tiles: int, n_columns: int, title: float = 0.0) -> list["
 
 
 def part(ax: "Axes", left: float, bottom: float, width: float, height: float) -> "Axes":
-    """Return axes without ticks inside others, in shares of their width and height."""
+    """Return axes without ticks inside others, placed in fractions of their width and height."""
     made = ax.inset_axes((left, bottom, width, height))
     made.set(xticks=[], yticks=[])
     return made
 
 
 def image_style(style: Mapping[str, object], im_kw: Mapping[str, object] | None) -> dict[str, Any]:
-    """Return the keywords of ``imshow``: the user's replace those of a Display.
+    """Return the keywords of ``imshow``: those of the user replace those of the display.
 
-    A user-defined norm has limits of its own, and matplotlib takes no others beside it.
+    A user-defined norm has its own limits, and matplotlib accepts no others with it.
     """
     given = im_kw or {}
     limits = {"vmin", "vmax"} if given.get("norm") is not None else set()
@@ -70,17 +70,17 @@ def image_style(style: Mapping[str, object], im_kw: Mapping[str, object] | None)
 
 
 def width_in_inches(ax: "Axes") -> float:
-    """Return the width of axes before matplotlib lays out the figure, which may change it a bit."""
+    """Return the width of axes before matplotlib's layout, which may change it slightly."""
     return float(ax.get_window_extent().width / ax.figure.dpi)
 
 
 def letter_width(fontsize: float) -> float:
-    """Return the width of a digit in inches; letters of a text take less on average."""
+    """Return the width of a digit in inches; letters are narrower on average."""
     return 0.65 * fontsize / 72
 
 
 def shorten(text: str, width: float, fontsize: float) -> str:
-    """Leave out the middle of a text that is wider than that many inches; its ends tell most."""
+    """Omit the middle of a text that is wider than that many inches."""
     n_letters = max(8, int(width / letter_width(fontsize)))
     if len(text) <= n_letters:
         return text
@@ -89,7 +89,7 @@ def shorten(text: str, width: float, fontsize: float) -> str:
 
 
 def set_title(ax: "Axes", title: str) -> None:
-    """Write a title no wider than its axes: in smaller letters, or with its middle left out."""
+    """Write a title no wider than its axes, in a smaller font or with its middle omitted."""
     width, n_letters = width_in_inches(ax), max(map(len, title.split("\n")))
     size = min(10.0, max(7.0, 10 * width / (letter_width(10) * max(1, n_letters))))
     lines = [shorten(line, width, size) for line in title.split("\n")]
@@ -97,24 +97,24 @@ def set_title(ax: "Axes", title: str) -> None:
 
 
 def bar_share(ax: "Axes") -> float:
-    """Return which share of the width of axes :func:`draw_bar` takes."""
+    """Return the fraction of the width of axes that :func:`draw_bar` takes."""
     return min(BAR_WIDTH / width_in_inches(ax), 0.5)
 
 
 def draw_bar(
     ax: "Axes", image: "AxesImage", label: str, height: float = 1.0, extend: str = "neither"
 ) -> None:
-    """Draw the colour bar of an image at the right within axes, numbers and label included.
+    """Draw the colorbar of an image inside axes, at the right, with its tick labels and label.
 
-    matplotlib would set it beside the axes, where its label may run into the neighbours. ``height``
-    is its share of theirs; ``extend`` tells which end has a tip, as of ``Figure.colorbar``.
+    matplotlib places it beside the axes, where its label may overlap the neighbours. ``height`` is
+    a fraction of the axes' height; ``extend`` is that of ``Figure.colorbar``.
     """
     from matplotlib.colors import Normalize
 
     room = bar_share(ax)
     place = ax.inset_axes((1 - room, (1 - height) / 2, 0.15 * room, 0.95 * height))
     bar = ax.figure.colorbar(image, cax=place, extend=extend, format="%.2g")
-    if type(image.norm) is Normalize:  # others have ticks of their own kind
+    if type(image.norm) is Normalize:  # other norms have their own ticks
         bar.ax.locator_params(nbins=4)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)

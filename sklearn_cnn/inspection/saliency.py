@@ -1,4 +1,4 @@
-"""Which pixels a score rests on: by its gradient, by the last maps, by covering parts up."""
+"""Saliency: the pixels that determine a score, by gradient, Grad-CAM or occlusion."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
@@ -24,62 +24,65 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.image import AxesImage
 
-# the methods, and the units of what they give
+# the methods, and the units of their results
 UNITS = {"gradient": "score / pixel value", "grad_cam": "score", "occlusion": "fall of the score"}
 
-SIDE = 2.2  # inches of a picture in a new figure
-MOST_COLUMNS = 3  # images that stand side by side there
-LEAST_BAR = 1.3  # inches of a colour bar's height, for its label
+SIDE = 2.2  # inches of an image in a new figure
+MOST_COLUMNS = 3  # maximum number of images side by side in a new figure
+LEAST_BAR = 1.3  # minimum height of a colorbar in inches, for its label
 
-PERCENTILE = 99  # of the saliency above 0, which is drawn brightest
+PERCENTILE = 99  # percentile of the positive saliency that is drawn brightest
 
-# By how much more than its contrast an image is from white, so that bright colours show on it.
+# factor of the contrast of the gray image, which darkens it so that bright colours stand out
 DARKENED = 1.6
 
-VALUES_AT_ONCE = 2**24  # pixel values of the covered images that lie in memory together
+VALUES_AT_ONCE = 2**24  # pixel values of occluded images in memory at once
 
 
 class SaliencyDisplay:
-    """Saliency: the pixels that a prediction rests on, over the image and beside it.
+    """Saliency visualization: the pixels that determine a prediction, drawn over the image.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     image : ndarray of shape (height, width), or (height, width, 3 or 4), between 0 and 1
-        The image as matplotlib draws it. Several images have one more axis, the first.
+        The image, as drawn by matplotlib. Several images are stacked along an additional first
+        axis.
     saliency : ndarray of shape (height, width), or (n_images, height, width)
-        How much each pixel counts.
+        Importance of each pixel.
     title : str, sequence of str of length n_images, or None, default=None
         Title of each image.
     unit : str, default="saliency"
-        What the saliency is measured in, for the colour bars.
+        Unit of the saliency, for the colorbars.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The frame around all.
+        Axes that contain all others.
     axes_ : ndarray of matplotlib Axes, of shape (n_images, 2), or (n_images, 1) without originals
-        The original of each image, and its map.
+        Axes of each original image, and of its saliency.
     im_ : ndarray of matplotlib AxesImage, of shape (n_images,)
-        The saliency of each, over the image.
+        Saliency of each image.
     image_ : ndarray of matplotlib AxesImage, of shape (n_images,)
-        The images in gray, below the saliency.
+        Gray images below the saliency.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     Notes
     -----
-    The original stands at the left, in its colours. Below the map, the image is drawn in gray,
-    darkened, so that the saliency stands out. Each map has a scale of its own. The number in the
-    title is the probability of the class. The score is its logit, which ``decision_function`` gives
-    for more than two classes. For a regressor, the number is the prediction, and the score the
-    same in standard deviations of the target at fit.
+    The original image is on the left, in colour. Below the saliency, the image is drawn in gray and
+    darkened, so that the saliency stands out. Each saliency map has its own scale. The number in
+    the title is the probability of the class. The score is the logit of the class, which
+    ``decision_function`` returns for more than two classes. For a regressor, the number in the
+    title is the prediction, and the score is the prediction in standard deviations of the target
+    during ``fit``.
 
-    "gradient" is how fast the score changes with a pixel [1]_: quick, fine and noisy. "grad_cam"
-    adds up the last feature maps, weighted by their worth for the class [2]_: smooth, and as coarse
-    as those maps are. "occlusion" covers the image up part by part, with the mean of the training
-    images, and measures how far the score falls [3]_: slow, and the easiest to believe.
+    "gradient" is the magnitude of the gradient of the score with respect to each pixel [1]_. It is
+    fast, detailed and noisy. "grad_cam" is the sum of the last feature maps, weighted by their
+    importance for the class [2]_. It is smooth, and as coarse as these maps. "occlusion" covers
+    each part of the image with the mean of the training images, and measures how far the score
+    falls [3]_. It is slow, and the easiest to interpret.
 
     References
     ----------
@@ -122,28 +125,28 @@ class SaliencyDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the image, and the saliency over it.
+        """Plot the image with its saliency.
 
         Parameters
         ----------
         cmap : str or matplotlib Colormap, default="inferno"
-            Colours of the saliency, from 0 to the value that 1 % of the pixels above 0 exceed.
-            Values below 0 are drawn as 0.
+            Colormap of the saliency. It ranges from 0 to the 99th percentile of the positive
+            values. Negative values are drawn as 0.
         alpha : float, default=0.8
-            Opacity of the highest saliency, between 0 and 1; a saliency of 0 is transparent.
+            Opacity of the highest saliency, between 0 and 1. A saliency of 0 is transparent.
         colorbar : bool, default=True
-            Whether to draw its scale.
+            Whether to draw a colorbar.
         original : bool, default=True
-            Whether to draw the image itself beside it.
+            Whether to draw the original image beside it.
         im_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.imshow`` for the saliency.
+            Keyword arguments passed to ``matplotlib.pyplot.imshow`` for the saliency.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
         display : SaliencyDisplay
-            This object.
+            Object that stores the computed values.
 
         Raises
         ------
@@ -207,7 +210,7 @@ class SaliencyDisplay:
         im_kw: Mapping[str, object] | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw what a prediction rests on in an image, or in each of several.
+        """Plot the saliency of one or several images from a fitted estimator.
 
         Parameters
         ----------
@@ -216,38 +219,50 @@ class SaliencyDisplay:
         X : array-like
             Images, as ``estimator.predict`` takes them.
         image : int or sequence of int, default=0
-            Which of them; -1 is the last. With a sequence, even of one, the attributes of the
-            Display have one more axis, and the titles name the files, or the positions in ``X``.
+            Index of the image in ``X``; -1 is the last. For a sequence of indices, even of length
+            one, the attributes of the display have an additional first axis, and the titles contain
+            the file names or the indices in ``X``.
         method : {"gradient", "grad_cam", "occlusion"}, default="gradient"
-            See the notes above.
+            Method of computing the saliency, described in the notes of the class.
         target : label, int or None, default=None
-            The class, one of ``classes_``; None for the one that is predicted, of each image. The
-            number of the column, where ``y`` was an indicator matrix or several numbers; None for
-            the label of the highest probability, or the first number.
+            Class to explain, one of ``classes_``. If None, the predicted class of each image. If
+            ``y`` was an indicator matrix or had several targets, the column index. If None, the
+            label with the highest probability, or the first target.
         layer : str or None, default=None
-            The layer of "grad_cam", a name of ``layers_`` that gives maps; None for the last whose
-            maps are more than a single pixel.
+            Name of a layer in ``layers_`` with feature maps, only used by "grad_cam". If None, the
+            last layer whose maps are larger than a single pixel.
         window : int, (height, width) or None, default=None
-            The part that "occlusion" covers, in pixels; None for an eighth of the image's sides, or
-            2 if that is less.
+            Size of the part that is covered, in pixels, only used by "occlusion". If None, an
+            eighth of each image side, but at least 2.
         stride : int, (height, width) or None, default=None
-            Its step; None for half of the window.
+            Stride of the window, in pixels, only used by "occlusion". If None, half of the window.
         display_labels : array-like of shape (n_outputs,) or None, default=None
-            Names of the classes, in the order of ``classes_``; or of the labels or numbers, in the
-            order of the columns of ``y``. None for their labels or positions.
-        cmap, alpha, colorbar, original, im_kw, ax
-            As for :meth:`plot`.
+            Names of the classes, in the order of ``classes_``, or of the labels or targets, in the
+            order of the columns of ``y``. If None, the class labels or column indices are used.
+        cmap : str or matplotlib Colormap, default="inferno"
+            Colormap of the saliency.
+        alpha : float, default=0.8
+            Opacity of the highest saliency, between 0 and 1.
+        colorbar : bool, default=True
+            Whether to draw a colorbar.
+        original : bool, default=True
+            Whether to draw the original image beside the saliency.
+        im_kw : dict or None, default=None
+            Keyword arguments passed to ``matplotlib.pyplot.imshow`` for the saliency.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot in. If None, a new figure is created.
 
         Returns
         -------
-        SaliencyDisplay
+        display : SaliencyDisplay
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            If ``estimator`` is something else.
+            If ``estimator`` is not supported.
         ValueError
             If the image, method, class or layer does not exist, a class has no name, or ``window``
             or ``stride`` is not a size.
@@ -260,7 +275,7 @@ class SaliencyDisplay:
         outcomes = shown.outcomes(display_labels)
         which = list(image) if isinstance(image, Collection) and np.ndim(image) else [image]
         if not which:
-            raise ValueError(f"image must be the number of an image, or several. Got {image=}.")
+            raise ValueError(f"image must be the index of an image, or several. Got {image=}.")
         chosen = choose_images(shown.read(X), which)
         predictions = shown.predictions(chosen)
         numbers = [outcomes.choose(target, row) for row in predictions]
@@ -288,7 +303,7 @@ def _draw_gray(ax: "Axes", image: np.ndarray) -> "AxesImage":
 
 
 def _highest_of(saliency: np.ndarray) -> float:
-    """Return what is drawn brightest; a few pixels may stand out far above others."""
+    """Return the value drawn brightest: a percentile, because a few pixels may be far higher."""
     positive = saliency[saliency > 0]
     return float(np.percentile(positive, PERCENTILE)) if positive.size else 1.0
 
@@ -301,7 +316,7 @@ def _attribution(
     window: int | Sequence[int] | None,
     stride: int | Sequence[int] | None,
 ) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Return what takes an image of shape (1, height, width, channels) and the class's number."""
+    """Return a function of an image (1, height, width, channels) and the index of a class."""
     network = shown.net.module_
     if method == "gradient":
         return lambda image, number: gradient(network, image, number)
@@ -324,14 +339,14 @@ def _layer_with_maps(rows: Sequence[LayerRow], layer: str | None) -> str:
         return (wide or list(maps))[-1]
     if layer not in maps:
         raise ValueError(
-            f"layer must be one that gives maps: {', '.join(maps)}. Got layer={layer!r}."
+            f"layer must be a layer with feature maps: {', '.join(maps)}. Got layer={layer!r}."
             f"{did_you_mean(layer, maps)}"
         )
     return layer
 
 
 def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.ndarray:
-    """Return how fast a logit changes with each pixel (height, width), the most of its channels.
+    """Return the gradient of a logit by each pixel (height, width), the maximum of its channels.
 
     The image has the shape (1, height, width, channels), here and below.
     """
@@ -342,7 +357,7 @@ def gradient(network: torch.nn.Module, image: np.ndarray, target: int) -> np.nda
 
 
 def grad_cam(network: torch.nn.Module, image: np.ndarray, target: int, layer: str) -> np.ndarray:
-    """Add up the maps of a layer by what each is worth for a class: (height, width), at least 0."""
+    """Add up the maps of a layer, weighted by their gradients: (height, width), at least 0."""
     seen = []
 
     def keep(_: object, __: object, output: torch.Tensor) -> torch.Tensor:
@@ -368,10 +383,10 @@ def occlusion(
     stride: tuple[int, int],
     mean: np.ndarray,
 ) -> np.ndarray:
-    """Cover the image up part by part by the mean pixel, and see how far a logit falls.
+    """Cover each part of the image with the mean pixel, and measure how far a logit falls.
 
-    ``predict`` takes images and gives outputs. A pixel has the mean fall of the parts that it
-    is in, below 0 where the score rises: (height, width), float64.
+    ``predict`` returns the outputs of images. Each pixel gets the mean fall of the parts that
+    contain it, negative where the score rises: (height, width), float64.
     """
     pixels = image.astype(mean.dtype)
     parts = list(product(*map(_parts_of, image.shape[1:3], window, stride)))
@@ -390,15 +405,15 @@ def occlusion(
 
 
 def _parts_of(side: int, size: int, step: int) -> list[slice]:
-    """Cut a side into parts, the last of which may reach beyond it."""
+    """Divide a side into parts; the last part may extend beyond it."""
     stop = side - size + step if side > size else 1
     return [slice(start, start + size) for start in range(0, stop, step)]
 
 
 def _as_input(network: torch.nn.Module, image: np.ndarray) -> torch.Tensor:
-    """Return pixels (1, channels, height, width) as the network takes them, with a gradient.
+    """Return pixels (1, channels, height, width) for the network, which require a gradient.
 
-    They have one so that a network of frozen weights gives one, too.
+    This also gives networks with frozen weights a gradient.
     """
     mean = next(network.buffers())
     pixels = torch.from_numpy(np.array(image, dtype=np.float64)).permute(0, 3, 1, 2)

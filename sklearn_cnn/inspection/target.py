@@ -1,4 +1,4 @@
-"""What a Display shows: the learner, the images as it sees them, and what it makes of them."""
+"""The target of a display: the estimator, its images, and its predictions."""
 
 import os
 from collections.abc import Collection, Iterable
@@ -20,11 +20,11 @@ from sklearn_cnn.regressor import CNNRegressor
 
 
 class Target:
-    """The fitted classifier or regressor that pipelines and searches end in.
+    """The fitted classifier or regressor at the end of pipelines and searches.
 
-    ``read`` takes what ``estimator.predict`` takes. The other methods take images that were read,
-    of shape (n, height, width, channels): read again, they might be turned where they come channels
-    first, and one alone could look like another range.
+    ``read`` takes the input of ``estimator.predict``. The other methods take images returned by
+    ``read``, of shape (n, height, width, channels). Reading them again could transpose
+    channels-first images, and a single image could seem to have another range.
     """
 
     def __init__(self, estimator: BaseEstimator) -> None:
@@ -34,10 +34,11 @@ class Target:
             before = self.transformers[-1][-1] if self.transformers else None
             if isinstance(before, BaseCNN):
                 name = type(before).__name__
-                ends += f"; without its last step, pipeline[:-1], it ends in a {name}"
+                ends += f". Without its last step, pipeline[:-1], it ends in a {name}"
             raise TypeError(
                 "estimator must be a fitted CNNClassifier or CNNRegressor, or a Pipeline or search "
-                f"that ends in one. Got {type(estimator).__name__}{ends}."
+                f"that ends in one. Got {type(estimator).__name__}{ends}. "
+                "MistakesDisplay.from_predictions takes the predictions of any estimator."
             )
         check_is_fitted(last)
         last._follow_parameters()
@@ -45,13 +46,13 @@ class Target:
         self.value_range = last.image_spec_.low, last.image_spec_.high
 
     def read(self, X: object) -> np.ndarray:
-        """Return images as the learner sees them, of any real dtype."""
+        """Return images in the form that the learner uses, of any real dtype."""
         for transformer in self.transformers:
             X = transformer.transform(X)
         return self.learner._images(X)
 
     def outcomes(self, display_labels: ArrayLike | None) -> Outcomes:
-        """Return what is predicted, under the names that a Display was given."""
+        """Return the possible predictions, with the display labels as names."""
         learner = self.learner
         if isinstance(learner, CNNRegressor):
             return Outcomes.named("numbers", np.arange(learner.n_outputs_), display_labels)
@@ -66,7 +67,7 @@ class Target:
         return self.net.objective.probabilities(outputs)
 
     def layer_outputs(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Compute what each layer gives of the only image, and what its maps are flattened to."""
+        """Compute the outputs of each layer for a single image, and its flattened maps."""
         rows = self.learner.layers_
         names = layer_names(rows)
         sources = [*map(Source, names), flattened_source(self.net.module_, rows)]
@@ -74,12 +75,12 @@ class Target:
         return dict(zip(names, outputs, strict=True)), flattened.ravel()
 
     def pictures(self, images: np.ndarray) -> np.ndarray:
-        """Scale images to what matplotlib draws, by the range that was seen at fit."""
+        """Scale images for matplotlib, by the range seen during fit."""
         return as_pictures(images, *self.value_range)
 
 
 def _take_apart(estimator: BaseEstimator) -> tuple[list[Pipeline], BaseEstimator]:
-    """Return the transformers before the last step, and what pipelines and searches end in."""
+    """Return the transformers before the final estimator, and the final estimator."""
     transformers: list[Pipeline] = []
     while True:
         if hasattr(estimator, "error_score") or hasattr(estimator, "best_estimator_"):  # a search
@@ -95,29 +96,29 @@ def _take_apart(estimator: BaseEstimator) -> tuple[list[Pipeline], BaseEstimator
 
 
 def as_pictures(images: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale images (n, height, width, channels) to what matplotlib draws, between 0 and 1.
+    """Scale images (n, height, width, channels) to values between 0 and 1, for matplotlib.
 
-    3 and 4 channels are colours. Another number is drawn as their mean (n, height, width).
+    3 and 4 channels are colours. Any other number of channels is averaged: (n, height, width).
     """
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     return pictures if pictures.shape[-1] in (3, 4) else pictures.mean(axis=-1)
 
 
 def choose_images(images: np.ndarray, numbers: Iterable[object]) -> np.ndarray:
-    """Return the images of those numbers, after a look at each, for the error."""
+    """Return the images with the given indices, after checking each index."""
     chosen, n = [], len(images)
     for image in numbers:
         if not isinstance(image, Integral) or isinstance(image, bool) or not -n <= int(image) < n:
             raise ValueError(
-                f"image must be the number of an image in X, from 0 to {n - 1}, or from -{n} to "
-                f"-1 counted from its end. Got image={image!r}."
+                f"image must be the index of an image in X, from 0 to {n - 1}, or from -{n} to "
+                f"-1 counted from the end. Got image={image!r}."
             )
         chosen.append(int(image))
     return images[chosen]
 
 
 def find_file_names(X: Any) -> list[str] | None:
-    """Return the paths in ``X``, as text; None where it holds anything else."""
+    """Return the paths in ``X`` as text; None if it holds anything else."""
     if hasattr(X, "columns"):
         if X.shape[1] != 1:
             return None
@@ -129,7 +130,7 @@ def find_file_names(X: Any) -> list[str] | None:
 
 
 def name_images(X: Collection[object], numbers: Iterable[int]) -> list[str]:
-    """Name some images of ``X`` by their files, or otherwise by their positions from its start."""
+    """Name some images of ``X`` by their files, or otherwise by their indices."""
     files = find_file_names(X)
     if files is None:
         return [f"X[{number % len(X)}]" for number in numbers]

@@ -1,4 +1,4 @@
-"""How a training went: loss, validation score and learning rate, epoch by epoch."""
+"""Training curve: loss, validation score and learning rate of each epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
@@ -18,7 +18,7 @@ COLORS = {"training loss": "C0", "validation score": "C1", "learning rate": "C2"
 
 
 class TrainingCurveDisplay:
-    """Training curve: loss, validation score and learning rate over the epochs.
+    """Training curve visualization: loss, validation score and learning rate of each epoch.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as attributes.
 
@@ -27,22 +27,22 @@ class TrainingCurveDisplay:
     loss : array-like of shape (n_epochs,)
         Training loss of each epoch.
     validation_score : array-like of shape (n_last_epochs,) or None, default=None
-        Score on the images held out, of the last epochs; None without early stopping.
+        Score on the held-out images in the last epochs. None without early stopping.
     learning_rate : array-like of shape (n_epochs,) or None, default=None
         Learning rate at the end of each epoch.
     best_epoch : int or None, default=None
-        Number of the epoch that was kept, counted from 1; None draws none.
+        Epoch whose weights were kept, counted from 1. If None, it is not marked.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The frame around the panels.
+        Axes that contain the panels.
     axes_ : ndarray of matplotlib Axes
-        A panel for each curve.
+        One panel per curve.
     lines_ : ndarray of matplotlib Line2D
-        Their curves.
+        Curves in the panels.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     See Also
     --------
@@ -74,19 +74,19 @@ class TrainingCurveDisplay:
     def plot(
         self, *, ax: "Axes | None" = None, line_kw: Mapping[str, object] | None = None
     ) -> Self:
-        """Draw the curves.
+        """Plot the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to plot in. If None, a new figure is created.
         line_kw : dict or None, default=None
-            Keywords of ``matplotlib.pyplot.plot``.
+            Keyword arguments passed to ``matplotlib.pyplot.plot``.
 
         Returns
         -------
         display : TrainingCurveDisplay
-            This object.
+            Object that stores the computed values.
 
         Raises
         ------
@@ -126,25 +126,28 @@ class TrainingCurveDisplay:
         ax: "Axes | None" = None,
         line_kw: Mapping[str, object] | None = None,
     ) -> Self:
-        """Draw the training of a fitted estimator.
+        """Plot the training curve of a fitted estimator.
 
         Parameters
         ----------
         estimator : CNNClassifier or CNNRegressor, or Pipeline or search that ends in one
             The fitted estimator.
-        ax, line_kw
-            As for :meth:`plot`.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot in. If None, a new figure is created.
+        line_kw : dict or None, default=None
+            Keyword arguments passed to ``matplotlib.pyplot.plot``.
 
         Returns
         -------
-        TrainingCurveDisplay
+        display : TrainingCurveDisplay
+            Object that stores the computed values.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            If ``estimator`` is something else.
+            If ``estimator`` is not supported.
         NotFittedError
             If ``estimator`` is not fitted.
         """

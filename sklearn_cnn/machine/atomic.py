@@ -1,4 +1,4 @@
-"""A file is written whole, or not at all."""
+"""Writing files atomically: completely, or not at all."""
 
 import os
 import tempfile
@@ -7,22 +7,22 @@ from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file under a temporary name beside it, sync it, and rename it.
+    """Write a file under a temporary name in the same folder, sync it, and rename it.
 
-    Whatever happens meanwhile, a file of that name is the former one or the new one, whole. Its
+    At any time, the file of that name is the complete previous one or the complete new one. Its
     mode is that of other new files, by the umask.
 
     Parameters
     ----------
     path : str or path
-        Name of the file, in a folder that exists.
+        Path of the file, in an existing folder.
     content : bytes
-        What it holds.
+        Content of the file.
 
     Raises
     ------
     OSError
-        If it cannot be written. The former file stays.
+        If the file cannot be written. An existing file is then unchanged.
     """
     path = Path(path)
     # an existing link is followed, as open() would
@@ -44,14 +44,14 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def _umask() -> int:
-    """Return the umask, which the operating system tells only when it is set."""
+    """Return the umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk, too, where folders can be synced."""
+    """Also sync the new name to disk, if folders can be synced."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

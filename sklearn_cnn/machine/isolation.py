@@ -1,7 +1,7 @@
-"""Isolation from what belongs to the whole process: torch's threads, arithmetic, modes, generators.
+"""Isolation from the state of the process: torch's threads, arithmetic, modes and generators.
 
-What computes does so inside :func:`isolated`: under the settings of this package, and without a
-trace in the process. The seeds that it takes are drawn and derived here, too.
+All computation runs inside :func:`isolated`, with the settings of this package, and leaves the
+state of the process unchanged. Seeds are also drawn and derived here.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,35 +19,35 @@ from sklearn_cnn._forks import ProcessLock, call_in_forks, forks_wait
 
 @contextmanager
 def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
-    """Compute under settings of this package, and leave the process as it was, also on an error.
+    """Compute with the settings of this package, and restore those of the process, also on errors.
 
-    - Threads: torch has one on a CPU. With more it splits sums, such as that of the gradient of a
-      convolution over the batch, in as many parts; another number of threads gives other roundings,
-      then other weights. Pools of threads compute side by side, where the cut is fixed. In a forked
-      child torch has one thread on any device: OpenMP's threads do not survive a fork, and GNU's
-      implementation waits for those of the parent forever.
-    - TF32: off on CUDA, where convolutions use it unless told otherwise. It rounds the factors of a
-      float32 product to 10 bits, so a model would predict something else on a GPU than on a CPU.
+    - Threads: torch has one on a CPU. With more threads, it splits sums, such as that of the
+      gradient of a convolution over the batch, into as many parts. Another number of threads then
+      rounds differently, and leads to other weights. Thread pools compute in parallel where the
+      division is fixed. In a forked child, torch has one thread on any device: OpenMP's threads do
+      not survive a fork, and GNU's implementation waits for those of the parent forever.
+    - TF32: off on CUDA, where convolutions use it by default. It rounds the factors of a float32
+      product to 10 bits, so predictions on a GPU would differ from those on a CPU.
     - Modes: autocast and inference mode are off, and gradients are on.
-    - Randomness, with a seed: torch's generators are seeded, and cuDNN sums in one fixed order. The
+    - Randomness, with a seed: torch's generators are seeded, and cuDNN sums in a fixed order. The
       generators belong to the whole process, so threads take turns.
 
-    Threads share the settings: the first one inside sets them, the last one out restores them. A
-    thread that begins meanwhile has one of torch's threads, and keeps it. Modes belong to a thread,
-    and a new one has those that are set here.
+    Threads share the settings: the first thread that enters sets them, the last one that leaves
+    restores them. A thread that starts in between has one torch thread, and keeps it. Modes are
+    per thread, and a new thread has those that are set here.
 
     Parameters
     ----------
     device : torch.device
-        Where to compute.
+        Device to compute on.
     seed : int or None, default=None
         Seed of torch's generators; None if nothing is drawn.
 
     Yields
     ------
     int
-        How many threads of a pool may compute side by side: as many as torch had in this thread
-        before the outermost of such contexts.
+        Number of threads of a pool that may compute in parallel: the number of torch threads in
+        this thread outside of the outermost such context.
     """
     n_outside = getattr(_here, "n_threads", None)
     n_threads = 1 if _is_forked else n_outside or torch.get_num_threads()
@@ -67,10 +67,10 @@ def isolated(device: torch.device, seed: int | None = None) -> Iterator[int]:
 
 
 _here = local()
-"""For a thread that is inside: the ``n_threads`` that it had outside."""
+"""The ``n_threads`` that a thread inside the context had outside."""
 
 _is_forked = False
-"""Whether this process is a forked child of one that had imported this module."""
+"""Whether this process was forked after importing this module."""
 
 
 def _note_fork() -> None:
@@ -84,19 +84,19 @@ State = TypeVar("State")
 
 
 class Shared(Generic[State]):
-    """A state of the process that threads share while they are inside.
+    """A state of the process that threads share while they are inside a context.
 
-    The first one in sets it, the last one out restores the one before. If each thread restored what
-    it found, one might put back the state that another has set.
+    The first thread that enters sets it, the last one that leaves restores the previous state. If
+    each thread restored the state it found, one could restore a state set by another.
 
     Parameters
     ----------
     enter : callable () -> state
-        Sets the state to have inside, and returns the one before.
+        Function that sets the state inside, and returns the previous one.
     restore : callable (state)
-        Sets the one before.
+        Function that sets the previous state.
     renew : callable () -> object
-        Sets the state to have inside again, for others, in a thread that leaves.
+        Function that sets the state inside again, for other threads, when a thread leaves.
     """
 
     outside: State
@@ -110,7 +110,7 @@ class Shared(Generic[State]):
         self.enter = enter
         self.restore = restore
         self.renew = renew
-        self.threads: list[int] = []  # those inside, as often as each has entered
+        self.threads: list[int] = []  # threads inside, once per entry
         call_in_forks(self._forget_others)
 
     @contextmanager
@@ -129,10 +129,10 @@ class Shared(Generic[State]):
                 if not self.threads:
                     self.restore(self.outside)
                 elif thread not in self.threads:
-                    self.renew()  # it may have put back a state of its own
+                    self.renew()  # the thread may have restored its own state
 
     def is_held_by_others(self) -> bool:
-        """Whether threads are inside, and this one is not."""
+        """Tell whether other threads are inside, and this one is not."""
         return bool(self.threads) and get_ident() not in self.threads
 
     def _forget_others(self) -> None:
@@ -163,7 +163,9 @@ def shared_settings(wanted: list[Setting]) -> Shared[list[Setting]]:
 
 
 def _settings_of_float32() -> list[Setting]:
-    if hasattr(cudnn, "conv"):  # since torch 2.9, which refuses a mix of these and the older ones
+    if hasattr(
+        cudnn, "conv"
+    ):  # since torch 2.9, which raises if these and the older ones are mixed
         holders = (cuda.matmul, cudnn.conv, cudnn.rnn)
         return [(holder, "fp32_precision", "ieee") for holder in holders]
     return [(cuda.matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
@@ -175,9 +177,9 @@ _fixed_order = shared_settings([(cudnn, "deterministic", True), (cudnn, "benchma
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Limit torch to one thread, in this thread and in those to come."""
+    """Limit torch to one thread, in this thread and in new threads."""
     found = torch.get_num_threads()
-    if found == 1 and _threads_to_come.is_held_by_others():  # it has begun meanwhile
+    if found == 1 and _threads_to_come.is_held_by_others():  # this thread started in between
         found = _threads_to_come.outside
     with _threads_to_come.held():
         torch.set_num_threads(1)
@@ -188,13 +190,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def begin_in_one_thread() -> None:
-    """Limit torch to one thread in a new thread; the initializer of a pool."""
+    """Limit torch to one thread in a new thread, as the initializer of a pool."""
     torch.get_num_threads()  # the first call takes the number of the process
     torch.set_num_threads(1)
 
 
 def _in_new_thread(call: Callable[[], None]) -> None:
-    """Call in a thread without a number of its own, where torch's is that of threads to come."""
+    """Call in a new thread, where torch's number of threads is that of new threads."""
     thread = Thread(target=call)
     thread.start()
     thread.join()
@@ -208,7 +210,7 @@ def _set_threads_to_come(number: int = 1) -> None:
 
 
 def _have_threads_compute_alone() -> int:
-    """Have this thread, and those to come, compute in one; return the number of those to come."""
+    """Limit this and new threads to one torch thread; return the number for new threads."""
     found: list[int] = []
     _in_new_thread(lambda: found.append(torch.get_num_threads()))  # Ctrl-C here changes nothing
     torch.set_num_threads(1)
@@ -224,7 +226,7 @@ _turn = ProcessLock()
 
 @contextmanager
 def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch's generators, and put them back as they were."""
+    """Seed torch's generators, and restore their states."""
     on_cuda = device.type == "cuda"
     with (
         _turn.held,
@@ -256,8 +258,8 @@ def draw_seed(random_state: object) -> int:
     Parameters
     ----------
     random_state : int, RandomState instance or None
-        None draws from the operating system, so that NumPy's global state stays as it was; an
-        instance moves on.
+        None draws from the operating system, without changing NumPy's global state. An instance is
+        advanced.
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
@@ -265,5 +267,5 @@ def draw_seed(random_state: object) -> int:
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """Return one of many seeds that a seed gives, such as that of the nth epoch."""
+    """Derive one of many seeds from a seed, such as that of the nth epoch."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

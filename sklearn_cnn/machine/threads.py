@@ -1,4 +1,4 @@
-"""How many threads of this process ``n_jobs`` asks for."""
+"""The number of threads of this process for ``n_jobs``."""
 
 import sys
 
@@ -7,11 +7,11 @@ from joblib.parallel import get_active_backend
 
 
 def threads_of_jobs(n_jobs: int | None) -> int:
-    """Return how many threads of this process ``n_jobs`` stands for, at least 1.
+    """Return the number of threads of this process for ``n_jobs``, at least 1.
 
-    That is joblib's ``effective_n_jobs``, unless the active backend counts a cluster: Dask's gives
-    the threads of all its workers, whatever is asked. None is then 1 thread, and -1 all threads of
-    the worker, or all processors where no task of a worker runs.
+    This is joblib's ``effective_n_jobs``, unless the active backend counts a cluster: Dask's always
+    returns the threads of all its workers. None then means 1 thread, and -1 all threads of the
+    worker, or all processors outside of a worker's task.
     """
     backend, _ = get_active_backend()
     if backend.effective_n_jobs(1) == 1:

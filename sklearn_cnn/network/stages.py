@@ -1,7 +1,7 @@
-"""The stages of a pretrained network within another one: which of them learn, and how.
+"""The stages of a pretrained network within another one: which of them are trained, and how.
 
-Norms keep the statistics of the images that the network was trained on: a few batches of a few
-images would replace them by worse ones.
+Norms keep the statistics of the images of the pretraining. Statistics of a few small batches would
+be worse.
 """
 
 from collections import OrderedDict
@@ -17,19 +17,19 @@ from sklearn_cnn.network.modules import Flatten, Normalize
 from sklearn_cnn.network.pretrained import load_pretrained
 
 LAST_STAGE, EACH_BEFORE = 0.3, 0.7
-"""Learning rate of the last stage as a share of that of new layers, and of each stage before it as
-a share of the next: what was learnt first is the most general."""
+"""Learning rate of the last stage relative to that of new layers, and of each earlier stage
+relative to the next one, because early layers are the most general."""
 
 
 class PretrainedStage(nn.Sequential):
-    """Some layers of a pretrained network, which are all frozen or all learn.
+    """Some layers of a pretrained network, which are all frozen or all trained.
 
-    A frozen stage computes no gradients while the network trains. At prediction it does where they
-    are asked for, by pictures of saliency.
+    A frozen stage computes no gradients during training. At prediction, it computes them if
+    requested, for saliency maps.
     """
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, but for norms, which stay in eval mode."""
+        """Set the mode, except for norms, which stay in eval mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _NormBase):
@@ -38,7 +38,7 @@ class PretrainedStage(nn.Sequential):
 
     @property
     def is_frozen(self) -> bool:
-        """Whether none of its weights learns."""
+        """Whether none of its weights is trained."""
         return not any(weight.requires_grad for weight in self.parameters())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -54,14 +54,14 @@ class PretrainedStage(nn.Sequential):
 
 
 class MeanOfMaps(nn.AdaptiveAvgPool2d):
-    """Average each map, to maps of one pixel."""
+    """Average each map to a single pixel."""
 
     def __init__(self) -> None:
         super().__init__(1)
 
 
 def backbone_modules(backbone: Backbone, dtype: torch.dtype) -> dict[str, nn.Module]:
-    """Load a pretrained network as named modules: its stages, and what makes a vector of maps."""
+    """Load a pretrained network as named modules: its stages, averaging and flattening."""
     stages: dict[str, nn.Module] = {}
     children = list(load_pretrained(backbone.network, backbone.weights).named_children())
     n_frozen = 0 if backbone.trainable == "all" else len(children) - int(backbone.trainable)
@@ -72,13 +72,13 @@ def backbone_modules(backbone: Backbone, dtype: torch.dtype) -> dict[str, nn.Mod
 
 
 def learning_stages(network: nn.Module) -> list[PretrainedStage]:
-    """List the stages of a pretrained network that learn, in their order."""
+    """Return the trained stages of a pretrained network, in order."""
     children = (module for module in network.children() if isinstance(module, PretrainedStage))
     return [stage for stage in children if not stage.is_frozen]
 
 
 def count_fixed(network: nn.Module) -> int:
-    """Count the first layers of a network that give the same for an image in a whole training."""
+    """Count the first layers of a network whose output for an image is fixed during training."""
 
     def is_fixed(module: nn.Module) -> bool:
         if isinstance(module, PretrainedStage):
@@ -90,7 +90,7 @@ def count_fixed(network: nn.Module) -> int:
 
 
 def rate_shares(network: nn.Module) -> dict[str, float]:
-    """Return the learning rate of each weight of a stage, as a share of that of new layers."""
+    """Return the learning rate of each weight of a stage relative to that of new layers."""
     shares: dict[str, float] = {}
     share = LAST_STAGE
     for name, module in reversed(list(network.named_children())):

@@ -1,4 +1,4 @@
-"""The summary of a network: a table of its layers, and how long each of them computes.
+"""The summary of a network: a table of its layers, with the computing time of each.
 
 The table is text, a DataFrame or HTML. Times are measured on a few blank images.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROUNDS = 5
-"""Timed passes, of which the median counts; one pass before them does not."""
+"""Number of timed passes, whose median is used, after one untimed pass."""
 
 STYLE = """<style>
 .sklearn-cnn-layers { border-collapse: collapse; font-family: monospace; color: inherit; }
@@ -33,32 +33,32 @@ STYLE = """<style>
 .sk-global .sklearn-cnn-layers tr:nth-child(odd) { background-color: #fff; }
 .sk-global .sklearn-cnn-layers tr:nth-child(even) { background-color: #f6f6f6; }
 </style>"""
-"""For a page that is light or dark; white inside of scikit-learn's boxes, as its tables are."""
+"""For light and dark pages; white inside of scikit-learn's boxes, like its tables."""
 
 
 @dataclass(frozen=True, repr=False)
 class NetworkSummary:
-    """One row a layer: its name, kind, output shape, parameters and share of the time.
+    """One row per layer: its name, kind, output shape, parameters and share of the time.
 
-    Printed it is a table; in a notebook, an HTML table.
+    It is printed as a table, and shown as an HTML table in a notebook.
 
     Parameters
     ----------
     rows : sequence of LayerRow
-        The layers, in the order in which they run.
+        The layers, in the order of computation.
     seconds : sequence of float
-        Time of each for one image at prediction, in seconds.
+        Prediction time of each layer for one image, in seconds.
     n_parameters : int
-        Values in the weights of the whole network, also those that no row has.
+        Number of parameters of the whole network, including those that are in no row.
     n_trainable : int or None, default=None
-        How many of them learn; None for all.
+        Number of trainable parameters; None for all.
 
     Attributes
     ----------
     seconds_per_image : float
         Time of all layers for one image, in seconds.
     time_shares : tuple of float
-        Share of each layer in it, between 0 and 1.
+        Share of each layer in this time, between 0 and 1.
 
     Examples
     --------
@@ -97,8 +97,8 @@ class NetworkSummary:
         Returns
         -------
         pandas.DataFrame
-            With the columns layer, kind, output_shape, n_parameters, time_share (between 0 and 1)
-            and seconds (for one image).
+            DataFrame with the columns layer, kind, output_shape, n_parameters, time_share (between
+            0 and 1) and seconds (for one image).
 
         Raises
         ------
@@ -140,7 +140,7 @@ class NetworkSummary:
 def table_lines(
     rows: Sequence[LayerRow], n_parameters: int, n_trainable: int | None = None
 ) -> list[tuple[str, ...]]:
-    """Write the cells of the table's lines, without times: the heading, the layers, the total."""
+    """Return the cells of the table's lines without times: heading, layers and total."""
     cells = [
         (row.name, row.kind, " x ".join(map(str, row.output_shape)), f"{row.n_parameters:,}")
         for row in rows
@@ -173,7 +173,7 @@ def html_table(lines: Sequence[tuple[str, ...]]) -> str:
 def layer_times(
     network: nn.Module, image_shape: tuple[int, int, int], n_images: int
 ) -> tuple[float, ...]:
-    """Measure the time of each innermost module at prediction, on one thread where it is a CPU.
+    """Measure the prediction time of each innermost module, in one thread on a CPU.
 
     Parameters
     ----------
@@ -182,12 +182,12 @@ def layer_times(
     image_shape : tuple of int
         Height, width, channels.
     n_images : int
-        Images of a pass.
+        Number of images per pass.
 
     Returns
     -------
     tuple of float
-        Seconds for one image, in the order in which the modules run.
+        Seconds for one image, in the order of computation.
     """
     device = next(network.buffers()).device
     starts: list[float] = []
@@ -205,7 +205,7 @@ def layer_times(
 
     pixels = blank_images(n_images, image_shape, device)
     with isolated(device):
-        copy = copy_network(network).eval()  # others may compute with the network meanwhile
+        copy = copy_network(network).eval()  # others may compute with the network at the same time
         for _, module in innermost_modules(copy):
             module.register_forward_pre_hook(start)
             module.register_forward_hook(stop)
@@ -224,7 +224,7 @@ def _html_cells(cells: Sequence[str], tag: str = "td") -> str:
 
 
 def _wait(device: torch.device) -> None:
-    """Wait until a GPU has computed what it was told to."""
+    """Wait until a GPU has finished its computations."""
     if device.type != "cpu":
         module = getattr(torch, device.type)
         module.synchronize(*([] if device.type == "mps" else [device]))  # MPS is one device

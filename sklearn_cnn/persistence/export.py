@@ -1,4 +1,4 @@
-"""export_onnx: the model with its normalisation, for machines without Python."""
+"""export_onnx: a model with its preprocessing, for machines without Python."""
 
 import json
 import os
@@ -32,45 +32,45 @@ Learner = CNNClassifier | CNNRegressor
 def export_onnx(
     model: BaseEstimator, path: str | os.PathLike[str], *, output: str = "probabilities"
 ) -> None:
-    """Write a fitted model as an ONNX file, with its preprocessing.
+    """Export a fitted model with its preprocessing to an ONNX file.
 
     Parameters
     ----------
     model : estimator
         A fitted ``CNNClassifier`` or ``CNNRegressor``, a ``PretrainedFeatures`` of a published
-        network, or a ``Pipeline`` with one of them. An ``ImageReader`` may stand before it: files
-        are decoded outside of the graph, and what the reader does to them stands in the metadata.
-        Estimators of scikit-learn may stand after it: they learn from its features, and skl2onnx
-        writes their part.
+        network, or a ``Pipeline`` that contains one of them. The pipeline may start with an
+        ``ImageReader``. Files are then decoded outside of the graph, and the parameters of the
+        reader are in the metadata. The pipeline may end with scikit-learn estimators that learn
+        from the features; they are exported by skl2onnx.
     path : str or path
-        Name of the file, such as "model.onnx". A file of that name is replaced.
+        Path of the file, such as "model.onnx". An existing file is replaced.
     output : {"probabilities", "features"}, default="probabilities"
-        What the graph gives: predictions, or what ``transform`` gives.
+        Output of the graph: the predictions of the model, or the output of ``transform``.
 
     Raises
     ------
     ImportError
-        If onnx is not installed, which the extra ``onnx`` brings; or skl2onnx, where it is needed.
+        If onnx or, where it is needed, skl2onnx is not installed. The extra ``onnx`` installs both.
     ValueError, TypeError
-        If the model is none of these, or its network is a module that ``layers`` made.
+        If the model is not supported, or its network is a module made by a callable ``layers``.
     NotFittedError
-        If it is not fitted.
+        If the model is not fitted.
     OSError
         If the file cannot be written.
 
     See Also
     --------
-    save_model : Keep a model for Python, to go on training.
+    save_model : Save a model for Python, which can be trained further.
 
     Notes
     -----
-    The graph has one input, ``pixels`` of shape (n, height, width, channels), any n. It is uint8
-    where the images at fit were whole numbers from 0 to 255, or with ``PretrainedFeatures``, and
-    float32 otherwise. Its outputs are named as by scikit-learn's own converters: ``label`` and
-    ``probabilities`` of a classifier, where ``label`` is int64 or text, or the indicator matrix of
-    several labels; ``variable`` of a regressor, in the units of ``y``; or ``features``. It computes
-    in float32, whatever the precision of the model, and does not check the range of pixels: that
-    is in the metadata, as JSON under ``sklearn_cnn``.
+    The graph has one input, ``pixels`` of shape (n, height, width, channels), for any n. Its type
+    is uint8 if the training images were whole numbers from 0 to 255 or the model is a
+    ``PretrainedFeatures``, and float32 otherwise. The outputs are named as in scikit-learn's own
+    converters: ``label`` (int64, text, or the indicator matrix of a multilabel model) and
+    ``probabilities`` for a classifier, ``variable`` in the units of ``y`` for a regressor, or
+    ``features``. The graph computes in float32, regardless of the precision of the model. It does
+    not check the range of the pixels, which is in the metadata, as JSON under ``sklearn_cnn``.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def export_onnx(
 def _take_apart(
     model: object,
 ) -> tuple[ImageReader | None, Learner | PretrainedFeatures, Pipeline | None]:
-    """Return the reader before a network, the network, and what stands after it."""
+    """Return the reader before a network, the network, and the steps after it."""
     steps = [("", model)]
     if isinstance(model, Pipeline):
         steps = [(name, step) for name, step in model.steps if step not in (None, "passthrough")]
@@ -144,23 +144,23 @@ def _take_apart(
     check_is_fitted(learner)
     if callable(learner.net_.design):
         raise ValueError(
-            "model has a network that a function made as layers, which export_onnx cannot write. "
-            "Export net_.module_ by torch.onnx.export(dynamo=True): it takes raw pixels of shape "
-            "(n, channels, height, width)."
+            "model has a network that was made by a callable layers, which export_onnx cannot "
+            "write. Export net_.module_ with torch.onnx.export(dynamo=True). It takes raw pixels "
+            "of shape (n, channels, height, width)."
         )
     return reader, learner, after
 
 
 def _joined(network: "ModelProto", after: Pipeline) -> "ModelProto":
-    """Return the network with the estimators that learn from its features."""
+    """Return the network joined with the estimators that learn from its features."""
     import onnx
 
     try:
         import skl2onnx
     except ImportError as error:
         raise ImportError(
-            "export_onnx needs skl2onnx for the estimators after the network, and it is not "
-            "installed: pip install skl2onnx. Without it, output='features' writes the network."
+            "export_onnx needs skl2onnx for the estimators after the network, but it is not "
+            "installed: pip install skl2onnx. Without it, output='features' exports the network."
         ) from error
     (features,) = network.graph.output
     n_features = features.type.tensor_type.shape.dim[1].dim_value
@@ -176,7 +176,7 @@ def _joined(network: "ModelProto", after: Pipeline) -> "ModelProto":
 def _begin(
     graph: Graph, shape: Sequence[int | str], *, takes_bytes: bool
 ) -> tuple["ValueInfoProto", str]:
-    """Write how pixels come in; return the input, and the name of what the network takes."""
+    """Write the input of the graph; return it, and the name of the network's input."""
     from onnx import TensorProto, helper
 
     kind = TensorProto.UINT8 if takes_bytes else TensorProto.FLOAT
@@ -190,7 +190,7 @@ def _begin(
 def _write_features(
     graph: Graph, learner: Learner, name: str
 ) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
-    """Write what ``transform`` computes; return the input and the output."""
+    """Write the graph of ``transform``; return its input and output."""
     from onnx import TensorProto, helper
 
     takes_bytes = _takes_bytes(learner)
@@ -199,7 +199,7 @@ def _write_features(
     asked, *_, last = learner.feature_layer, *layers
     if asked != "dense" and asked not in layers:
         raise ValueError(
-            f"export_onnx writes the features of feature_layer='dense', or of a layer: "
+            f"export_onnx needs feature_layer='dense' or the name of a layer: "
             f"{', '.join(layers)}. Got feature_layer={asked!r}."
         )
     for layer, module in layers.items():
@@ -218,18 +218,19 @@ def _write_features(
 def _write_pretrained(
     graph: Graph, features: PretrainedFeatures, reader: ImageReader | None, name: str
 ) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
-    """Write a published network, for bytes of any size, or of the reader's."""
+    """Write a published network, for uint8 images of any size, or of the reader's size."""
     from onnx import TensorProto, helper
 
     if not isinstance(features.network, str):
         raise ValueError(
-            "export_onnx writes published networks, such as network='efficientnet_lite0'. Got "
-            f"network={features.network!r}: export that module by torch.onnx.export(dynamo=True)."
+            "export_onnx only writes published networks, such as network='efficientnet_lite0'. "
+            f"Got network={features.network!r}. Export its module with "
+            "torch.onnx.export(dynamo=True)."
         )
     if reader is not None and np.dtype(reader.dtype) != np.uint8:
         raise ValueError(
-            f"export_onnx writes PretrainedFeatures for bytes. Got ImageReader(dtype="
-            f"{reader.dtype!r}): read with dtype='uint8'."
+            f"export_onnx writes PretrainedFeatures for uint8 images. Got ImageReader(dtype="
+            f"{reader.dtype!r}). Use dtype='uint8'."
         )
     known = published(features.network)
     network = load_pretrained(features.network, features.weights)
@@ -243,7 +244,7 @@ def _write_pretrained(
         size = reader.size
         sides = [int(side) for side in np.resize(np.asarray(size), 2)]
     pixels, value = _begin(graph, [*sides, channels], takes_bytes=True)
-    # one channel becomes three: the constants have three
+    # the constants have three channels, so that one channel becomes three
     for kind, constant in (("Sub", mean), ("Mul", 1 / std)):
         of_channels = constant.astype(np.float32).reshape(1, 3, 1, 1)
         value = graph.add(kind, [value, graph.constant(of_channels)])
@@ -254,7 +255,7 @@ def _write_pretrained(
 
 
 def _write(graph: Graph, learner: Learner) -> tuple["ValueInfoProto", list["ValueInfoProto"]]:
-    """Write the graph of a learner's predictions; return its input and outputs."""
+    """Write the graph of the predictions; return its input and outputs."""
     from onnx import TensorProto, helper
 
     takes_bytes = _takes_bytes(learner)
@@ -289,7 +290,7 @@ def _takes_bytes(learner: Learner) -> bool:
 
 
 def _names_of(classes: np.ndarray) -> np.ndarray:
-    """Return classes as whole numbers where they are some, and as text otherwise."""
+    """Return classes as integers if they are whole numbers, and as text otherwise."""
     if classes.dtype.kind in "biu":
         return classes.astype(np.int64)
     if classes.dtype.kind == "f" and (classes == np.floor(classes)).all():
@@ -300,7 +301,7 @@ def _names_of(classes: np.ndarray) -> np.ndarray:
 def _describe(
     learner: Learner | PretrainedFeatures, reader: ImageReader | None, after: Pipeline | None
 ) -> Mapping[str, Any]:
-    """Return what stands in the metadata."""
+    """Return the metadata of the graph."""
     described: dict[str, Any] = {
         "layout": "channels_last",
         "versions": {"sklearn_cnn": sklearn_cnn.__version__, "onnx": version("onnx")},

@@ -1,7 +1,7 @@
-"""The nodes of CNNClassifier and CNNRegressor: their net, its training so far, and their targets.
+"""The nodes of CNNClassifier and CNNRegressor: their net, its training state, and their targets.
 
-The network is built without memory, on torch's meta device, and its names, shapes and types are
-compared with those of the file before an array is read.
+The network is built on torch's meta device, without allocating memory. Its names, shapes and types
+are compared with those of the file before any array is read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ LEARNERS: dict[str, type[Learner]] = {
 Factory = Callable[..., nn.Module]
 
 LARGEST_IMAGE = 1 << 28
-"""Values of an image, at most, so that one alone does not take all memory."""
+"""Maximum number of values of an image, so that a single one does not take all memory."""
 
 MOST_LAYERS = 10_000
 
@@ -64,7 +64,7 @@ MOMENTS = {
     "acc_delta", "ax", "eta", "exp_avg", "exp_avg_sq", "exp_inf", "momentum_buffer", "mu",
     "mu_product", "square_avg", "step", "sum",
 }  # fmt: skip
-"""Names of what the optimizers of ``OPTIMIZERS`` keep of each weight."""
+"""Names of the state of each weight in the optimizers of ``OPTIMIZERS``."""
 
 
 def describe_learner(model: Learner, place: str, written: Written) -> Node:
@@ -73,7 +73,7 @@ def describe_learner(model: Learner, place: str, written: Written) -> Node:
     Raises
     ------
     NotKept
-        If it holds what a file cannot.
+        If it holds values that cannot be saved.
     """
     net = model.net_
     function = model.layers if callable(model.layers) else None
@@ -113,18 +113,18 @@ def _as_numpy(value: torch.Tensor) -> np.ndarray:
 
 
 def _describe_training(model: Learner, place: str, written: Written) -> Node:
-    """Return what a learner goes on training with, and what it tells of its training."""
+    """Return the training state of a learner, and its attributes about the training."""
     net = model.net_
     recipe, optimizer = net.optimizer, net.optimizer_
     if not isinstance(recipe.optimizer, str):
-        raise NotKept("optimizer= was a class when it was fitted, and a file holds no code")
+        raise NotKept("optimizer= was a class when it was fitted, but files hold no code")
     names = {id(weight): name for name, weight in net.module_.named_parameters()}
     for weight, moments in optimizer.state.items():
         for key, value in moments.items():
             if key in MOMENTS and isinstance(value, torch.Tensor):
                 written.put(f"{place}optimizer.{key}.{names[id(weight)]}", _as_numpy(value))
             elif value is not None:
-                raise NotKept(f"has an optimizer that keeps {key}")
+                raise NotKept(f"has an optimizer with the unsupported state {key}")
     groups = [
         {key: encode_value(value) for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups
@@ -151,7 +151,7 @@ def _describe_training(model: Learner, place: str, written: Written) -> Node:
 
 
 def _kept_of(epoch: Mapping[str, object]) -> dict[str, object]:
-    """Return the figures of an epoch, without those of its batches."""
+    """Return the values of an epoch in the history, without those of its batches."""
     figures = {name: x.item() if isinstance(x, np.generic) else x for name, x in epoch.items()}
     return {
         name: value
@@ -166,7 +166,7 @@ def rebuild_learner(node: Node, place: str, read: Read, layers: Factory | None) 
     Raises
     ------
     ValueError
-        If the node and the arrays do not go together, or ``layers`` is missing.
+        If the node and the arrays are inconsistent, or ``layers`` is missing.
     """
     of_kind = {"CNNClassifier": ("classes", "multilabel"), "CNNRegressor": ("is_single",)}
     check_keys(
@@ -215,7 +215,7 @@ def _read_images(node: object) -> ImageSpec:
 
 
 def _read_targets(node: Node, model: Learner, place: str, read: Read) -> Objective:
-    """Set what a learner knows of its targets, and return its objective."""
+    """Set the attributes of a learner about its targets, and return its objective."""
     if isinstance(model, CNNRegressor):
         n_targets = int(np.prod(read.shape(f"{place}target.mean")))
         values = []
@@ -232,7 +232,7 @@ def _read_targets(node: Node, model: Learner, place: str, read: Read) -> Objecti
         return Numbers(n_targets, model.loss)
     classes = decode_labels(node["classes"])
     if len(classes) < 2 or len(np.unique(classes)) < len(classes):
-        raise ValueError("the classes are fewer than two, or not all different")
+        raise ValueError("there are fewer than two classes, or they are not unique")
     model.classes_, model.multilabel_ = classes, node["multilabel"]
     if type(model.multilabel_) is not bool:
         raise ValueError("multilabel must be true or false")
@@ -264,7 +264,7 @@ def _read_net(
     ones = np.ones(3 if is_backbone else shape[2])
     build = partial(build_network, design, shape, objective.n_outputs)
     if callable(design):
-        module = build(ones, ones, dtype)  # by code that the caller names
+        module = build(ones, ones, dtype)  # runs code passed by the caller
     else:
         with torch.device("meta"):
             module = build(ones, ones, dtype)
@@ -296,7 +296,7 @@ def _read_net(
     if not isinstance(frozen, list) or not all(isinstance(n, str) for n in frozen):
         raise ValueError("the list of frozen weights is damaged")
     if not set(frozen) <= set(parameters):
-        raise ValueError("a frozen weight is not among the weights")
+        raise ValueError("a frozen weight does not exist")
     for name, weight in parameters.items():
         weight.requires_grad_(name not in frozen)
     net.resume(module, rows, _read_history(training["history"]))
@@ -306,16 +306,16 @@ def _read_net(
 
 
 def _fill(module: nn.Module, place: str, read: Read, *, assign: bool) -> None:
-    """Give a module the weights of the file, once all of them are known to fit."""
+    """Load the weights of the file into a module, after checking all of them."""
     expected = module.state_dict()
     prefix = f"{place}net."
     found = {name.removeprefix(prefix) for name in read.left if name.startswith(prefix)}
     if found != set(expected):
         other = sorted(found ^ set(expected))[0]
-        raise ValueError(f"the weights are those of another network: {other[:100]!r} differs")
+        raise ValueError(f"the weights belong to another network: {other[:100]!r} differs")
     for name, value in expected.items():
         read.check(f"{prefix}{name}", [str(value.dtype).removeprefix("torch.")], tuple(value.shape))
-    # a user-defined module may hold a mask of infinities
+    # a user-defined module may hold a mask with infinities
     state = {
         name: torch.from_numpy(read.take(f"{prefix}{name}", finite=assign)) for name in expected
     }
@@ -329,7 +329,7 @@ def _fill(module: nn.Module, place: str, read: Read, *, assign: bool) -> None:
 
 
 def _available(name: object) -> torch.device:
-    """Return the device of that name, or the CPU where it is not available."""
+    """Return the device of that name, or the CPU if it is not available."""
     try:
         return resolve_device(str(name))
     except (ValueError, RuntimeError):
@@ -351,17 +351,17 @@ def _read_history(epochs: object) -> History:
 
 
 def _read_optimizer(net: ConvNet, groups: object, place: str, read: Read) -> None:
-    """Set the options of the optimizer, and what it keeps of each weight."""
+    """Set the options of the optimizer, and its state of each weight."""
     made = net.optimizer_.param_groups
     if not isinstance(groups, list) or len(groups) != len(made):
-        raise ValueError("the optimizer has another number of groups")
+        raise ValueError("the optimizer has a different number of groups")
     for group, given in zip(made, groups, strict=True):
         if not isinstance(given, dict):
             raise ValueError("the options of the optimizer are damaged")
         options = {name: decode_value(value) for name, value in given.items()}
         optional = {"initial_lr", "rate_share"}
         if set(options) - optional != set(group) - {"params", *optional}:
-            raise ValueError("the optimizer has other options")
+            raise ValueError("the optimizer has different options")
         for name, value in options.items():
             same_kind = type(value) is type(group.get(name, value))
             is_number = isinstance(value, int | float) and isfinite(value)
@@ -374,19 +374,19 @@ def _read_optimizer(net: ConvNet, groups: object, place: str, read: Read) -> Non
     for name in kept:
         key, _, weight_name = name.removeprefix(prefix).partition(".")
         if key not in MOMENTS or weight_name not in weights:
-            raise ValueError(f"the optimizer keeps the unknown {name[:100]!r}")
+            raise ValueError(f"the optimizer has the unknown state {name[:100]!r}")
         weight, shape = weights[weight_name], read.shape(name)
         is_scalar = shape == ()
         read.check(name, ["float32", "float64"], () if is_scalar else tuple(weight.shape))
         value = torch.from_numpy(read.take(name))
-        if not is_scalar:  # fused optimizers take the strides of the weights on trust
+        if not is_scalar:  # fused optimizers assume the strides of the weights
             value = torch.empty_like(weight, requires_grad=False).copy_(value)
         elif net.device.type != "cpu" and made[0].get("fused"):
             value = value.to(net.device)
         net.optimizer_.state[weight][key] = value
     keys = {frozenset(moments) for moments in net.optimizer_.state.values()}
     if len(keys) > 1:
-        raise ValueError("the optimizer does not keep the same of each weight")
+        raise ValueError("the optimizer does not have the same state for each weight")
 
 
 def _are_numbers(value: object) -> bool:
@@ -396,7 +396,7 @@ def _are_numbers(value: object) -> bool:
 
 
 def _read_course(model: Learner, training: Node) -> None:
-    """Set what a learner tells of its training."""
+    """Set the attributes of a learner about its training."""
     scores = training["validation_scores"]
     model.history_ = model.net_.history
     model.n_iter_ = count_of(training, "n_iter", least=0)
@@ -412,5 +412,5 @@ def _read_course(model: Learner, training: Node) -> None:
 
 def _numbers(values: object) -> list[float]:
     if not isinstance(values, Sequence) or any(type(value) is not float for value in values):
-        raise ValueError("the course of the training is damaged")
+        raise ValueError("the training history is damaged")
     return list(values)

@@ -1,4 +1,4 @@
-"""save_model and load_model: one file a model, which runs no code when it is loaded."""
+"""save_model and load_model: one file per model, which runs no code when it is loaded."""
 
 import os
 import platform
@@ -32,25 +32,25 @@ from sklearn_cnn.persistence.values import DEEPEST, NotKept
 from sklearn_cnn.pretrained.features import PretrainedFeatures
 
 FORMAT = 1
-"""The version of the format; docs/model_files.md has the procedure for a next one."""
+"""Version of the format; docs/model_files.md has the procedure for a new one."""
 
 STATELESS: dict[str, type[BaseEstimator]] = {
     "ImageReader": ImageReader,
     "PretrainedFeatures": PretrainedFeatures,
 }
-"""Transformers that learn nothing, by the names of their kinds."""
+"""Stateless transformers, by the names of their kinds."""
 
 REMEDIES = {
-    "augment=": "set_params(augment=None) predicts the same, and can be saved.",
-    "optimizer=": "set_params(optimizer='adamw') and another fit can be saved.",
-    "scoring=": "set_params(scoring=None) predicts the same, and can be saved.",
-    "network=": "Keep such a model by joblib, for readers who trust you.",
-    "weights=": "The file would name another file: use the weights of the package, weights=None.",
+    "augment=": "After set_params(augment=None), it can be saved, and predicts the same.",
+    "optimizer=": "After set_params(optimizer='adamw') and another fit, it can be saved.",
+    "scoring=": "After set_params(scoring=None), it can be saved, and predicts the same.",
+    "network=": "Save it with joblib, for users who trust you.",
+    "weights=": "Use the weights of the installed package, with weights=None.",
 }
 
 
 def save_model(model: BaseEstimator, path: str | os.PathLike[str]) -> None:
-    """Save a fitted model in one file that runs no code when it is loaded.
+    """Save a fitted model to a file that runs no code when it is loaded.
 
     Parameters
     ----------
@@ -59,33 +59,33 @@ def save_model(model: BaseEstimator, path: str | os.PathLike[str]) -> None:
         ``PretrainedFeatures``, or a ``Pipeline`` of these and of scikit-learn's
         ``StandardScaler``, ``PCA``, ``LogisticRegression``, ``SVC`` and ``Ridge``.
     path : str or path
-        Name of the file, such as "model.safetensors". A file of that name is replaced, once the
-        new one is whole.
+        Path of the file, such as "model.safetensors". An existing file is replaced after the new
+        one is complete.
 
     Raises
     ------
     ValueError
-        If the model holds what a file cannot: code, such as a function in ``augment``, or another
-        estimator. The error names it.
+        If the model holds something that cannot be saved: code, such as a function in ``augment``,
+        or an unsupported estimator. The error names it.
     NotFittedError
-        If it is not fitted.
+        If the model is not fitted.
     OSError
-        If the file cannot be written. The former file stays.
+        If the file cannot be written. An existing file is then unchanged.
 
     See Also
     --------
-    load_model : Load it again.
+    load_model : Load a saved model.
 
     Notes
     -----
-    The file has the layout of safetensors: arrays, and a JSON document in its metadata. Weights,
-    the state of the optimizer and the course of the training are kept, so that ``partial_fit`` and
-    ``warm_start`` go on where they were. Callbacks, the folder of a cache, and a ``RandomState``
-    as ``random_state`` are not; a seed is. The weights of ``PretrainedFeatures`` stay in their
-    package; those of a ``Backbone`` are in the file.
+    The file has the safetensors format: arrays, and a JSON document in the metadata. It holds the
+    weights, the state of the optimizer and the training history, so that ``partial_fit`` and
+    ``warm_start`` can continue after loading. It does not hold callbacks, the cache folder, or a
+    ``RandomState`` passed as ``random_state``; an int seed is saved. The weights of
+    ``PretrainedFeatures`` stay in their package, while those of a ``Backbone`` are in the file.
 
-    A function as ``layers`` is code, which the file names only: ``load_model`` is then given
-    the function.
+    A callable ``layers`` is code, so the file only holds its name. Pass the callable to
+    ``load_model``.
 
     Examples
     --------
@@ -124,37 +124,38 @@ def save_model(model: BaseEstimator, path: str | os.PathLike[str]) -> None:
 def load_model(
     path: str | os.PathLike[str], *, layers: Callable[..., torch.nn.Module] | None = None
 ) -> Any:
-    """Load a model that ``save_model`` has saved; nothing in the file is run or imported.
+    """Load a model saved by ``save_model``, without running or importing anything from the file.
 
     Parameters
     ----------
     path : str or path
-        The file.
+        Path of the file.
     layers : callable (image_shape, n_outputs) -> torch.nn.Module, or None, default=None
-        The function that the model was given as ``layers``, which the file does not hold.
+        The callable that was passed to the model as ``layers``, which is not in the file.
 
     Returns
     -------
     estimator
-        As it was saved. It predicts, transforms, draws and goes on training as the original did,
-        to the bit on a machine of the same kind. A model from a GPU computes on the CPU where that
-        GPU is not available.
+        The saved model. On a machine of the same kind, its predictions, outputs of ``transform``,
+        plots and further training are bit-identical to those of the original. A model from a GPU
+        computes on the CPU if that GPU is not available.
 
     Raises
     ------
     ValueError
-        If the file is damaged, is no such file, holds a newer format, or needs ``layers``.
+        If the file is damaged, has another format or a newer version of it, or needs ``layers``.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     See Also
     --------
-    save_model : Save it.
+    save_model : Save a model.
 
     Notes
     -----
-    A damaged or hostile file is a ``ValueError``. Loading needs at most about twice the memory of
-    the file. What the model then predicts is another matter: a file tells nothing of who made it.
+    A damaged or malicious file raises a ``ValueError``. Loading needs at most about twice the size
+    of the file in memory. The file does not prove who made it, so its predictions are only as
+    trustworthy as its source.
 
     Examples
     --------
@@ -184,23 +185,23 @@ def load_model(
         if read.left:
             raise ValueError(f"it holds the unknown array {sorted(read.left)[0][:100]!r}")
     except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError) as error:
-        container.refuse(f"its parts do not go together ({type(error).__name__}: {error})")
+        container.refuse(f"its parts are inconsistent ({type(error).__name__}: {error})")
     except (TypeError, ValueError) as error:
         container.refuse(str(error).rstrip("."))
     if layers is not None and not n_functions:
         raise ValueError(
-            f"layers= is for a model that was given a function as layers, and {path!r} holds none. "
-            "Leave layers out."
+            f"layers= is only for models with a callable layers, and {path!r} holds none. Omit "
+            "layers."
         )
     return model
 
 
 def _describe(model: object, place: str, written: Written, depth: int = 0) -> Node:
-    """Return the node of a model, whatever its kind."""
+    """Return the node of a model of any kind."""
     kind = type(model).__name__
     if type(model) is Pipeline:
         if depth > DEEPEST:
-            raise NotKept("pipelines lie too deeply in each other")
+            raise NotKept("its pipelines are nested too deeply")
         return _describe_pipeline(model, place, written, depth)
     if LEARNERS.get(kind) is type(model):
         check_is_fitted(model)
@@ -216,14 +217,14 @@ def _describe(model: object, place: str, written: Written, depth: int = 0) -> No
     remedy = (
         "Save its best_estimator_"
         if hasattr(model, "best_estimator_")
-        else "Keep such a model by joblib, for readers who trust you"
+        else "Save it with joblib, for users who trust you"
     )
-    raise NotKept(f"{kind} is none of the estimators that a file holds: {kept}. {remedy}")
+    raise NotKept(f"{kind} is not one of the supported estimators: {kept}. {remedy}")
 
 
 def _describe_pipeline(model: Pipeline, place: str, written: Written, depth: int) -> Node:
     if model.memory is not None:
-        raise NotKept("memory= is a folder of this machine; set_params(memory=None) leaves it out")
+        raise NotKept("memory= is a folder of this machine. Use set_params(memory=None)")
     steps = []
     for number, (name, step) in enumerate(model.steps):
         if step is None or isinstance(step, str):
@@ -247,7 +248,7 @@ def _rebuild(
     layers: Callable[..., torch.nn.Module] | None,
     depth: int = 0,
 ) -> tuple[Any, int]:
-    """Return the model of a node, and how many functions of layers it took."""
+    """Return the model of a node, and the number of callables ``layers`` in it."""
     kind = node.get("kind") if isinstance(node, dict) else None
     if not isinstance(node, dict) or not isinstance(kind, str):
         raise ValueError("the document describes no model")
@@ -257,8 +258,8 @@ def _rebuild(
         if "layers_function" in node and layers is None:
             name = str(node["layers_function"])[:100]
             raise ValueError(
-                f"its network was made by the function {name!r}, and files hold no code: pass it "
-                f"as load_model(path, layers={name})"
+                f"its network was made by the function {name!r}, and files hold no code. Pass it "
+                f"with load_model(path, layers={name})"
             )
         return rebuild_learner(node, place, read, layers), int("layers_function" in node)
     if kind in STATELESS:
@@ -304,5 +305,5 @@ def _rebuild_pipeline(
     pipeline._validate_names([name for name, _ in steps])
     for _, step in steps[:-1]:
         if step != "passthrough" and not hasattr(step, "transform"):
-            raise ValueError(f"{type(step).__name__} cannot stand before another step")
+            raise ValueError(f"{type(step).__name__} cannot come before another step")
     return pipeline, n_functions

@@ -1,7 +1,6 @@
-"""What stands in a file for an estimator: a node of its kind, parameters and fitted arrays.
+"""The representation of an estimator in a file: a node of its kind, parameters and arrays.
 
-A node is written into, and read from, a scope: the arrays of one estimator, under names that begin
-with the place of the estimator in the model.
+The names of the arrays of an estimator begin with the position of the estimator in the model.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,10 +24,10 @@ from sklearn_cnn.persistence.values import (
 Node = dict[str, Any]
 
 NEVER_KEPT = {"callbacks", "cache", "checkpoint"}
-"""Parameters that a file does not hold; a loaded model has their defaults."""
+"""Parameters that are not saved; a loaded model has their defaults."""
 
 Shape = tuple[str, ...]
-"""Names of the lengths of axes; a name stands for the same length wherever it stands."""
+"""Names of the lengths of axes; the same name always means the same length."""
 
 
 @dataclass
@@ -44,17 +43,17 @@ class Written:
         Raises
         ------
         NotKept
-            If its type is none of the file's.
+            If its type is not supported.
         """
         if array.dtype.type not in DTYPES.values():
             raise NotKept(f"has an array of the type {array.dtype}, {name}")
         if array.flags.f_contiguous and not array.flags.c_contiguous:
-            self.fortran.append(name)  # products of matrices round by the order of memory
+            self.fortran.append(name)  # the rounding of matrix products depends on the memory order
         self.arrays[name] = array
 
 
 class Read:
-    """The arrays of a file that is being loaded; each is taken once, and none is left."""
+    """The arrays of a file that is being loaded, each of which must be taken exactly once."""
 
     def __init__(self, container: Container, fortran: Iterable[object]) -> None:
         self.container = container
@@ -62,38 +61,38 @@ class Read:
         self.fortran = set(fortran)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape that the header declares.
+        """Return the declared shape of an array.
 
         Raises
         ------
         ValueError
-            If there is no such array.
+            If the array does not exist.
         """
         if name not in self.container.declared:
             raise ValueError(f"the array {name!r} is missing")
         return self.container.declared[name].shape
 
     def check(self, name: str, dtypes: Iterable[str], shape: tuple[int, ...]) -> None:
-        """Compare what is declared of an array with what is expected.
+        """Compare the declared type and shape of an array with the expected ones.
 
         Raises
         ------
         ValueError
-            If it differs.
+            If they differ.
         """
         found, dtype = self.shape(name), self.container.declared[name].dtype
         if found != shape:
-            raise ValueError(f"the array {name!r} has the shape {found}, and not {shape}")
+            raise ValueError(f"the array {name!r} has the shape {found} instead of {shape}")
         if dtype.name not in dtypes:
             raise ValueError(f"the array {name!r} has the type {dtype}")
 
     def take(self, name: str, *, finite: bool = True) -> np.ndarray:
-        """Return an array whose header was checked.
+        """Return an array whose declaration was checked.
 
         Raises
         ------
         ValueError
-            If it holds what is no finite number, or was taken before.
+            If it holds values that are not finite, or was already taken.
         """
         if name not in self.left:
             raise ValueError(f"the array {name!r} is used twice")
@@ -106,7 +105,7 @@ class Read:
 
 @contextmanager
 def about(what: str) -> Iterator[None]:
-    """Say which part of a model cannot be saved, in front of the reason."""
+    """Prefix the reason why a model cannot be saved with the name of the part."""
     try:
         yield
     except NotKept as error:
@@ -114,12 +113,12 @@ def about(what: str) -> Iterator[None]:
 
 
 def encode_parameters(estimator: BaseEstimator, **replaced: object) -> dict[str, Any]:
-    """Return the parameters of an estimator, but for those that are never kept.
+    """Return the parameters of an estimator, except those that are never saved.
 
     Raises
     ------
     NotKept
-        Naming the parameter, if a file cannot hold it.
+        If a parameter cannot be saved, with its name.
     """
     found = {}
     for name, value in {**estimator.get_params(deep=False), **replaced}.items():
@@ -133,12 +132,12 @@ def encode_parameters(estimator: BaseEstimator, **replaced: object) -> dict[str,
 
 
 def make_estimator(cls: type[BaseEstimator], parameters: object, **replaced: object) -> Any:
-    """Make an estimator of decoded parameters, and have it check them.
+    """Make an estimator with decoded parameters, and validate them.
 
     Raises
     ------
     ValueError
-        If it has no such parameter, or refuses a value.
+        If a parameter does not exist, or its value is invalid.
     """
     if not isinstance(parameters, dict):
         raise ValueError(f"the parameters of {cls.__name__} are missing")
@@ -153,14 +152,14 @@ def make_estimator(cls: type[BaseEstimator], parameters: object, **replaced: obj
         estimator = cls(**{**values, **replaced})
         estimator._validate_params()
     except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
-        raise ValueError(f"{cls.__name__} refuses its parameters: {error}") from error
+        raise ValueError(f"the parameters of {cls.__name__} are invalid: {error}") from error
     return estimator
 
 
 def match_shape(
     declared: tuple[int, ...], expected: Shape, lengths: dict[str, int], name: str
 ) -> None:
-    """Compare a shape with an expected one, whose names take their length where they first stand.
+    """Compare a shape with an expected one, whose names get their length at first use.
 
     Raises
     ------
@@ -172,11 +171,11 @@ def match_shape(
         for length, axis in zip(declared, expected, strict=True)
     )
     if not matches:
-        raise ValueError(f"the array {name!r} has the shape {declared}, and not {expected}")
+        raise ValueError(f"the array {name!r} has the shape {declared} instead of {expected}")
 
 
 def encode_names(estimator: BaseEstimator) -> Node:
-    """Return the features that an estimator has seen: how many, and their names."""
+    """Return the number and names of the features that an estimator has seen."""
     node: Node = {}
     if hasattr(estimator, "n_features_in_"):
         node["n_features"] = int(estimator.n_features_in_)
@@ -189,12 +188,12 @@ def encode_names(estimator: BaseEstimator) -> Node:
 
 
 def decode_names(node: Mapping[str, Any], estimator: Any) -> None:
-    """Set what ``encode_names`` returns.
+    """Set the attributes returned by ``encode_names``.
 
     Raises
     ------
     ValueError
-        If the names are not as many as the features.
+        If the number of names differs from the number of features.
     """
     n_features = node.get("n_features")
     if n_features is not None:
@@ -202,7 +201,7 @@ def decode_names(node: Mapping[str, Any], estimator: Any) -> None:
     if "feature_names" in node:
         names = decode_labels(node["feature_names"])
         if names.dtype != object or len(names) != n_features:
-            raise ValueError("the names of features are not as many as the features")
+            raise ValueError("the number of feature names differs from the number of features")
         estimator.feature_names_in_ = names
     output = node.get("output")
     if output is not None:
@@ -221,12 +220,12 @@ def number_of(node: Mapping[str, Any], name: str) -> float:
     """
     value = node.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{name} must be a number, and is {str(value)[:50]}")
+        raise ValueError(f"{name} must be a number, but is {str(value)[:50]}")
     return float(value)
 
 
 def count_of(node: Mapping[str, Any], name: str, least: int = 1) -> int:
-    """Return a whole number from a node, not too small.
+    """Return a whole number from a node, of at least ``least``.
 
     Raises
     ------
@@ -235,17 +234,17 @@ def count_of(node: Mapping[str, Any], name: str, least: int = 1) -> int:
     """
     value = node.get(name)
     if type(value) is not int or not least <= value < 1 << 62:
-        raise ValueError(f"{name} must be a count, and is {str(value)[:50]}")
+        raise ValueError(f"{name} must be a count, but is {str(value)[:50]}")
     return value
 
 
 def check_keys(node: object, required: Iterable[str], allowed: Iterable[str] = ()) -> Node:
-    """Return a node that has some keys, may have others, and has no more.
+    """Return a node after checking that it has all required keys, and only allowed others.
 
     Raises
     ------
     ValueError
-        Naming the first key that is missing or unknown.
+        If a key is missing or unknown, with its name.
     """
     if not isinstance(node, dict):
         raise ValueError("a part of the document is missing")

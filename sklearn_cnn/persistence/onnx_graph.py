@@ -1,6 +1,6 @@
 """A network as an ONNX graph, written from its modules, without torch's exporter.
 
-Each module of ours has a translation in the table: what runs at prediction, in float32.
+Each supported module has a translation in the table, for prediction in float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ OPSET, IR_VERSION = 20, 10
 
 @dataclass
 class Graph:
-    """Nodes and constants that are being written; a value is known by its name."""
+    """Nodes and constants of a graph; values are identified by their names."""
 
     nodes: list["NodeProto"] = field(default_factory=list)
     constants: list["TensorProto"] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Graph:
     def add(
         self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any
     ) -> str:
-        """Add a node of one output, and return the name of that."""
+        """Add a node with one output, and return the name of the output."""
         from onnx import helper
 
         name = output or f"cnn_value{len(self.nodes)}"
@@ -51,19 +51,19 @@ class Graph:
         return name
 
     def run(self, module: nn.Module, value: str) -> str:
-        """Add what a module does to a value, and return the name of the result.
+        """Add the computation of a module on a value, and return the name of the result.
 
         Raises
         ------
         TypeError
-            If the module is none of the table.
+            If the module is not supported.
         """
         for cls in type(module).__mro__:
             if cls in TRANSLATIONS:
                 return TRANSLATIONS[cls](self, module, value)
         raise TypeError(
-            f"export_onnx has no translation of the module {type(module).__name__}. Export "
-            "net_.module_ by torch.onnx.export(dynamo=True), which takes any module."
+            f"export_onnx does not support the module {type(module).__name__}. Export net_.module_ "
+            "with torch.onnx.export(dynamo=True), which supports any module."
         )
 
 
@@ -114,7 +114,7 @@ def _flatten(graph: Graph, module: Any, value: str) -> str:
 
 
 def flatten(graph: Graph, value: str) -> str:
-    """Make a vector of maps, and return its name."""
+    """Flatten maps to a vector, and return its name."""
     last = graph.add("Transpose", [value], perm=[0, 2, 3, 1])  # pixel by pixel
     return graph.add("Flatten", [last], axis=1)
 
@@ -149,7 +149,7 @@ def _mean_of_maps(graph: Graph, module: Any, value: str) -> str:
 
 
 def _named(kind: str, **attributes: Any) -> Callable[[Graph, Any, str], str]:
-    """Return the translation of a module that one operator stands for."""
+    """Return the translation of a module that is a single operator."""
     return lambda graph, module, value: graph.add(kind, [value], **attributes)
 
 
@@ -179,4 +179,4 @@ TRANSLATIONS: dict[type, Callable[[Graph, Any, str], str]] = {
     InvertedResidual: _residual,
     nn.Sequential: _sequential,
 }
-"""What each kind of module is in ONNX."""
+"""Translations of each kind of module."""

@@ -1,7 +1,7 @@
-"""The estimators of scikit-learn that a file may hold, with the arrays that they have learnt.
+"""The scikit-learn estimators that can be saved, with their fitted arrays.
 
-The table is closed. Which private names these estimators have depends on scikit-learn's version;
-those that prediction needs are the same from 1.6 to 1.9.
+The table is closed. The private names of these estimators depend on the version of scikit-learn;
+those needed for prediction are the same from 1.6 to 1.9.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,15 +35,16 @@ FLOATS, INTS = ("float64", "float32"), ("int64", "int32")
 
 @dataclass(frozen=True)
 class Attribute:
-    """A fitted attribute: an array, or a number where ``shapes`` has (), or None where allowed.
+    """A fitted attribute: an array, or a number if ``shapes`` contains (), or None if allowed.
 
     Parameters
     ----------
     dtypes : tuple of str
-        Types of its values.
+        Possible types of its values.
     shapes : tuple of tuple
-        Shapes that it may have; a name is a length, equal wherever it stands.
+        Possible shapes; the same name always means the same length.
     may_be_none : bool, default=False
+        Whether it may be None.
     """
 
     dtypes: tuple[str, ...]
@@ -53,7 +54,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Step:
-    """An estimator of scikit-learn: what it has learnt, and what must hold of it."""
+    """An estimator of scikit-learn: its fitted attributes, and checks of them."""
 
     cls: type[BaseEstimator]
     attributes: Mapping[str, Attribute]
@@ -64,22 +65,22 @@ class Step:
 def _check_classes(estimator: Any, lengths: dict[str, int]) -> None:
     n_classes, n_rows = lengths["classes"], lengths["rows"]
     if n_classes < 2 or n_rows != (1 if n_classes == 2 else n_classes):
-        raise ValueError(f"{n_rows} rows of coefficients are not those of {n_classes} classes")
+        raise ValueError(f"{n_rows} rows of coefficients do not match {n_classes} classes")
 
 
 def _check_support(estimator: Any, lengths: dict[str, int]) -> None:
-    """Check what libsvm, which is C, takes on trust."""
+    """Check the values that libsvm, which is written in C, does not check."""
     n_classes, n_support = lengths["classes"], lengths["support"]
     counts = estimator._n_support
     if (counts < 0).any() or int(counts.sum()) != n_support or n_classes < 2:
-        raise ValueError("the support vectors are not as many as they are said to be")
+        raise ValueError("the number of support vectors is inconsistent")
     if lengths["rows"] != n_classes - 1 or lengths["pairs"] != n_classes * (n_classes - 1) // 2:
-        raise ValueError("the coefficients of support vectors are not as many as needed")
+        raise ValueError("the number of coefficients of support vectors is inconsistent")
     if lengths["sigmoids"] not in (0, lengths["pairs"]):
-        raise ValueError("the probabilities of SVC are not as many as needed")
+        raise ValueError("the number of probabilities of SVC is inconsistent")
     if estimator.kernel not in ("linear", "poly", "rbf", "sigmoid"):
-        raise ValueError(f"the kernel {estimator.kernel!r} is not kept in files")
-    # arrays that scikit-learn has beside these, and what it takes from its parameters
+        raise ValueError(f"the kernel {estimator.kernel!r} is not supported in files")
+    # further attributes of scikit-learn, which follow from these and from the parameters
     estimator._sparse, estimator._effective_probability = False, estimator.probability
     estimator.fit_status_ = 0
     estimator.shape_fit_ = (n_support, lengths["features"])
@@ -152,7 +153,7 @@ STEPS = {
 
 
 def kind_of(estimator: object) -> str | None:
-    """Return the kind of an estimator of the table; None for another one, or a subclass."""
+    """Return the kind of an estimator in the table; None for any other one, or a subclass."""
     name = type(estimator).__name__
     return name if name in STEPS and STEPS[name].cls is type(estimator) else None
 
@@ -163,23 +164,23 @@ def describe_step(estimator: Any, place: str, written: Written) -> Node:
     Raises
     ------
     NotKept
-        If it holds what a file cannot.
+        If it holds values that cannot be saved.
     NotFittedError
-        If it is not fitted.
+        If the estimator is not fitted.
     """
     check_is_fitted(estimator)
     kind = type(estimator).__name__
-    # the others follow scikit-learn's version, which renames parameters and their defaults
+    # others depend on the version of scikit-learn, which renames parameters and changes defaults
     parameters, defaults = map(encode_parameters, (estimator, type(estimator)()))
     own = {name: value for name, value in parameters.items() if value != defaults.get(name)}
     node: Node = {"kind": kind, "parameters": own}
     node |= encode_names(estimator)
     if kind == "SVC" and (estimator._sparse or estimator.kernel == "precomputed"):
-        raise NotKept("has learnt from a sparse or precomputed matrix")
+        raise NotKept("was fitted on a sparse or precomputed matrix")
     values: Node = {}
     for name in STEPS[kind].attributes:
         value = getattr(estimator, name)
-        if isinstance(value, np.ndarray | np.generic):  # of one number too: it has a type
+        if isinstance(value, np.ndarray | np.generic):  # also a single number, which has a type
             written.put(f"{place}{name}", np.asarray(value))
         else:
             values[name] = value
@@ -196,7 +197,7 @@ def rebuild_step(node: Node, place: str, read: Read) -> Any:
     Raises
     ------
     ValueError
-        If the node and the arrays do not go together.
+        If the node and the arrays are inconsistent.
     """
     step = STEPS[node["kind"]]
     optional = ("n_features", "feature_names", "output", "classes", "solver")
@@ -221,10 +222,10 @@ def rebuild_step(node: Node, place: str, read: Read) -> Any:
         if np.ndim(estimator.coef_) - 1 != np.ndim(estimator.intercept_) and np.any(
             estimator.intercept_
         ):
-            raise ValueError("the intercept of Ridge is not that of its coefficients")
+            raise ValueError("the intercept of Ridge does not match its coefficients")
         estimator.solver_ = str(node.get("solver"))
     if node["kind"] == "PCA" and estimator.n_components_ != lengths["components"]:
-        raise ValueError("the components of PCA are not as many as they are said to be")
+        raise ValueError("the number of components of PCA is inconsistent")
     return estimator
 
 
@@ -246,5 +247,5 @@ def _value_of(
     if value is None and attribute.may_be_none:
         return None
     if () not in attribute.shapes or isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {str(value)[:50]}, and not what it must be")
+        raise ValueError(f"{name} has the invalid value {str(value)[:50]}")
     return value

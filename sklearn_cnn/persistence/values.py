@@ -34,10 +34,10 @@ DESCRIPTIONS: dict[str, Callable[..., Any]] = {
         *(RandomErasing, RandomFlip, RandomRotation, RandomShear, RandomShift, RandomZoom),
     )
 }
-"""What a file may describe, by name: nothing else is made of a name in a file."""
+"""Classes of descriptions in files, by name; names in files create nothing else."""
 
 DEEPEST = 20
-"""How deep values may lie within each other."""
+"""Maximum nesting depth of values."""
 
 
 LARGEST = (1 << 31) - 1
@@ -45,16 +45,17 @@ LARGEST = (1 << 31) - 1
 
 
 class NotKept(ValueError):
-    """A value that a file cannot hold; its text is the end of a sentence about it."""
+    """A value that cannot be saved; the text is the end of a sentence about it."""
 
 
 def encode_value(value: object, depth: int = 0) -> Any:
-    """Turn a parameter into what JSON holds.
+    """Convert a parameter to JSON values.
 
     Raises
     ------
     NotKept
-        If it is a function, a class, an array of more than one axis, or anything else.
+        If it is a function, a class, an array with more than one axis, or any other unsupported
+        value.
     """
     if depth > DEEPEST:
         raise NotKept("is nested too deeply")
@@ -66,7 +67,7 @@ def encode_value(value: object, depth: int = 0) -> Any:
         return int(value)
     if isinstance(value, float):
         if not isfinite(value):
-            raise NotKept(f"is {value}, which is no finite number")
+            raise NotKept(f"is {value}, which is not a finite number")
         return float(value)
     if isinstance(value, torch.device):
         return str(value)
@@ -89,17 +90,17 @@ def encode_value(value: object, depth: int = 0) -> Any:
             **{key: encode_value(item, depth + 1) for key, item in own.items()},
         }
     if callable(value):
-        raise NotKept(f"is {getattr(value, '__name__', name)}, and a file holds no code")
+        raise NotKept(f"is {getattr(value, '__name__', name)}, but files hold no code")
     raise NotKept(f"is of the type {name}")
 
 
 def decode_value(value: Any) -> Any:
-    """Turn what JSON holds back into a parameter.
+    """Convert JSON values back to a parameter.
 
     Raises
     ------
     ValueError
-        If it is not what ``encode_value`` gives.
+        If the value was not returned by ``encode_value``.
     """
     if isinstance(value, list):
         return [decode_value(item) for item in value]
@@ -113,7 +114,7 @@ def decode_value(value: Any) -> Any:
             try:
                 return dict(pairs)
             except TypeError as error:
-                raise ValueError(f"a key of a dict is of no use: {error}") from error
+                raise ValueError(f"a key of a dict is invalid: {error}") from error
     kind = value.get("description")
     if isinstance(kind, str) and kind in DESCRIPTIONS:
         own = {name: decode_value(item) for name, item in value.items() if name != "description"}
@@ -129,18 +130,18 @@ def decode_value(value: Any) -> Any:
 
 
 def _numbers_in(own: Mapping[str, object]) -> list[object]:
-    """List the values of a description, and those in its pairs."""
+    """Return the values of a description, including those in pairs."""
     values = list(own.values())
     return values + [item for value in values if isinstance(value, tuple | list) for item in value]
 
 
 def encode_labels(labels: np.ndarray) -> dict[str, Any]:
-    """Turn an array of labels or names (n,) into what JSON holds, with its type.
+    """Convert an array of labels or names (n,) to JSON values, with its type.
 
     Raises
     ------
     NotKept
-        If they are neither text nor numbers nor dates.
+        If the labels are neither text nor numbers nor dates.
     """
     kind = labels.dtype.kind
     if kind == "M":
@@ -153,12 +154,12 @@ def encode_labels(labels: np.ndarray) -> dict[str, Any]:
 
 
 def decode_labels(value: Any) -> np.ndarray:
-    """Turn what ``encode_labels`` gives back into an array (n,).
+    """Convert the result of ``encode_labels`` back to an array (n,).
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If the value was not returned by ``encode_labels``.
     """
     if not isinstance(value, dict) or set(value) != {"dtype", "values"}:
         raise ValueError("labels are missing")
@@ -175,7 +176,7 @@ def decode_labels(value: Any) -> np.ndarray:
     if any(type(item) is not expected[dtype.kind] for item in values):
         raise ValueError(f"labels are not all of the type {name!r}")
     if dtype.kind == "U" and dtype.itemsize > 4 * max(1, max(map(len, values), default=1)):
-        raise ValueError("labels claim to be longer than they are")
+        raise ValueError("labels are shorter than their type states")
     try:
         if dtype.kind == "M":
             return np.array(values, dtype=np.int64).view("datetime64[ns]").astype(dtype)

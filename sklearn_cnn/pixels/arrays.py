@@ -1,4 +1,4 @@
-"""Any array-like of images becomes one array, in any layout, checked as scikit-learn checks it."""
+"""Convert array-likes of images in any layout to one array, with scikit-learn's checks."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from sklearn.utils import check_array
 from sklearn_cnn._compat import _get_feature_names
 
 ARRAY_LIKE = (list, tuple, range, Number, type(None))
-"""Types that NumPy converts, beside those with an ``__array__``; scikit-learn refuses numbers."""
+"""Types that NumPy converts, besides those with ``__array__``; scikit-learn rejects numbers."""
 
 _SHOW_PIPELINE = (
-    "X must hold the pixels of images, not {what}. ImageReader opens the files, as the first step "
-    "of a pipeline:\n\n"
+    "X must hold the pixels of images, not {what}. Use ImageReader to read the files, as the first "
+    "step of a pipeline:\n\n"
     "    model = make_pipeline(ImageReader(size=(64, 64)), CNNClassifier())\n"
     "    model.fit({paths}, y)"
 )
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class PixelArray(NamedTuple):
-    """Images that were checked, with the names of the columns where they came as a table."""
+    """Checked images, with the column names if they were passed as a table."""
 
     values: np.ndarray
     names: Sequence[str] = ()
@@ -40,29 +40,29 @@ def check_images(
     name: str = "ImageSpec",
     check_rows: Callable[..., np.ndarray] | None = None,
 ) -> PixelArray:
-    """Check that an array-like holds images, as scikit-learn checks its arrays.
+    """Check that an array-like holds images, with scikit-learn's array checks.
 
     Parameters
     ----------
     X : array-like or PixelArray
-        The images; a PixelArray was checked before.
+        The images. A PixelArray is already checked.
     shape : tuple of int or None, default=None
-        Shape of an image at fit, so that a single image is not taken for rows.
+        Shape of an image during fit, so that a single image is not treated as rows.
     name : str, default="ImageSpec"
-        Whose input it is, for the messages.
+        Name of the caller, for the messages.
     check_rows : callable or None, default=None
-        Checks flattened rows in place of :func:`sklearn.utils.check_array`, such as
+        Function that checks flattened rows instead of :func:`sklearn.utils.check_array`, such as
         ``partial(validate_data, estimator, reset=True)``.
 
     Returns
     -------
     PixelArray
-        The values are ``X`` itself where that is an array.
+        Checked images, whose values are ``X`` itself if it is an array.
 
     Raises
     ------
     ValueError, TypeError
-        If ``X`` holds no images.
+        If ``X`` does not hold images.
     """
     if isinstance(X, PixelArray):
         return X
@@ -82,12 +82,12 @@ def check_images(
         values = (check_rows or check)(array, dtype="numeric")
         names = _get_feature_names(array)
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"X must hold numbers, the values of pixels. Got dtype {values.dtype}.")
+        raise TypeError(f"X must hold the numeric values of pixels. Got dtype {values.dtype}.")
     return PixelArray(values, () if names is None else names)
 
 
 def _as_array(X: Any) -> Any:
-    """Turn lists and other array-likes into arrays, and explain what is passed by mistake."""
+    """Convert lists and other array-likes to arrays, and explain common mistakes."""
     if issparse(X):
         return X
     if hasattr(X, "iloc") and len(X.shape) == 2 and 0 not in X.shape:
@@ -101,7 +101,7 @@ def _as_array(X: Any) -> Any:
     if isinstance(X, dict) and "data" in X:  # a Bunch
         what = f"a {type(X).__name__}"
         if not _holds_paths(X["data"]):
-            raise TypeError(f"X must hold the pixels of images, not {what}: pass its .data.")
+            raise TypeError(f"X must hold the pixels of images, not {what}. Pass its .data.")
         raise TypeError(_SHOW_PIPELINE.format(what=what, paths="folder.data"))
     X = to_host(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
@@ -110,8 +110,8 @@ def _as_array(X: Any) -> Any:
         return X
     if not isinstance(X, ARRAY_LIKE) and not hasattr(X, "__array__"):
         raise TypeError(
-            f"X must be an array, or a list of images as arrays. Got {type(X).__name__}. Of a "
-            "torch Dataset or another collection, make an array first: np.stack(images)."
+            f"X must be an array, or a list of images as arrays. Got {type(X).__name__}. Convert a "
+            "torch Dataset or another collection to an array first: np.stack(images)."
         )
     try:
         return np.asarray(X)
@@ -120,7 +120,7 @@ def _as_array(X: Any) -> Any:
 
 
 def to_host(values: T) -> T | np.ndarray:
-    """Return a tensor, or an array of the array API, as a NumPy array, from any device."""
+    """Return a tensor or array API array on any device as a NumPy array."""
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # torch's
         tensor = values.detach().cpu()
         is_short = str(tensor.dtype) == "torch.bfloat16"
@@ -136,7 +136,7 @@ def to_host(values: T) -> T | np.ndarray:
 
 
 def _holds_paths(X: object) -> bool:
-    """Whether a list or an array begins with a path."""
+    """Tell whether a list or an array begins with a path."""
     if not isinstance(X, (list, tuple, np.ndarray)) or not getattr(X, "ndim", 1) or len(X) == 0:
         return False
     first = X[0]
@@ -148,15 +148,15 @@ def _is_path(value: object) -> bool:
 
 
 def _describe_ragged(X: Any) -> str:
-    """Name two shapes that differ among images, where each image has one."""
+    """Describe images of different shapes, or images that are not rectangular."""
     try:
         shapes = sorted({np.shape(image) for image in X})
     except ValueError:
         shapes = []
     if len(shapes) < 2:
-        return "The images in X have rows of different lengths: an image must be a rectangle."
+        return "The images in X have rows of different lengths. Images must be rectangular."
     return (
-        f"The images in X have different shapes, {shapes[0]} and {shapes[1]} among them: bring "
-        "them to one height, width and number of channels, with ImageReader(size=(64, 64)) as the "
+        f"The images in X have different shapes, such as {shapes[0]} and {shapes[1]}. Convert them "
+        "to the same height, width and number of channels, with ImageReader(size=(64, 64)) as the "
         "first step of a pipeline."
     )

@@ -1,7 +1,7 @@
 """The range of the pixel values, and the mean and standard deviation of each channel.
 
-The range shows whether pixels were scaled differently between fit and predict; mean and standard
-deviation normalise them. Both read the images block by block, and never copy them whole.
+The range shows whether pixels were scaled differently between fit and predict. Mean and standard
+deviation normalise them. Both read the images block by block, and never copy them as a whole.
 """
 
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ import numpy as np
 from sklearn_cnn._messages import warn
 
 VALUES_AT_ONCE = 1 << 22
-"""How many pixel values a scan holds in a temporary array."""
+"""Number of pixel values in the temporary arrays of a scan."""
 
 NEARLY_ONE = 0.9
 """Fractions from 0 to 1 reach this value; dark images of a larger range rarely do."""
 
 PERHAPS, SURELY = 1, 2
-"""How likely it is that an image was scaled differently from those seen at fit."""
+"""How likely it is that an image was scaled differently from those seen during fit."""
 
 
 class PixelScale(NamedTuple):
     """The range of the pixel values of some images, and whether all are whole numbers.
 
-    ``doubt`` is 0, PERHAPS or SURELY: how much one of the images by itself looks as if it were
-    scaled differently. Others like it then pass.
+    ``doubt`` is 0, PERHAPS or SURELY: whether one of the images alone looks as if it was scaled
+    differently. Similar images are then accepted.
     """
 
     low: float
@@ -36,48 +36,48 @@ class PixelScale(NamedTuple):
 
     @property
     def magnitude(self) -> float:
-        """The largest distance of a value from 0."""
+        """Largest distance of a value from 0."""
         return max(-self.low, self.high)
 
     def describe(self) -> str:
-        """Give the kind of the values and their range in words."""
+        """Describe the kind of the values and their range in words."""
         if self.whole:
             return f"whole numbers from {self.low:.6g} to {self.high:.6g}"
         return f"fractions from {self.low:.4g} to {self.high:.4g}"
 
     def is_unscaled(self) -> bool:
-        """Whether this looks like pixels as files hold them: 0 to 255, or other whole numbers."""
+        """Tell whether this looks like unscaled pixels: 0 to 255, or other whole numbers."""
         if self.low < 0:
             return self.magnitude > (10 if self.whole else 100)
         return self.high > 10 or (self.whole and self.high > 1)
 
     def is_scaled(self, unscaled: "PixelScale") -> bool:
-        """Whether this looks like ``unscaled`` divided by its maximum, or standardised."""
+        """Tell whether this looks like ``unscaled`` divided by its maximum, or standardised."""
         return self.high <= 1 if self.low >= 0 else 10 * self.magnitude < unscaled.magnitude
 
     def is_far_beyond(self, seen: "PixelScale") -> bool:
-        """Whether a value is more than ten times as far from 0 as all seen."""
+        """Tell whether a value is more than ten times as far from 0 as all seen."""
         return self.magnitude > 10 * seen.magnitude
 
     def is_below(self, seen: "PixelScale") -> bool:
-        """Whether a value is far below 0, where none was seen."""
+        """Tell whether a value is far below 0, although no value below 0 was seen."""
         return seen.low >= 0 and self.low < -seen.high / 4
 
     def widened(self, more: "PixelScale") -> "PixelScale":
-        """Return the range of these images and of others."""
+        """Return the combined range of these images and others."""
         low, high = min(self.low, more.low), max(self.high, more.high)
         return PixelScale(low, high, self.whole and more.whole, max(self.doubt, more.doubt))
 
 
 def row_blocks(n_rows: int, values_per_row: int) -> Iterator[slice]:
-    """Cut rows into slices of about ``VALUES_AT_ONCE`` values, so that scans need little memory."""
+    """Divide rows into slices of about ``VALUES_AT_ONCE`` values, to limit the memory of scans."""
     rows = max(1, VALUES_AT_ONCE // max(1, values_per_row))
     for start in range(0, n_rows, rows):
         yield slice(start, start + rows)
 
 
 def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
-    """Tell the range of pixel values, block by block."""
+    """Compute the range of pixel values, block by block."""
     lows, highs, whole = [], [], True
     for values in blocks_of(images, rows):
         lows.append(float(values.min()))
@@ -87,13 +87,13 @@ def read_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale
 
 
 def read_training_scale(images: np.ndarray, rows: np.ndarray | None = None) -> PixelScale:
-    """Tell the range of pixel values, and how narrow that of a single image may be."""
+    """Compute the range of pixel values, and how narrow that of a single image may be."""
     scale = read_scale(images, rows)
     return scale._replace(doubt=_judge(images, rows, scale, scale, may_grow=False).doubt)
 
 
 def blocks_of(images: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Cut images, or some rows of them, into blocks of about ``VALUES_AT_ONCE`` values."""
+    """Divide images, or some rows of them, into blocks of about ``VALUES_AT_ONCE`` values."""
     n_rows = len(images) if rows is None else len(rows)
     for block in row_blocks(n_rows, prod(images.shape[1:])):
         yield images[block] if rows is None else images[rows[block]]
@@ -107,19 +107,19 @@ def check_scale(
     *,
     to_train: bool = False,
 ) -> PixelScale:
-    """Refuse images whose range cannot be the one seen at fit.
+    """Return the range of images, and raise if it contradicts the range seen during fit.
 
-    Each image is judged by itself, so that no answer depends on its neighbours:
+    Each image is judged alone, so that no result depends on the other images:
 
-    - a model fitted on unscaled pixels (0 to 255, -1000 to 3000) refuses an image that was divided
-      (fractions from 0 to 1 with many levels or a wide range) or standardised;
-    - a model fitted on such pixels refuses unscaled ones, and any model those whose mean magnitude
-      is ten times the largest seen;
-    - an image without contrast, or with a range as narrow as one seen at fit, passes. So do dark
-      images of fractions, but a call with nothing else warns.
+    - a model fitted on unscaled pixels (0 to 255, -1000 to 3000) raises for an image that was
+      divided (fractions from 0 to 1 with many levels or a wide range) or standardised;
+    - a model fitted on such pixels raises for unscaled ones, and any model raises for images whose
+      mean magnitude is ten times the largest seen;
+    - an image without contrast, or with a range as narrow as one seen during fit, is accepted. So
+      are dark images of fractions, but a call with only such images warns.
 
-    With ``to_train`` the images widen the range: what was seen may be narrow by chance, so larger
-    values are refused only where it filled 0 to 1 with fractions. Return the range of the images.
+    With ``to_train``, the images widen the range. The range seen may be narrow by chance, so larger
+    values only raise if it filled 0 to 1 with fractions.
     """
     scale = read_training_scale(images, rows) if to_train else read_scale(images, rows)
     check_representable(scale, dtype)
@@ -127,22 +127,26 @@ def check_scale(
     verdict = _judge(images, rows, scale, seen, may_grow)
     if not verdict.doubt or (verdict.doubt == PERHAPS and (to_train or not verdict.all)):
         return scale
-    remedy = "leave X as it is, or scale the training images too"
+    remedy = "Do not scale X, or scale the training images as well"
     if verdict.scale.magnitude > seen.magnitude:
-        remedy = "scale X as the training images were scaled"
+        remedy = "Scale X like the training images"
     if verdict.doubt == PERHAPS:
         below = scale.is_below(seen)
-        where = "reach below 0, where fit saw none" if below else "are as dark as if divided"
+        where = (
+            "have values below 0, but those seen during fit have none"
+            if below
+            else "are so dark that they may have been divided"
+        )
         warn(
-            f"All images of X {where}: fit saw {seen.describe()}, and X now holds "
-            f"{scale.describe()}. If they were scaled or shifted, give both in the same range: "
-            f"{remedy}."
+            f"All images in X {where}: fit saw {seen.describe()}, and X now holds "
+            f"{scale.describe()}. If X was scaled or shifted, training and prediction need the "
+            f"same range. {remedy}."
         )
         return scale
     raise ValueError(
         f"The range of the pixels changed since fit, which saw {seen.describe()}: "
-        f"X[{verdict.row}] now holds {verdict.scale.describe()}. Give both in the same range: "
-        f"{remedy}."
+        f"X[{verdict.row}] now holds {verdict.scale.describe()}. Training and prediction need the "
+        f"same range. {remedy}."
     )
 
 
@@ -158,7 +162,7 @@ class _Verdict(NamedTuple):
 def _judge(
     images: np.ndarray, rows: np.ndarray | None, scale: PixelScale, seen: PixelScale, may_grow: bool
 ) -> _Verdict:
-    """Find the image that most looks as if it were scaled differently from those seen at fit."""
+    """Find the image that most looks as if it was scaled differently from those seen during fit."""
     worst = _Verdict(0, -1, scale, False)
     may_be_small = seen.is_unscaled() and not scale.whole
     may_be_large = not may_grow and (scale.is_far_beyond(seen) or scale.is_below(seen))
@@ -196,7 +200,7 @@ def _are_whole(values: np.ndarray) -> bool:
 
 
 def _doubt_of_large(values: np.ndarray, own: PixelScale, seen: PixelScale) -> int:
-    """Judge an image with values far beyond those seen, or far below 0 where none were."""
+    """Judge an image with values far beyond those seen, or far below 0 if none were seen."""
     if own.is_far_beyond(seen):
         unscaled = own.low >= 0 and own.is_unscaled() and seen.is_scaled(own)
         mean = np.abs(values.astype(np.float64)).mean()
@@ -221,7 +225,7 @@ def _doubt_of_small(values: np.ndarray, own: PixelScale, seen: PixelScale) -> in
 
 
 def _is_divided(values: np.ndarray) -> bool:
-    """Whether these are the levels of 8 or 16 bits, divided by the largest level there is."""
+    """Tell whether these are 8-bit or 16-bit levels, divided by the largest possible level."""
     for largest in (255, 65535):
         levels = np.rint(values * largest)
         if np.abs(values * largest - levels).max() < 0.01:  # as exact as float32
@@ -233,11 +237,11 @@ def _is_divided(values: np.ndarray) -> bool:
 
 
 def check_representable(scale: PixelScale, dtype: str) -> None:
-    """Refuse values that become infinite in the floating-point type of the network."""
+    """Raise for values that become infinite in the floating-point type of the network."""
     if scale.magnitude > float(np.finfo(dtype).max):
         raise ValueError(
-            f"X contains infinity or a value too large for dtype('{dtype}'), in which the network "
-            f"computes: the largest magnitude is {scale.magnitude:g}. Scale the pixels down."
+            f"X contains infinity or a value too large for dtype('{dtype}'), the dtype of the "
+            f"network: the largest magnitude is {scale.magnitude:g}. Scale the pixels down."
         )
 
 
@@ -246,21 +250,22 @@ def channel_statistics(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute each channel's weighted mean and standard deviation.
 
-    Bytes are read once, since their sums and sums of squares are exact; other types twice.
+    8-bit images are read once, because their sums and sums of squares are exact; others twice.
 
     Parameters
     ----------
     images : ndarray of shape (n_images, height, width, channels), any real dtype
         All images; they are read block by block and never copied whole.
     rows : ndarray of shape (n_rows,), int
-        Which images count.
+        Indices of the images to include.
     weights : ndarray of shape (n_rows,), float64
-        Their weights: a weight of 2 equals the image given twice.
+        Weights of these images. A weight of 2 is equivalent to passing the image twice.
 
     Returns
     -------
     mean, std : ndarray of shape (channels,), float64
-        A channel that is constant, as far as float32 can tell, has a standard deviation of 1.
+        Mean and standard deviation. Channels that are constant in float32 precision have a standard
+        deviation of 1.
     """
     if images.dtype.itemsize == 1:
         mean, square = _moments_of_bytes(images, rows, weights)
@@ -277,8 +282,8 @@ def _moments_of_bytes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the pixels and of their squares over images and positions, for each channel.
 
-    Sums along a row of pixels are a product of matrices, several times as fast as a sum over an
-    axis. They are whole numbers below 2**53, so that no order of adding changes them.
+    Sums along a row of pixels are a matrix product, several times as fast as a sum over an axis.
+    They are whole numbers below 2**53, so the order of addition does not change them.
     """
     _, height, width, channels = images.shape
     by_channel = np.tile(np.eye(channels), (width, 1))

@@ -1,8 +1,8 @@
-"""What a model knows of its images, and how an array tells it: shape, order of values, range.
+"""The specification of a model's images, inferred from an array: shape, channel order, range.
 
-The shape of the array tells where height, width and channels stand, with the parameters
-``image_shape`` and ``data_format``, and so do the names that ImageReader gives to the columns of a
-table. Images are viewed channels last: nothing is copied, converted or written to.
+The positions of height, width and channels follow from the shape of the array and the parameters
+``image_shape`` and ``data_format``, or from the names that ImageReader gives to the columns of a
+table. Images are viewed channels last. They are never copied, converted or modified.
 """
 
 import re
@@ -24,38 +24,38 @@ ImageShape = tuple[int, int, int]
 DATA_FORMATS = ("auto", "channels_last", "channels_first")
 
 CHANNEL_COUNTS = range(1, 5)
-"""The lengths that tell an axis of channels: gray, gray + alpha, RGB, RGBA."""
+"""The lengths of a channel axis: gray, gray + alpha, RGB, RGBA."""
 
 PIXEL_NAME = re.compile(r"(.*__)?pixel_(\d+)_(\d+)(?:_([^_]+))?")
-"""How ImageReader names the value of a row, a column and a channel, after a union's prefix."""
+"""ImageReader's name for a row, column and channel, after the prefix of a FeatureUnion."""
 
 SMALLEST_SIDE_TO_DOUBT = 8
-"""From this side on, a number of features is unlikely to fit an image by chance."""
+"""Smallest side for which a number of features is unlikely to match an image by chance."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What a model knows of its images: their shape, the order of their values, their range.
+    """Specification of the images of a model: their shape, channel order and value range.
 
     Parameters
     ----------
     shape : tuple of int
-        Height, width, channels of an image.
+        Height, width and number of channels of an image.
     channels_first : bool, default=False
         Whether the channels came before the height, in a 4-D array or in a flattened row.
     low, high : float
-        The smallest and the largest pixel value. Without them, the range is empty.
+        Smallest and largest pixel value. By default, the range is empty.
     whole : bool, default=True
         Whether all values are whole numbers, as in uint8 images.
     doubt : {0, 1, 2}, default=0
-        How much one of the training images by itself looks as if it were scaled differently:
-        not at all, perhaps, surely. Others like it then pass.
+        Whether one of the training images alone looks as if it was scaled differently: no, perhaps,
+        or surely. Similar images are then accepted.
 
     Notes
     -----
-    ``X`` is an array-like of shape (n, height, width), (n, height, width, channels),
-    (n, channels, height, width) or (n, features), of any real dtype. ``image_shape`` and
-    ``data_format`` mean in each method what they mean in :class:`sklearn_cnn.CNNClassifier`.
+    ``X`` is an array-like of shape (n, height, width), (n, height, width, channels), (n, channels,
+    height, width) or (n, features), of any real dtype. In all methods, ``image_shape`` and
+    ``data_format`` are those of :class:`sklearn_cnn.CNNClassifier`.
 
     Examples
     --------
@@ -84,27 +84,28 @@ class ImageSpec:
     def learn(
         cls, X: object, *, image_shape: Sequence[int] | None = None, data_format: str = "auto"
     ) -> "ImageSpec":
-        """Tell the shape of training images and the order of their values; the range is empty.
+        """Infer the shape and channel order of training images; the range is empty.
 
-        :meth:`widened` then gives it the range of the images that count.
+        :meth:`widened` then adds the range of the images with non-zero weight.
 
         Parameters
         ----------
         X : array-like or PixelArray
             The images.
         image_shape : sequence of int or None, default=None
-            Shape of an image, where it comes as a flattened row.
+            Shape of an image, if it is passed as a flattened row.
         data_format : {"auto", "channels_last", "channels_first"}, default="auto"
-            Where the channels stand.
+            Position of the channels.
 
         Returns
         -------
         ImageSpec
+            The specification.
 
         Raises
         ------
         ValueError, TypeError
-            If ``X`` holds no images, or their layout cannot be told.
+            If ``X`` does not hold images, or their layout is ambiguous.
         """
         check_choice(data_format, "data_format", DATA_FORMATS)
         values, names = check_images(X)
@@ -124,34 +125,35 @@ class ImageSpec:
     def view(
         self, X: object, *, image_shape: Sequence[int] | None = None, data_format: str = "auto"
     ) -> np.ndarray:
-        """View images channels last, whatever their layout, after a check of their shape.
+        """Check the shape of images, and view them channels last.
 
         Parameters
         ----------
         X : array-like or PixelArray
-            The images; their layout may differ from that at fit, the shape of an image may not.
+            The images. Their layout may differ from that during ``fit``, but not the shape of an
+            image.
         image_shape : sequence of int or None, default=None
-            None, or the shape seen at fit.
+            None, or the shape seen during ``fit``.
         data_format : {"auto", "channels_last", "channels_first"}, default="auto"
-            Where the channels stand; "auto" reads flattened rows as at fit.
+            Position of the channels. "auto" reads flattened rows as during ``fit``.
 
         Returns
         -------
         ndarray of shape (n, height, width, channels)
-            A view of ``X`` where that is an array, in its own dtype.
+            A view of ``X`` if it is an array, in its own dtype.
 
         Raises
         ------
         ValueError, TypeError
-            If ``X`` holds no images, or images of another shape.
+            If ``X`` does not hold images, or holds images of another shape.
         """
         check_choice(data_format, "data_format", DATA_FORMATS)
         values, names = check_images(X, shape=self.shape)
         asked = normalise_image_shape(image_shape)
         if asked not in (None, self.shape):
             raise ValueError(
-                f"image_shape={asked} was asked for, but the estimator was fitted on images of "
-                f"shape {self.shape} (height, width, channels). Set it back, or call fit anew."
+                f"image_shape={asked} was passed, but the estimator was fitted on images of "
+                f"shape {self.shape} (height, width, channels). Reset it, or call fit again."
             )
         named = read_names(names, asked, data_format)
         if named is not None and named.shape != self.shape:
@@ -166,24 +168,28 @@ class ImageSpec:
         data_format: str = "auto",
         dtype: str = "float32",
     ) -> np.ndarray:
-        """View images channels last, as :meth:`view` does, after a check of their range, too.
+        """Check the shape and range of images, and view them channels last.
 
         Parameters
         ----------
-        X, image_shape, data_format
-            As for :meth:`view`.
+        X : array-like or PixelArray
+            The images, as for :meth:`view`.
+        image_shape : sequence of int or None, default=None
+            None, or the shape seen during ``fit``.
+        data_format : {"auto", "channels_last", "channels_first"}, default="auto"
+            Position of the channels, as for :meth:`view`.
         dtype : str, default="float32"
             Floating-point type of the network, which must hold the values.
 
         Returns
         -------
         ndarray of shape (n, height, width, channels)
-            A view of ``X`` where that is an array, in its own dtype.
+            A view of ``X`` if it is an array, in its own dtype.
 
         Raises
         ------
         ValueError, TypeError
-            If ``X`` holds no images, or images of another shape or range.
+            If ``X`` does not hold images, or holds images of another shape or range.
         """
         images = self.view(X, image_shape=image_shape, data_format=data_format)
         check_scale(images, self._scale, dtype)
@@ -192,20 +198,21 @@ class ImageSpec:
     def widened(
         self, images: np.ndarray, rows: np.ndarray | None = None, dtype: str = "float32"
     ) -> "ImageSpec":
-        """Return a spec whose range includes that of training images.
+        """Return a specification whose range includes that of training images.
 
         Parameters
         ----------
         images : ndarray of shape (n, height, width, channels)
-            What :meth:`view` gives.
+            Images returned by :meth:`view`.
         rows : ndarray of shape (n_rows,), int, or None, default=None
-            Which images count; None for all.
+            Indices of the images to include; None for all.
         dtype : str, default="float32"
             Floating-point type of the network, which must hold the values.
 
         Returns
         -------
         ImageSpec
+            The widened specification.
 
         Raises
         ------
@@ -221,7 +228,7 @@ class ImageSpec:
 
 
 def normalise_image_shape(image_shape: Sequence[int] | None) -> ImageShape | None:
-    """Return ``image_shape`` as (height, width, channels), or None where none is given."""
+    """Return ``image_shape`` as (height, width, channels), or None if it is None."""
     if image_shape is None:
         return None
     sides = tuple(image_shape) if np.ndim(image_shape) == 1 else ()
@@ -237,7 +244,7 @@ def normalise_image_shape(image_shape: Sequence[int] | None) -> ImageShape | Non
 def read_layout(
     shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str
 ) -> ImageSpec:
-    """Tell the layout of an array of images from its shape and the parameters."""
+    """Infer the layout of an array of images from its shape and the parameters."""
     if len(shape) == 2:
         return ImageSpec(_shape_of_rows(shape[1], image_shape), data_format == "channels_first")
     if len(shape) == 3:
@@ -252,7 +259,7 @@ def read_layout(
         )
     if image_shape is not None and found.shape != image_shape:
         raise ValueError(
-            f"image_shape={image_shape} was asked for, but X.shape={shape} holds images of shape "
+            f"image_shape={image_shape} was passed, but X.shape={shape} holds images of shape "
             f"{found.shape} (height, width, channels). Correct image_shape, or leave it as "
             "None: it is only needed for flattened rows."
         )
@@ -262,10 +269,10 @@ def read_layout(
 def read_names(
     names: Sequence[str], image_shape: ImageShape | None, data_format: str
 ) -> ImageSpec | None:
-    """Tell the layout of flattened rows from the names that ImageReader gives their columns.
+    """Infer the layout of flattened rows from the column names that ImageReader gives.
 
-    None means that no column has such a name, or that ``image_shape`` decides what the rows are
-    since the names are not those of one image.
+    None means that no column has such a name, or that the names are not those of one image and
+    ``image_shape`` determines the layout.
     """
     matches = [match for match in map(PIXEL_NAME.fullmatch, names) if match]
     if not matches:
@@ -277,41 +284,41 @@ def read_names(
     if len(matches) < len(names):
         other = next(name for name in names if not PIXEL_NAME.fullmatch(name))
         problem = (
-            f"{len(places)} columns of X are named as ImageReader names pixels, and others are "
-            f"not, {other!r} among them"
+            f"{len(places)} columns of X have ImageReader's names of pixels, but others, such as "
+            f"{other!r}, do not"
         )
     elif len(prefixes) > 1:
-        problem = f"the columns of X are named as the pixels of {len(prefixes)} images a row"
+        problem = f"the columns of X are named as the pixels of {len(prefixes)} images per row"
     elif len(places) != prod(shape) or len(set(places)) != len(places):
         problem = (
-            f"the columns of X are named as pixels of images of {shape[0]} x {shape[1]} x "
-            f"{shape[2]}, but are {len(places)} and not {prod(shape)}"
+            f"the columns of X are named as the pixels of images of {shape[0]} x {shape[1]} x "
+            f"{shape[2]}, but there are {len(places)} columns instead of {prod(shape)}"
         )
     if problem and image_shape is not None:
         return None
     if problem:
         raise ValueError(
-            f"The shape of the images cannot be told: {problem}. Give the columns of one whole "
-            "image, or pass image_shape=(height, width) or (height, width, channels) if each row "
-            "is an image all the same."
+            f"The shape of the images is ambiguous: {problem}. Pass the columns of one complete "
+            "image, or, if each row is an image nevertheless, pass image_shape=(height, width) or "
+            "(height, width, channels)."
         )
     if image_shape not in (None, shape):
         raise ValueError(
-            f"image_shape={image_shape} was asked for, but the columns of X are named as the "
+            f"image_shape={image_shape} was passed, but the columns of X are named as the "
             f"pixels of images of shape {shape} (height, width, channels). Correct image_shape, "
             "or leave it as None."
         )
     order = _read_order(places, shape)
     if shape[2] > 1 and data_format not in ("auto", order):
         raise ValueError(
-            f"data_format={data_format!r} was asked for, but the columns of X are named "
+            f"data_format={data_format!r} was passed, but the columns of X are named "
             f"{order.replace('_', ' ')}. Use data_format='auto' or {order!r}."
         )
     return ImageSpec(shape, channels_first=order == "channels_first")
 
 
 def _read_order(places: list[tuple[int, int, str]], shape: ImageShape) -> str:
-    """Tell from (row, column, channel) of each value of an image where its channels stand."""
+    """Infer the position of the channels from the (row, column, channel) of each value."""
     rows, columns = range(shape[0]), range(shape[1])
     channels = list(dict.fromkeys(channel for *_, channel in places))
     if places == list(product(rows, columns, channels)):
@@ -319,73 +326,71 @@ def _read_order(places: list[tuple[int, int, str]], shape: ImageShape) -> str:
     if places == [(row, column, name) for name, row, column in product(channels, rows, columns)]:
         return "channels_first"
     raise ValueError(
-        "The columns of X are named as the pixels of an image, but do not stand row by row, as "
-        "ImageReader gives them. Put them in that order, or pass X.to_numpy() if the names are "
-        "wrong."
+        "The columns of X are named as the pixels of an image, but are not in row order, as "
+        "ImageReader returns them. Reorder them, or pass X.to_numpy() if the names are wrong."
     )
 
 
 def _warn_of_doubtful_rows(n_features: int) -> None:
-    """Warn where a row has as many values as a square colour image, or an image and a label."""
+    """Warn if a row has as many values as a square colour image, or an image and a label."""
     for n_values, channels in ((n_features, 3), (n_features - 1, 1), (n_features - 1, 3)):
         side = isqrt(max(n_values, 0) // channels)
         if side < SMALLEST_SIDE_TO_DOUBT or channels * side * side != n_values:
             continue
         if n_features == n_values:
-            count = f"{n_features} = {side} x {side} x 3 features a row"
+            count = f"{n_features} = {side} x {side} x 3 features per row"
             remedy = f"If they are colour images, pass image_shape=({side}, {side}, 3)."
         else:
             sides = f"{side} x {side}" + " x 3" * (channels == 3)
-            count = f"{n_features} features a row, one more than {sides},"
-            remedy = "If one of them is a column of labels, leave it out of X."
+            count = f"{n_features} features per row, one more than {sides},"
+            remedy = "If one of them is a column of labels, remove it from X."
         warn(
-            f"X has {count} and image_shape is None, so each row is taken for a single row of "
-            f"{n_features} pixels. {remedy}"
+            f"X has {count} and image_shape is None, so each row is treated as an image with a "
+            f"single row of {n_features} pixels. {remedy}"
         )
 
 
 def _warn_of_slices(shape: tuple[int, ...], spec: ImageSpec) -> None:
-    """Warn where an axis of 2 or 4, which may be slices or frames, is read as channels."""
+    """Warn if an axis of length 2 or 4, which may be slices or frames, is read as channels."""
     height, width, channels = spec.shape
     if spec.channels_first and channels in (2, 4):
         warn(
-            f"X.shape={shape} is read as images of {height} x {width} with {channels} channels, "
-            "which come first. If these are slices or frames, the network sees them as the "
-            "channels of one image; to classify each by itself, pass X.reshape(-1, "
-            f"{height}, {width}) with a label for each. If it is right, pass "
-            "data_format='channels_first'."
+            f"X.shape={shape} is read as channels-first images of {height} x {width} with "
+            f"{channels} channels. If this is correct, pass data_format='channels_first'. If the "
+            "channels are slices or frames, classify each separately: pass X.reshape(-1, "
+            f"{height}, {width}), with a label for each."
         )
 
 
 def _warn_of_swapped_axes(spec: ImageSpec) -> None:
-    """Warn where the channels are many and a side is 1 to 4 long, as if the two were swapped."""
+    """Warn if there are many channels and a side of 1 to 4, as if the two were swapped."""
     height, width, channels = spec.shape
     if channels not in CHANNEL_COUNTS and min(height, width) in CHANNEL_COUNTS:
         warn(
             f"The images are read as {height} high and {width} wide with {channels} channels. If "
-            "that is wrong: image_shape is (height, width, channels), whatever the layout of X, "
-            "and data_format says where the channels of X stand. If it is right, pass both "
-            "parameters."
+            "this is wrong, correct image_shape, which is (height, width, channels) for every "
+            "layout of X, or data_format, which is the position of the channels in X. If it is "
+            "correct, pass both parameters."
         )
 
 
 def _shape_of_rows(n_features: int, image_shape: ImageShape | None) -> ImageShape:
-    """Return the shape asked for, that of a square gray image, or that of one row of pixels."""
+    """Return ``image_shape``, or the shape of a square grayscale image or one row of pixels."""
     if image_shape is None:
         side = isqrt(n_features)
         return (side, side, 1) if side * side == n_features else (1, n_features, 1)
     if prod(image_shape) != n_features:
         raise ValueError(
-            f"image_shape={image_shape} asks for {' x '.join(map(str, image_shape))} = "
-            f"{prod(image_shape)} values an image, but X has {n_features} features a row."
-            + " If one of them is a column of labels, leave it out of X."
+            f"image_shape={image_shape} needs {' x '.join(map(str, image_shape))} = "
+            f"{prod(image_shape)} values per image, but X has {n_features} features per row."
+            + " If one of them is a column of labels, remove it from X."
             * (n_features == prod(image_shape) + 1)
         )
     return image_shape
 
 
 def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format: str) -> ImageSpec:
-    """Tell on which side of a 4-D array the channels stand."""
+    """Infer whether the channels of a 4-D array come first or last."""
     _, first, middle, last = shape
     as_last = ImageSpec((first, middle, last))
     as_first = ImageSpec((middle, last, first), channels_first=True)
@@ -401,9 +406,9 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
     if last in CHANNEL_COUNTS:
         problem = f"its second axis ({first}) and its last ({last}) could both be the channels"
     else:
-        problem = f"neither its second axis ({first}) nor its last ({last}) is 1 to 4 long"
+        problem = f"neither its second axis ({first}) nor its last ({last}) has length 1 to 4"
     raise ValueError(
-        f"Where the channels of X.shape={shape} stand cannot be told: {problem}. Pass "
+        f"The position of the channels in X.shape={shape} is ambiguous: {problem}. Pass "
         "data_format='channels_last' or data_format='channels_first'."
     )
 
@@ -411,8 +416,8 @@ def _read_4d(shape: tuple[int, ...], image_shape: ImageShape | None, data_format
 def to_channels_last(X: np.ndarray, spec: ImageSpec, data_format: str = "auto") -> np.ndarray:
     """View an array of images as (n, height, width, channels), without a copy.
 
-    With "auto" a 4-D array may come in either layout, as long as its shape tells which, and
-    flattened rows come as at fit.
+    With "auto", a 4-D array may have either layout if its shape is unambiguous, and flattened rows
+    have the layout seen during fit.
     """
     height, width, channels = spec.shape
     first_shape = (channels, height, width)
@@ -432,11 +437,11 @@ def to_channels_last(X: np.ndarray, spec: ImageSpec, data_format: str = "auto") 
 
 
 def _refuse_shape(shape: tuple[int, ...], spec: ImageSpec, data_format: str) -> NoReturn:
-    """Refuse images of another shape than those seen at fit."""
+    """Raise for images of another shape than those seen during fit."""
     message = (
-        f"X holds images of another shape than those seen at fit: expected {spec.shape} "
-        f"(height, width, channels), got X.shape={shape}. Resize and convert them as the training "
-        "images were."
+        f"X holds images of another shape than those seen during fit: expected {spec.shape} "
+        f"(height, width, channels), got X.shape={shape}. Resize and convert them like the "
+        "training images."
     )
     height, width, channels = spec.shape
     if tuple(shape) in (spec.shape, (height, width), (channels, height, width)):

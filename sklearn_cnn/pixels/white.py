@@ -1,8 +1,7 @@
-"""Which value of an image is white: pixels of photographs come as 0 to 255, or as fractions.
+"""The value of white: pixels of photographs range from 0 to 255, or are fractions from 0 to 1.
 
-A network that was trained on other images knows its own range of pixels, so the values that come
-in have to be told apart. What a type or an image by itself tells is taken; nothing depends on the
-other images of an array.
+A pretrained network has its own range of pixels, so the range of its input must be identified. It
+follows from the type, or from each image alone, and never depends on the other images of an array.
 """
 
 from math import isfinite
@@ -17,21 +16,21 @@ LEVELS, FRACTIONS = 255.0, 1.0
 """White, in pixels of 8 bits and in fractions."""
 
 ROUNDING = 1e-5
-"""How far beyond 0 and 1 interpolation in float32 may leave fractions."""
+"""How far interpolation in float32 may exceed the range of fractions, 0 to 1."""
 
 OVERSHOT = 2
-"""Fractions up to here may be those that cubic interpolation left beyond 1."""
+"""Largest fraction that cubic interpolation may have raised above 1."""
 
 
 def find_white(images: np.ndarray, rows: np.ndarray | None = None) -> float:
-    """Tell which value of images is white, 255 or 1.
+    """Return the value of white in images, 255 or 1.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, channels), any real dtype
-        Read block by block.
+        The images, which are read block by block.
     rows : ndarray of shape (n_rows,), int, or None, default=None
-        Which images count; None for all.
+        Indices of the images to include; None for all.
 
     Returns
     -------
@@ -42,7 +41,7 @@ def find_white(images: np.ndarray, rows: np.ndarray | None = None) -> float:
     ------
     ValueError
         If the values are neither whole numbers from 0 to 255 nor fractions from 0 to 1, or an image
-        would be read as fractions alone, and stands among images of whole numbers.
+        that looks like fractions is mixed with images of whole numbers.
 
     Examples
     --------
@@ -61,20 +60,20 @@ def find_white(images: np.ndarray, rows: np.ndarray | None = None) -> float:
 
 
 def _check_levels(images: np.ndarray, rows: np.ndarray | None) -> float:
-    """Check integers other than uint8, which are levels by their type."""
+    """Check integers other than uint8, whose type implies levels from 0 to 255."""
     scale = read_scale(images, rows)
     if scale.low < 0 or scale.high > LEVELS:
         _refuse(f"whole numbers from {scale.low:.0f} to {scale.high:.0f}", images.dtype, scale)
     if scale.high == 1:
         warn(
-            f"X holds zeros and ones in {images.dtype}, and 255 is white for whole numbers, so "
-            "that all images are nearly black. If 1 is white, pass X.astype(bool)."
+            f"X holds zeros and ones in {images.dtype}. For whole numbers, 255 is white, so all "
+            "images are nearly black. If 1 is white, pass X.astype(bool)."
         )
     return LEVELS
 
 
 def _white_of_floats(images: np.ndarray, rows: np.ndarray | None) -> float:
-    """Judge each image by its largest value, and refuse a mix of both ranges."""
+    """Classify each image by its largest value, and raise if both ranges are mixed."""
     first, n_seen = {LEVELS: -1, FRACTIONS: -1}, 0
     for block in blocks_of(images, rows):
         values = block.reshape(len(block), -1)
@@ -93,10 +92,10 @@ def _white_of_floats(images: np.ndarray, rows: np.ndarray | None) -> float:
         n_seen += len(block)
     if min(first.values()) >= 0:
         raise ValueError(
-            f"X[{first[LEVELS]}] holds whole numbers of up to 255 in {images.dtype}, and "
-            f"X[{first[FRACTIONS]}] no value above 1, so that it would be read as fractions by "
-            "itself. Pass X.astype('uint8') if all hold whole numbers, or divide those that do by "
-            "255."
+            f"X[{first[LEVELS]}] holds whole numbers up to 255 in {images.dtype}, but "
+            f"X[{first[FRACTIONS]}] holds no value above 1, so that alone, it would be read as "
+            "fractions. If all images hold whole numbers, pass X.astype('uint8'). Otherwise, "
+            "divide the images of whole numbers by 255."
         )
     return LEVELS if first[LEVELS] >= 0 else FRACTIONS
 
@@ -106,28 +105,28 @@ def _row(position: int, rows: np.ndarray | None) -> int:
 
 
 def _refuse(found: str, dtype: np.dtype, scale: PixelScale) -> NoReturn:
-    """Refuse values, and say how to bring them into a range that is known."""
+    """Raise for values in an unknown range, and explain how to convert them."""
     low, high = scale.low, scale.high
     if not (isfinite(low) and isfinite(high)):
-        remedy = "Leave out images that hold values that are not finite"
+        remedy = "Remove the images with values that are not finite"
     elif low < 0:
         is_fraction = dtype.kind == "f" and high <= OVERSHOT
         levels = "np.rint(np.clip(X, 0, 255)).astype('uint8')"
         remedy = (
-            "Pass the images before they were standardised or shifted; if interpolation went below "
-            f"0, pass {'np.clip(X, 0, 1)' if is_fraction else levels}"
+            "Pass the images before standardisation or shifts. If interpolation produced values "
+            f"below 0, pass {'np.clip(X, 0, 1)' if is_fraction else levels}"
         )
     elif high > LEVELS:
         remedy = (
-            "Of images of 16 bits, pass X / 65535, or read them by ImageReader(dtype='uint8')"
+            "For 16-bit images, pass X / 65535, or read them with ImageReader(dtype='uint8')"
             if scale.whole and high <= 65535
             else "Divide X by the value of white"
         )
     else:
         remedy = "If 255 is white, as after interpolation, pass np.rint(X).astype('uint8')"
         if high <= OVERSHOT:
-            remedy = f"If interpolation went above 1, pass np.clip(X, 0, 1). {remedy}"
+            remedy = f"If interpolation produced values above 1, pass np.clip(X, 0, 1). {remedy}"
     raise ValueError(
-        f"X must hold whole numbers from 0 to 255 or fractions from 0 to 1, as photographs have "
-        f"them. Got {found}, in {dtype}. {remedy}."
+        f"X must hold whole numbers from 0 to 255 or fractions from 0 to 1, like photographs. Got "
+        f"{found}, in {dtype}. {remedy}."
     )

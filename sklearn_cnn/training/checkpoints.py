@@ -1,7 +1,8 @@
-"""Checkpoints of a fit: what it goes on from after a crash, in a folder that many fits may share.
+"""Checkpoints from which a fit resumes after a crash, in a folder that many fits may share.
 
 The state of a fit at the end of an epoch is that of the network, the optimizer, the history and
-our callbacks. No generator belongs to it: all draws of an epoch follow from its number.
+the callbacks of this package. It has no random generator, because all draws of an epoch follow from
+its number.
 """
 
 import io
@@ -25,34 +26,34 @@ if TYPE_CHECKING:
     from sklearn_cnn.training.net import ConvNet
 
 SECONDS = 10.0
-"""Between two files, at least; the end of a fit does not wait."""
+"""Minimum time between two writes; the end of a fit always writes."""
 
 State = dict[str, Any]
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A callback of ours with a state that a fit goes on from."""
+    """A callback of this package with a state from which a fit resumes."""
 
     def state_dict(self) -> State:
         """Return the state at the end of an epoch, of plain values and tensors."""
 
     def load_state_dict(self, state: State, net: NeuralNet) -> None:
-        """Go on from that state."""
+        """Continue from that state."""
 
 
 class CheckpointFolder:
-    """The files of one fit in a folder: a name for what decides its outcome, and its epochs.
+    """The files of one fit in a folder, named by the fingerprint of the fit and its epochs.
 
     Parameters
     ----------
     folder : str or path
-        Made when it is written to.
+        Path of the folder, which is created by the first write.
     fingerprint : dict of str to str
-        What decides the outcome of the fit.
+        Everything that determines the result of the fit.
     n_epochs : int
-        Epochs of the whole fit. With a constant learning rate the fingerprint leaves them out, so
-        that a fit goes on from one of fewer epochs.
+        Number of epochs of the whole fit. With a constant learning rate, the fingerprint omits it,
+        so that a fit can continue one of fewer epochs.
     """
 
     def __init__(
@@ -64,11 +65,11 @@ class CheckpointFolder:
 
     @property
     def path(self) -> Path:
-        """The file that this fit writes."""
+        """Path of the file that this fit writes."""
         return self.folder / f"{self.stem}-{self.n_epochs}.pt"
 
     def newest(self) -> bytes | None:
-        """Return the file to go on from, the one of the most epochs; None where there is none.
+        """Return the content of the file with the most epochs, or None if there is no file.
 
         Raises
         ------
@@ -82,7 +83,7 @@ class CheckpointFolder:
                 n_done = len(read_state(content)["history"])
             except Exception as error:  # of any type, as the damage may be
                 raise ValueError(
-                    f"The checkpoint {path} is damaged. Remove it, and the fit begins anew."
+                    f"The checkpoint {path} is damaged. Remove it to start the fit again."
                 ) from error
             if most < n_done <= self.n_epochs:
                 best, most = content, n_done
@@ -90,7 +91,7 @@ class CheckpointFolder:
 
 
 def read_state(content: bytes) -> State:
-    """Read the state of a fit, without running code that a file may hold."""
+    """Read the state of a fit, without running code in the file."""
     state: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
 
@@ -98,16 +99,16 @@ def read_state(content: bytes) -> State:
 class CheckpointWriter(Callback):
     """Write the state of a fit at the end of an epoch, at most every ``SECONDS``.
 
-    It comes last: other callbacks have seen the epoch.
+    It is the last callback, so that the others have seen the epoch.
 
     Parameters
     ----------
     folder : CheckpointFolder
-        Where to.
+        Folder to write to.
     n_entries : int
-        Entries of the history before this fit, which are not written.
+        Number of history entries before this fit, which are not written.
     processes : Processes or None
-        Those of the fit, of which the first one alone reads and writes.
+        Processes of the fit, of which only the first reads and writes.
     """
 
     def __init__(
@@ -118,9 +119,9 @@ class CheckpointWriter(Callback):
         self.processes = processes
 
     def go_on(self, net: "ConvNet") -> str | None:
-        """Put a net, whose training has begun, into the newest state, if there is one.
+        """Restore the newest state, if there is one, in a net whose training has begun.
 
-        Return the name of the callback that had stopped training, if it is called here, too.
+        Return the name of the callback that had stopped training, if this fit also has it.
         """
         self.written_at_ = monotonic()
         content = self.folder.newest() if is_first(self.processes) else None
@@ -142,7 +143,7 @@ class CheckpointWriter(Callback):
         return stopped_by if stopped_by in callbacks else None
 
     def on_epoch_end(self, net: "ConvNet", **_: object) -> None:
-        """Write, if it is time."""
+        """Write the state if it is time."""
         if monotonic() - self.written_at_ >= SECONDS:
             self.write(net)
 
@@ -152,7 +153,7 @@ class CheckpointWriter(Callback):
         Raises
         ------
         TypeError
-            If a user-defined optimizer keeps what a file without code cannot hold.
+            If the state of a user-defined optimizer cannot be saved without code.
         """
         if not is_first(self.processes):
             return
@@ -176,8 +177,8 @@ class CheckpointWriter(Callback):
             self.is_plain_ = _is_plain(content)
         if not self.is_plain_:
             raise TypeError(
-                f"checkpoint={str(self.folder.folder)!r} cannot hold the state of the optimizer "
-                f"{type(net.optimizer_).__name__}: it keeps more than tensors, numbers, strings, "
+                f"checkpoint={str(self.folder.folder)!r} cannot save the state of the optimizer "
+                f"{type(net.optimizer_).__name__}, which is more than tensors, numbers, strings, "
                 "and lists and dicts of them. Use another optimizer, or checkpoint=None."
             )
         self.folder.folder.mkdir(parents=True, exist_ok=True)

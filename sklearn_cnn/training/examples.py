@@ -20,36 +20,36 @@ from sklearn_cnn.training.read_ahead import MappedRows
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 """({"images": (n, channels, height, width), "sample_weight": (n,)}, targets (n, ...)).
 
-Where the first layers of a network are fixed, "maps" that they give may stand for "images".
+If the first layers of a network are fixed, their output "maps" may replace "images".
 """
 
 Index = int | list[int] | np.ndarray | torch.Tensor
-"""The number of an image, or the numbers of a batch."""
+"""The index of an image, or the indices of a batch."""
 
 Expect = Callable[[np.ndarray], None]
-"""(numbers of the images of the next batch) -> None."""
+"""(indices of the images of the next batch) -> None."""
 
 HEAVIEST = 1e12
-"""Times the weight of the first call, at most: beyond, the optimizer's averages would break."""
+"""Maximum weight relative to the first call; beyond, the optimizer's averages would break."""
 
 ROWS_OF_A_BLOCK = 4096
-"""Images that are copied at once, to a device that holds all of them or for fixed layers."""
+"""Images that are copied at once, to a device or for fixed layers."""
 
 
 class ImageDataset(Dataset):
-    """Images that a net trains on, which gather their batches themselves."""
+    """Training images of a net, which gather their own batches."""
 
     mean_weight: float
     holds: str
-    """What the batches hold: "images", or "maps" that fixed layers of a network give of them."""
+    """Content of the batches: "images", or the "maps" that fixed layers of a network output."""
 
     def read_at_random(self) -> AbstractContextManager[Expect]:
-        """Be about to gather batches in any order; what it gives is told each batch in advance."""
+        """Prepare for batches in any order, and yield a function that is told each next batch."""
         return nullcontext(lambda index: None)
 
     @property
     def X(self) -> Self:
-        """What skorch's scoring callbacks predict; ``y`` is what they compare with."""
+        """Input of skorch's scoring callbacks, whose predictions are compared with ``y``."""
         return self
 
 
@@ -60,19 +60,19 @@ class Examples(ImageDataset):
     Parameters
     ----------
     images : ndarray of shape (n_images, height, width, channels), any real dtype
-        All images; never copied whole, never written to.
+        All images, which are never modified, and never copied as a whole.
     rows : ndarray of shape (n,), int
-        Those that count.
+        Indices of the images to use.
     targets : ndarray of shape (n,), or (n, n_outputs)
-        What the objective of the net takes for each.
+        Encoded targets of these images, for the objective of the net.
     weights : ndarray of shape (n,), float64
         Weights in the loss, above 0.
     log_unit : float, default=0
-        Logarithm of the mean weight as the user gave it.
+        Logarithm of the mean weight before scaling.
     mean_weight : float, default=1
-        Mean of the weights, by which the loss of an epoch is divided in the history.
+        Mean of the weights. The history divides the loss of an epoch by it.
     holds : {"images", "maps"}, default="images"
-        Whether ``images`` are images, or maps that fixed layers give of them.
+        Whether ``images`` are images, or the output maps of fixed layers.
     """
 
     images: np.ndarray
@@ -87,18 +87,23 @@ class Examples(ImageDataset):
     def weighted(
         cls, images: np.ndarray, rows: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray
     ) -> Self:
-        """Take some rows of images, with a target for each, and scale their weights to a mean of 1.
+        """Select images and their targets, and scale their weights to a mean of 1.
 
         Parameters
         ----------
         images : ndarray of shape (n_images, height, width, channels)
+            All images.
         rows : ndarray of shape (n,), int
-            Those whose weight is not zero.
+            Indices of the images whose weight is not zero.
         targets : ndarray of shape (n,) or (n, n_outputs)
+            Encoded targets of these images.
         sample_weight : ndarray of shape (n_images,), float64, at least 0
+            Weights of all images.
         """
         weights = sample_weight[rows]
-        heaviest = weights.max()  # divided by it first, so that the sum of huge ones stays finite
+        heaviest = (
+            weights.max()
+        )  # divided by it first, so that the sum of huge weights stays finite
         shares = weights / heaviest
         mean = shares.mean()
         scaled = np.maximum(shares / mean, np.finfo(np.float64).tiny)
@@ -106,17 +111,17 @@ class Examples(ImageDataset):
 
     @classmethod
     def unlabelled(cls, images: np.ndarray, holds: str = "images") -> Self:
-        """Wrap images alone, as ``net_.predict_proba(images)`` gets them; skorch wants targets."""
+        """Wrap images without targets, for ``net_.predict_proba(images)``; skorch needs targets."""
         n = len(images)
         return cls(images, np.arange(n), np.zeros(n, np.int64), np.ones(n), holds=holds)
 
     def with_maps(self, maps: np.ndarray) -> Self:
-        """Return the examples with maps (n, height, width, channels) in place of their images."""
+        """Return the examples with maps (n, height, width, channels) instead of images."""
         return replace(self, images=maps, rows=np.arange(len(maps)), holds="maps")
 
     @contextmanager
     def read_at_random(self) -> Iterator[Expect]:
-        """Have the operating system read the images of a memory map ahead, if they are in one."""
+        """Let the operating system read ahead the images of a memory map, if they are in one."""
         mapped = MappedRows.of(self.images)
         if mapped is None:
             yield lambda index: None
@@ -133,7 +138,7 @@ class Examples(ImageDataset):
         return len(self.rows)
 
     def __getitem__(self, index: Index) -> Batch:
-        """Gather one image by its number, or a batch by an array of numbers, into fresh memory."""
+        """Gather one image by its index, or a batch by an array of indices, into new memory."""
         index = np.atleast_1d(index)
         inputs = {
             self.holds: as_pixels(self.images[self.rows[index]]),
@@ -151,30 +156,30 @@ class Examples(ImageDataset):
         )
 
     def scaled(self, mean_weight: float = 1.0) -> Self:
-        """Return the examples with weights of that mean."""
+        """Return the examples with their weights scaled to the given mean."""
         weights = self.weights / self.weights.mean() * mean_weight
         return replace(self, weights=weights, mean_weight=mean_weight)
 
     def weight_relative_to(self, log_unit: float) -> float:
-        """Return how many times as much these examples weigh as those of a first call.
+        """Return the mean weight of these examples relative to that of the first call.
 
         Raises
         ------
         ValueError
-            If it is so much that training would break.
+            If it is so large that training would break.
         """
         times = exp(min(max(self.log_unit - log_unit, -60.0), 60.0))
         if times > HEAVIEST:
             raise ValueError(
-                f"sample_weight and class_weight weigh the images {times:.2g} times as much as "
-                "those of the first call of partial_fit, or of fit. Their scale holds for all "
-                "later calls: give weights of the same scale."
+                f"sample_weight and class_weight give the images {times:.2g} times the weight of "
+                "those of the first call of partial_fit, or of fit. Use weights of the same scale "
+                "in all calls."
             )
         return times
 
 
 class ExamplesOnDevice(ImageDataset):
-    """A copy of examples in the memory of a device, which gathers its batches itself."""
+    """A copy of examples in the memory of a device, which gathers its own batches."""
 
     def __init__(self, examples: Examples, device: torch.device) -> None:
         sample = as_pixels(examples.images[:1].copy())
@@ -195,7 +200,7 @@ class ExamplesOnDevice(ImageDataset):
         return len(self.y)
 
     def __getitem__(self, index: Index) -> Batch:
-        """Gather one image by its number, or a batch by an array or tensor of numbers."""
+        """Gather one image by its index, or a batch by an array or tensor of indices."""
         if not isinstance(index, torch.Tensor):
             index = torch.from_numpy(np.atleast_1d(index))
         index = send(index, self.y.device)
@@ -204,19 +209,19 @@ class ExamplesOnDevice(ImageDataset):
 
 @dataclass(frozen=True, eq=False)
 class IndexedBatches:
-    """Iterate examples in batches of nearly equal size, in another order if there is one.
+    """Iterate over examples in batches of nearly equal size, optionally in another order.
 
-    Equal sizes avoid a last step on a handful of images, and batch normalisation of a single one.
+    Equal sizes avoid a last step on very few images, and batch normalisation of a single one.
 
     Parameters
     ----------
     examples : ImageDataset
-        What to iterate.
+        Examples to iterate over.
     batch_size : int
-        Images of a batch, at most.
+        Maximum number of images per batch.
     order : callable (n) -> ndarray of shape (n,), or None, default=None
-        Returns the order of a pass, such as the ``permutation`` of a generator; None keeps that of
-        the examples.
+        Function that returns the order of an epoch, such as the ``permutation`` of a generator.
+        None keeps the order of the examples.
     """
 
     examples: ImageDataset
@@ -228,7 +233,7 @@ class IndexedBatches:
 
     @property
     def sizes(self) -> list[int]:
-        """Images of each batch."""
+        """Number of images of each batch."""
         return [len(index) for index in np.array_split(np.arange(len(self.examples)), len(self))]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -248,7 +253,7 @@ class IndexedBatches:
 def as_pixels(images: np.ndarray) -> torch.Tensor:
     """View images of shape (n, height, width, channels) as a tensor, channels first.
 
-    Types that torch cannot compute with become the next wider one that it can.
+    Types that torch cannot compute with become the next wider type that it can.
     """
     wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.float64}
     dtype = wider.get(images.dtype.name, images.dtype)
@@ -259,37 +264,37 @@ def as_pixels(images: np.ndarray) -> torch.Tensor:
 
 
 def placed(examples: Examples, device: torch.device) -> ImageDataset:
-    """Return the examples in the memory of a device if they belong there and fit, or themselves."""
+    """Return a copy of the examples in the memory of a device if they fit, or the examples."""
     n_bytes = len(examples) * as_pixels(examples.images[:1].copy()).nbytes  # once widened
     if lies_on(device, n_bytes):
         try:
             return ExamplesOnDevice(examples, device)
-        except RuntimeError as error:  # the memory was taken meanwhile, or is fragmented
+        except RuntimeError as error:  # the memory is now in use, or fragmented
             if not is_out_of_memory(error):
                 raise
     return examples
 
 
 def check_same_targets(targets: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Refuse targets of another kind, or another number of them, than a net has learnt.
+    """Raise for targets of another kind or number than those that a net has learnt.
 
-    ``shape`` is that of the targets of one image: () for one each.
+    ``shape`` is that of the targets of one image: () for a single target.
 
     Raises
     ------
     ValueError
-        Naming both shapes.
+        If the shapes differ.
     """
     if targets.shape[1:] != shape:
         expected = f"(n, {shape[0]})" if shape else "(n,)"
         raise ValueError(
-            f"y must have the shape {expected}, as at first. Got {targets.shape}. Start anew by "
-            "fit with warm_start=False."
+            f"y must have the shape {expected}, as in the first call. Got {targets.shape}. Call "
+            "fit with warm_start=False to start again."
         )
 
 
 def check_weights(sample_weight: object, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return one weight, at least 0, for each image; ones where none are given.
+    """Return one weight, at least 0, for each image; ones if ``sample_weight`` is None.
 
     Raises
     ------
@@ -302,6 +307,6 @@ def check_weights(sample_weight: object, X: np.ndarray, y: np.ndarray) -> np.nda
     weights: np.ndarray = _check_sample_weight(
         to_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True
     )
-    if not weights.any():  # scikit-learn says so itself from 1.9 on
+    if not weights.any():  # scikit-learn 1.9 and newer checks this
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights

@@ -1,7 +1,7 @@
-"""What decides the outcome of a fit, as one hash for each kind: parameters, images, processor.
+"""Fingerprint of everything that determines a fit: one hash each for parameters, images and so on.
 
-Two fits of equal fingerprints end with equal bits. It names the files of checkpoints, and tells
-processes that train together whether they train the same.
+Two fits with equal fingerprints have bit-identical results. The fingerprint names the files of
+checkpoints, and lets processes that train together check that they train the same.
 """
 
 import os
@@ -19,23 +19,23 @@ from sklearn_cnn.machine.device import processor
 from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, Examples
 
 Fingerprint = dict[str, str]
-"""A hash, or a short text, for each kind of what matters."""
+"""A hash or a short text for each kind of input of a fit."""
 
 NO_MATTER = (
     "callbacks", "checkpoint", "data_format", "device", "feature_layer", "image_shape",
     "max_epochs", "random_state", "verbose", "warm_start",
 )  # fmt: skip
-"""Parameters that do not change a fit, or that count in another way: as the seed, or the images."""
+"""Parameters that do not change a fit, or that are hashed otherwise: in the seed or images."""
 
 
 def parameters_that_matter(parameters: Mapping[str, object]) -> str:
-    """Hash the parameters of an estimator, but for ``NO_MATTER``."""
+    """Hash the parameters of an estimator, except ``NO_MATTER``."""
     named = sorted((n, v) for n, v in parameters.items() if n not in NO_MATTER)
     return _hash(text_of(named).encode())
 
 
 def text_of(value: object) -> str:
-    """Describe a value of a parameter by what it is, and not by where it lies in memory.
+    """Describe the value of a parameter by its content, not by its address in memory.
 
     A function is described by its name and its code, a class by its name.
     """
@@ -55,7 +55,9 @@ def text_of(value: object) -> str:
         case dict():
             return f"{{{', '.join(f'{text_of(k)}: {text_of(v)}' for k, v in value.items())}}}"
         case list() | tuple():
-            return f"[{', '.join(map(text_of, value))}]"  # a list of layers is as good as a tuple
+            return (
+                f"[{', '.join(map(text_of, value))}]"  # a list of layers is equivalent to a tuple
+            )
         case os.PathLike():
             return str(os.fspath(value))
     if type(value).__repr__ is object.__repr__:  # it would show an address
@@ -64,7 +66,7 @@ def text_of(value: object) -> str:
 
 
 def of_examples(examples: Examples | None) -> Fingerprint:
-    """Hash images, targets and weights, those that count alone."""
+    """Hash the images, targets and weights of the examples."""
     if examples is None:
         return {}
     blocks = range(0, len(examples), ROWS_OF_A_BLOCK)
@@ -77,18 +79,18 @@ def of_examples(examples: Examples | None) -> Fingerprint:
 
 
 def of_network(network: nn.Module) -> str:
-    """Hash the state of a network, and how it is built."""
+    """Hash the state and the structure of a network."""
     state = [value.detach() for value in network.state_dict().values()]
     shapes = [tuple(value.shape) for value in state]
     learns = [weight.requires_grad for weight in network.parameters()]
-    # cloned, since torch views other types as bytes only where the strides are plain
+    # cloned, because torch can only view values as bytes if the strides are plain
     flat = (value.reshape(-1).clone() for value in state)
     values = (value.cpu().view(torch.uint8).numpy() for value in flat)
     return _hash(f"{network} {shapes} {learns} {_hash_arrays(values)}".encode())
 
 
 def of_machine(device: torch.device, in_bfloat16: bool) -> Fingerprint:
-    """Describe what computes: another processor sums in another order."""
+    """Describe the machine: another processor sums in another order."""
     versions = (
         f"sklearn_cnn {sklearn_cnn.__version__}, torch {torch.__version__}, numpy {np.__version__}"
     )
@@ -97,7 +99,7 @@ def of_machine(device: torch.device, in_bfloat16: bool) -> Fingerprint:
 
 
 def joined(fingerprint: Fingerprint) -> str:
-    """Return one hash of all."""
+    """Return a single hash of the fingerprint."""
     return _hash(text_of(sorted(fingerprint.items())).encode())
 
 

@@ -1,4 +1,4 @@
-"""The targets of a classifier: labels become numbers, two kinds of weight become one."""
+"""The targets of a classifier: encoding labels, and combining sample and class weights."""
 
 from collections.abc import Mapping, Sequence
 from math import log
@@ -16,11 +16,11 @@ from sklearn_cnn.pixels.arrays import to_host
 from sklearn_cnn.training.examples import Examples
 
 ClassWeight = Mapping[object, float] | Sequence[Mapping[int, float]] | str | None
-"""{label: weight}, a {0: weight, 1: weight} for each of several labels, "balanced" or None."""
+"""{label: weight}, one {0: weight, 1: weight} per label, "balanced" or None."""
 
 
 def check_labels(y: object, name: str) -> np.ndarray:
-    """Return labels as an array, or refuse what cannot be labels.
+    """Return labels as an array, or raise if ``y`` does not hold labels.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def check_labels(y: object, name: str) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), or of shape (n, n_labels) and type int64
-        The labels; or an indicator matrix of at least two columns.
+        The labels, or an indicator matrix of at least two columns.
 
     Raises
     ------
     ValueError
-        If ``y`` is None, has NaN, continuous values, or several classes an image.
+        If ``y`` is None, or has NaN, continuous values or several classes per image.
     """
     if y is None:
         raise ValueError(
@@ -48,8 +48,8 @@ def check_labels(y: object, name: str) -> np.ndarray:
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) > 2:
         raise ValueError(
-            "y must hold one label an image, in shape (n,), or an indicator matrix of shape "
-            f"(n, n_labels). Got shape {shape}: images come first, labels second."
+            "y must hold one label per image, in shape (n,), or an indicator matrix of shape "
+            f"(n, n_labels). Got shape {shape}."
         )
     if len(shape) == 2 and shape[1] > 1:
         return _check_indicators(np.asarray(y))
@@ -57,21 +57,21 @@ def check_labels(y: object, name: str) -> np.ndarray:
     assert_all_finite(labels, input_name="y")
     if labels.dtype.kind == "O" and not _are_text(labels):
         raise ValueError(
-            "y must hold text, whole numbers, booleans or dates of NumPy, and holds objects of "
-            f"type {type(labels[0]).__name__}. Make text of them: [str(label) for label in y]."
+            "y must hold text, whole numbers, booleans or NumPy dates. Got objects of type "
+            f"{type(labels[0]).__name__}. Convert them to text: [str(label) for label in y]."
         )
     if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
         raise ValueError(
             "Unknown label type: continuous. y holds numbers with fractions, such as "
-            f"{labels[labels != np.floor(labels)][0]:g}, which are no classes. CNNRegressor learns "
-            "numbers."
+            f"{labels[labels != np.floor(labels)][0]:g}, which are not classes. Use CNNRegressor "
+            "to predict numbers."
         )
     check_classification_targets(labels)
     return labels
 
 
 def _refuse_lists_of_labels(y: Any) -> None:
-    """Refuse several labels an image as lists, which an indicator matrix stands for."""
+    """Raise for lists of several labels per image, which need an indicator matrix."""
     listed = y.tolist() if isinstance(y, np.ndarray) and y.dtype.kind in "OUS" else y
     if hasattr(y, "iloc") and len(y.shape) == 1 and y.dtype == object:
         listed = list(y)
@@ -84,19 +84,19 @@ def _refuse_lists_of_labels(y: Any) -> None:
     ):
         example = next(item for item in of_image if len(item) != 1)
         raise ValueError(
-            f"y holds lists of labels, such as {example!r}. Several labels an image come as an "
+            f"y holds lists of labels, such as {example!r}. Several labels per image need an "
             "indicator matrix: pass sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
 
 
 def _check_indicators(y: np.ndarray) -> np.ndarray:
-    """Return an indicator matrix as whole numbers, or refuse another matrix."""
+    """Return an indicator matrix as integers, or raise for another matrix."""
     if y.dtype.kind == "O":
         y = np.array([_of_one_type(column) for column in y.T]).T
     if y.dtype.kind not in "biuf":
         raise ValueError(
-            f"y must be an indicator matrix of 0 and 1 where it has several columns. Got shape "
-            f"{y.shape} and values such as {y.flat[0]!r}. Pass one label an image, in shape (n,), "
+            f"y with several columns must be an indicator matrix of 0 and 1. Got shape "
+            f"{y.shape} and values such as {y.flat[0]!r}. Pass one label per image, in shape (n,), "
             "or sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
     assert_all_finite(y, input_name="y")
@@ -104,30 +104,30 @@ def _check_indicators(y: np.ndarray) -> np.ndarray:
     if len(others):
         is_continuous = y.dtype.kind == "f" and (y != np.floor(y)).any()
         way = (
-            "CNNRegressor learns several numbers an image."
+            "Use CNNRegressor to predict several numbers per image."
             if is_continuous
-            else "Several columns of classes need a CNNClassifier each, such as "
-            "sklearn.multioutput.MultiOutputClassifier(CNNClassifier()), and several numbers an "
-            "image a CNNRegressor."
+            else "For several columns of classes, use "
+            "sklearn.multioutput.MultiOutputClassifier(CNNClassifier()). For several numbers per "
+            "image, use CNNRegressor."
         )
         raise ValueError(
             f"Unknown label type: {'continuous' if is_continuous else 'multiclass'}-multioutput. y "
-            f"must be an indicator matrix of 0 and 1 where it has several columns. Got shape "
+            f"with several columns must be an indicator matrix of 0 and 1. Got shape "
             f"{y.shape} and the value {others.flat[0]:g}. {way}"
         )
     if (y.sum(axis=1) == 1).all():
         warn(
-            "Each row of y has a single 1. It is taken for several labels an image, of which each "
-            "image has one. For one class an image, pass y.argmax(axis=1)."
+            "Each row of y has a single 1. It is treated as a multilabel target, with several "
+            "labels per image. For one class per image, pass y.argmax(axis=1)."
         )
     return y.astype(np.int64)
 
 
 def _as_numpy(y: Any) -> Any:
-    """Return labels as an array of the same values, where scikit-learn would make floats of them.
+    """Return labels as an array of the same values if scikit-learn would convert them to float.
 
-    It does so for nullable types of pandas, types of arrow, labels on another device, and lists of
-    whole numbers beyond 64 bits.
+    scikit-learn does so for nullable types of pandas, types of arrow, labels on another device, and
+    lists of integers beyond 64 bits.
     """
     y = y.toarray() if issparse(y) else to_host(y)
     if isinstance(y, (list, tuple)):
@@ -149,7 +149,9 @@ def _as_numpy(y: Any) -> Any:
     return y
 
 
-MISSING = "y must hold a label for each image, but {} is missing. Leave out the images without one."
+MISSING = (
+    "y must hold a label for each image, but {} is missing. Remove the images without a label."
+)
 
 
 def _refuse_missing(missing: np.ndarray) -> None:
@@ -173,7 +175,7 @@ def _of_one_type(labels: np.ndarray) -> np.ndarray:
     if len(kinds) > 1 and (str in kinds or bool in kinds):
         raise ValueError(
             f"y must hold labels of one type, but some are {'text' if str in kinds else 'booleans'}"
-            " and some are not. Make text of all of them: [str(label) for label in y]."
+            " and some are not. Convert all of them to text: [str(label) for label in y]."
         )
     if kinds == {bool}:
         return labels.astype(bool)
@@ -183,19 +185,19 @@ def _of_one_type(labels: np.ndarray) -> np.ndarray:
             if limits.min <= min(labels) and max(labels) <= limits.max:
                 return labels.astype(dtype)
         raise ValueError(
-            "y holds whole numbers that 64 bits cannot hold. Make text of them: "
+            "y holds whole numbers beyond 64 bits. Convert them to text: "
             "[str(label) for label in y]."
         )
     return labels.astype(float) if kinds <= {Integral, Real} else labels
 
 
 def plain_labels(y: object) -> np.ndarray:
-    """Return labels as those of ``fit`` are kept, of NumPy's types, without further checks."""
+    """Return labels with the NumPy types that ``fit`` uses, without further checks."""
     return _of_one_type(np.asarray(_as_numpy(y)))
 
 
 def find_classes(y: object) -> np.ndarray:
-    """Return the sorted classes among labels, or refuse a single one.
+    """Return the sorted classes of labels, or raise if there is only one.
 
     Raises
     ------
@@ -205,28 +207,28 @@ def find_classes(y: object) -> np.ndarray:
     classes = np.unique(plain_labels(y))
     if len(classes) < 2:
         raise ValueError(
-            f"The labels y must hold at least 2 classes to tell apart, but there is only one "
-            f"class: {classes.tolist()[0]!r}. (Images of zero weight do not count.)"
+            f"The labels y must hold at least 2 classes, but there is only one class: "
+            f"{classes.tolist()[0]!r}. (Images of zero weight are ignored.)"
         )
     return classes
 
 
 def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.ndarray) -> None:
-    """Refuse a ``classes`` parameter of ``partial_fit`` that is missing, or has changed.
+    """Raise if the ``classes`` parameter of ``partial_fit`` is missing or has changed.
 
     Parameters
     ----------
     classes : array-like of shape (n_classes,) or None
-        What this call was given.
+        The parameter of this call.
     known : ndarray of shape (n_classes,) or None
-        The classes of the earlier calls; None at the first.
+        The classes of the earlier calls; None in the first call.
     labels : ndarray of shape (n,) or (n, n_labels)
-        The labels of this call. An indicator matrix tells the number of labels itself.
+        The labels of this call. An indicator matrix determines the number of labels.
 
     Raises
     ------
     ValueError
-        If the first call has none, or a later one has others.
+        If ``classes`` is missing in the first call, or differs in a later one.
     """
     if classes is not None and np.ndim(np.asarray(classes)) != 1:
         raise ValueError(
@@ -238,8 +240,8 @@ def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.
     if classes is None:
         if known is None:
             raise ValueError(
-                "The first call of partial_fit needs classes: the labels of all classes that any "
-                "call will bring, such as classes=np.unique(y)."
+                "The first call of partial_fit needs classes, the labels of all classes that can "
+                "occur in any call, such as classes=np.unique(y)."
             )
     elif known is not None:
         given = np.unique(plain_labels(classes))
@@ -248,30 +250,30 @@ def check_partial_classes(classes: object, known: np.ndarray | None, labels: np.
                 "the columns of y" if labels.ndim == 2 else "those of the first call of partial_fit"
             )
             raise ValueError(
-                f"classes={given.tolist()} differ from {of}, {known.tolist()}. Leave them out, or "
-                "call fit to start anew."
+                f"classes={given.tolist()} differ from {of}, {known.tolist()}. Omit classes, or "
+                "call fit to start again."
             )
 
 
 def check_partial_class_weight(class_weight: ClassWeight) -> None:
-    """Refuse "balanced" for ``partial_fit``, which does not see all labels.
+    """Raise for "balanced" in ``partial_fit``, which does not see all labels.
 
     Raises
     ------
     ValueError
-        With the way out.
+        If ``class_weight`` is "balanced".
     """
     if class_weight == "balanced":
         raise ValueError(
-            "class_weight='balanced' is not supported for partial_fit, which sees the labels of "
-            "one call alone. Compute the weights from all labels, or from many of them, "
+            "class_weight='balanced' is not supported for partial_fit, which only sees the labels "
+            "of one call. Compute the weights from all labels, or from many of them, "
             "weights = sklearn.utils.class_weight.compute_class_weight('balanced', "
             "classes=classes, y=y), and pass class_weight=dict(zip(classes, weights))."
         )
 
 
 def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the number of each label's class.
+    """Return the class index of each label.
 
     Parameters
     ----------
@@ -283,12 +285,12 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), int64
-        0 to n_classes - 1.
+        Class indices from 0 to n_classes - 1.
 
     Raises
     ------
     ValueError
-        If a label is not among ``classes``.
+        If a label is not in ``classes``.
     """
     if _are_text(y) != _are_text(classes):
         unseen = y
@@ -299,16 +301,16 @@ def encode_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
         unseen = y[classes[numbers] != y]
     if len(unseen):
         raise ValueError(
-            f"y holds labels that are not among the classes: {np.unique(unseen)[:5].tolist()}; the "
+            f"y holds labels that are not in the classes: {np.unique(unseen)[:5].tolist()}. The "
             f"classes are {classes[:10].tolist()}{' and more' if len(classes) > 10 else ''}. "
-            "Learn from images of each class by fit with warm_start=False, or pass all classes to "
-            "the first call of partial_fit."
+            "Call fit with warm_start=False on images of all classes, or pass all classes to the "
+            "first call of partial_fit."
         )
     return numbers.astype(np.int64)
 
 
 def _are_text(labels: np.ndarray) -> bool:
-    """Whether labels are text, which NumPy would otherwise compare with numbers by their digits."""
+    """Tell whether labels are text, which NumPy would compare with numbers digit by digit."""
     return labels.dtype.kind in "UST" or (
         labels.dtype.kind == "O" and any(isinstance(label, str) for label in labels)
     )
@@ -322,28 +324,33 @@ def encode_examples(
     class_weight: ClassWeight,
     classes: np.ndarray,
 ) -> Examples:
-    """Leave out the images of zero weight, encode the labels of the others, join the weights.
+    """Encode the labels of the images with non-zero weight, and combine their weights.
 
     Parameters
     ----------
     images : ndarray of shape (n_images, height, width, channels)
+        All images.
     rows : ndarray of shape (n,), int
-        Those whose sample weight is not zero.
+        Indices of the images whose sample weight is not zero.
     labels : ndarray of shape (n_images,)
+        Labels of all images.
     sample_weight : ndarray of shape (n_images,), float64, at least 0
+        Weights of all images.
     class_weight : dict, "balanced" or None
+        Weights of the classes.
     classes : ndarray of shape (n_classes,)
+        The classes.
 
     Raises
     ------
     ValueError
-        If a label is not among the classes, or ``class_weight`` leaves no image any weight.
+        If a label is not in ``classes``, or ``class_weight`` is zero for all images.
     """
     targets, given = encode_labels(labels[rows], classes), sample_weight[rows]
     by_class = class_weights(targets, given, class_weight, classes)[targets]
     counts = by_class > 0
     rows, targets, given, by_class = rows[counts], targets[counts], given[counts], by_class[counts]
-    # no weight underflows to zero: all images held out may weigh as little
+    # no weight underflows to zero: all held-out images may have such weights
     smallest = np.finfo(np.float64).tiny
     weights = np.maximum(loss_weights(targets, given, class_weight, classes), smallest)
     heaviest = weights.argmax()
@@ -354,30 +361,31 @@ def encode_examples(
 def label_weights(
     targets: np.ndarray, weights: np.ndarray, class_weight: ClassWeight
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return the weights of several labels in the loss, where absent and where present.
+    """Return the weights of labels in the loss, where absent and where present.
 
     Parameters
     ----------
     targets : ndarray of shape (n, n_labels), 0 and 1
+        Indicator matrix.
     weights : ndarray of shape (n,), float64
-        Above 0.
+        Weights of the images, above 0.
     class_weight : sequence of dict, "balanced" or None
-        A dict {0: weight, 1: weight} for each label.
+        One dict {0: weight, 1: weight} per label.
 
     Returns
     -------
     absent, present : tuple of float, or None
-        Scaled to a mean of 1 over all images and labels, by weight; None where all are 1.
-        "balanced" makes a label weigh as much where it is present as where it is absent.
+        Weights scaled to a weighted mean of 1 over all images and labels; None if all are 1. With
+        "balanced", each label has the same total weight where it is present and where it is absent.
 
     Raises
     ------
     ValueError
-        If there is not a dict for each label, or a weight is negative, not finite, or all are zero.
+        If there is not one dict per label, a weight is negative or not finite, or all are zero.
     """
     if class_weight is None:
         return None, None
-    share = np.average(targets, axis=0, weights=weights).clip(0, 1)  # of the images that have it
+    share = np.average(targets, axis=0, weights=weights).clip(0, 1)  # of the images with the label
     if isinstance(class_weight, str):
         with np.errstate(divide="ignore"):
             absent, present = (np.where(s > 0, 0.5 / s, 0.0) for s in (1 - share, share))
@@ -387,8 +395,8 @@ def label_weights(
         dicts = [d for d in class_weight if isinstance(d, Mapping) and set(d) <= {0, 1}]
         if not len(dicts) == len(class_weight) == targets.shape[1]:
             raise ValueError(
-                f"class_weight must be a list of {targets.shape[1]} dicts, one {{0: weight, 1: "
-                "weight} for each label, or 'balanced', where y is an indicator matrix. Got "
+                f"For an indicator matrix y, class_weight must be a list of {targets.shape[1]} "
+                "dicts, one {0: weight, 1: weight} per label, or 'balanced'. Got "
                 f"class_weight={class_weight!r}."
             )
         absent, present = (np.array([float(d.get(k, 1.0)) for d in dicts]) for k in (0, 1))
@@ -401,7 +409,7 @@ def label_weights(
     mean = float((absent * (1 - share) + present * share).mean())
     if not mean > 0:
         raise ValueError(
-            "class_weight must leave some label of some image a weight above 0. Got "
+            "class_weight must give a weight above 0 to a label of at least one image. Got "
             f"class_weight={class_weight!r}."
         )
     return tuple((absent / mean).tolist()), tuple((present / mean).tolist())
@@ -410,33 +418,33 @@ def label_weights(
 def loss_weights(
     targets: np.ndarray, sample_weight: np.ndarray, class_weight: ClassWeight, classes: np.ndarray
 ) -> np.ndarray:
-    """Join sample weights and class weights, and scale them to a mean of 1.
+    """Combine sample weights and class weights, and scale them to a mean of 1.
 
-    The scale makes the mean of weight * loss over all images the weighted mean loss,
-    sum(w * l) / sum(w), whatever the batches.
+    With this scale, the mean of weight * loss over all images is the weighted mean loss,
+    sum(w * l) / sum(w), for any batches.
 
     Parameters
     ----------
     targets : ndarray of shape (n,), int64
-        Class numbers.
+        Class indices.
     sample_weight : ndarray of shape (n,), float64
-        Above 0.
+        Weights of the images, above 0.
     class_weight : dict, "balanced" or None
-        As in scikit-learn; "balanced" counts sample weights.
+        As in scikit-learn; "balanced" takes sample weights into account.
     classes : ndarray of shape (n_classes,)
         The classes.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        Mean 1.
+        Weights with mean 1.
 
     Raises
     ------
     ValueError
         If a class weight is negative or not finite, or zero for all classes among ``targets``.
     """
-    if class_weight == "balanced":  # class by class, since the scales of two may be far apart
+    if class_weight == "balanced":  # class by class, because their scales may differ widely
         heaviest = np.zeros(len(classes))
         np.maximum.at(heaviest, targets, sample_weight)
         shares = sample_weight / heaviest[targets]
@@ -459,8 +467,8 @@ def class_weights(
         return np.asarray(counts.sum() / np.where(counts > 0, counts, 1) / (counts > 0).sum())
     if isinstance(class_weight, list):
         raise ValueError(
-            "class_weight must be a dict {label: weight}, 'balanced' or None where each image has "
-            f"one label; a list of dicts is for an indicator matrix. Got {class_weight!r}."
+            "class_weight must be a dict {label: weight}, 'balanced' or None if each image has one "
+            f"label. A list of dicts needs an indicator matrix y. Got {class_weight!r}."
         )
     values = class_weight.values() if isinstance(class_weight, Mapping) else ()
     if all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in values):
@@ -468,6 +476,6 @@ def class_weights(
         if by_class[targets].any():
             return by_class
     raise ValueError(
-        "class_weight must hold finite weights of at least 0, and above 0 for a class among the "
-        f"labels. Got class_weight={class_weight!r}."
+        "class_weight must hold finite weights of at least 0, and be above 0 for at least one "
+        f"class in y. Got class_weight={class_weight!r}."
     )

@@ -1,4 +1,4 @@
-"""The targets of a regressor: numbers are checked, standardised, and put back in their units."""
+"""The targets of a regressor: checking, standardising, and restoring their units."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,19 +12,19 @@ from sklearn_cnn.training.examples import check_same_targets
 
 
 def check_numbers(y: object, name: str) -> np.ndarray:
-    """Return the numbers to learn, or refuse what are none.
+    """Return the target values as an array, or raise if they are not numbers.
 
     Parameters
     ----------
     y : array-like of shape (n,) or (n, n_targets)
-        Numbers.
+        Target values.
     name : str
         Name of the estimator, for the message.
 
     Returns
     -------
     ndarray of shape (n,) or (n, n_targets), float64
-        A single column becomes 1-D, with a warning, as scikit-learn has it.
+        Target values. A single column becomes 1-D, with a warning, as in scikit-learn.
 
     Raises
     ------
@@ -36,48 +36,50 @@ def check_numbers(y: object, name: str) -> np.ndarray:
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
     if issparse(y):
-        raise TypeError(f"y must be a dense array of numbers. Got {type(y).__name__}: y.toarray().")
+        raise TypeError(
+            f"y must be a dense array of numbers. Got {type(y).__name__}. Pass y.toarray()."
+        )
     values = np.asarray(to_host(y))
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(y, warn=True)
     if values.ndim not in (1, 2) or 0 in values.shape[1:]:
         raise ValueError(
-            "y must hold one number an image, in shape (n,), or several, in shape (n, n_targets). "
-            f"Got shape {values.shape}: images come first, numbers second."
+            "y must hold one number per image, in shape (n,), or several, in shape (n, n_targets). "
+            f"Got shape {values.shape}."
         )
     if values.dtype.kind in "cmM":
         raise ValueError(
-            f"y must hold real numbers. Got {values.dtype}. Complex data not supported; convert "
+            f"y must hold real numbers. Got {values.dtype}. Complex data not supported. Convert "
             "times to numbers, such as seconds."
         )
     try:
         numbers: np.ndarray = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"y must hold numbers. Got {values.ravel()[:1].tolist()[0]!r} for one. CNNClassifier "
-            "learns classes."
+            f"y must hold numbers. Got values such as {values.ravel()[:1].tolist()[0]!r}. Use "
+            "CNNClassifier to predict classes."
         ) from error
     assert_all_finite(numbers, input_name="y")
     if numbers.ndim == 2 and len(numbers) > 1 and np.isin(numbers, (0, 1)).all():
         raise ValueError(
-            f"y is an indicator matrix, of 0 and 1 alone, in shape {numbers.shape}. CNNClassifier "
-            "learns several labels an image."
+            f"y is an indicator matrix of 0 and 1, in shape {numbers.shape}. Use CNNClassifier to "
+            "predict several labels per image."
         )
     return numbers
 
 
 @dataclass(frozen=True, eq=False)
 class TargetScale:
-    """How targets are standardised for the network.
+    """Mean and standard deviation of the targets, which standardise them for the network.
 
     Parameters
     ----------
     mean : ndarray of shape (n_targets,), float64
-        Mean of each target, in its units.
+        Mean of each target, in its own units.
     scale : ndarray of shape (n_targets,), float64
-        Its standard deviation; 0 where it is constant, which is what is then predicted.
+        Standard deviation of each target. It is 0 for a constant target, whose value is predicted.
     is_single : bool
-        Whether targets come, and predictions go, in shape (n,).
+        Whether targets and predictions have shape (n,).
     """
 
     mean: np.ndarray
@@ -86,7 +88,7 @@ class TargetScale:
 
     @classmethod
     def learn(cls, y: np.ndarray, weights: np.ndarray) -> Self:
-        """Learn it from targets of shape (n,) or (n, n_targets), and weights above 0."""
+        """Learn the scale from targets of shape (n,) or (n, n_targets), and weights above 0."""
         numbers = y.reshape(len(y), -1)
         shares = weights / weights.max()
         largest = np.abs(numbers).max(axis=0)
@@ -107,17 +109,17 @@ class TargetScale:
         return len(self.mean)
 
     def check_shape(self, y: np.ndarray) -> None:
-        """Refuse more or fewer targets than at first.
+        """Raise if the number of targets differs from that of the scale.
 
         Raises
         ------
         ValueError
-            Naming both shapes.
+            If the shapes differ.
         """
         check_same_targets(y, () if self.is_single else (self.n_targets,))
 
     def continued(self, y: np.ndarray, weights: np.ndarray) -> "TargetScale":
-        """Return the scale for further targets: the same, but for targets that were constant."""
+        """Return the scale for further targets; it only changes for targets that were constant."""
         self.check_shape(y)
         fresh, was_constant = TargetScale.learn(y, weights), self.scale == 0
         return TargetScale(
@@ -127,7 +129,7 @@ class TargetScale:
         )
 
     def standardise(self, y: np.ndarray) -> np.ndarray:
-        """Return targets (n, n_targets) of mean 0 and deviation 1; zeros where constant."""
+        """Return targets (n, n_targets) with mean 0 and standard deviation 1; zeros if constant."""
         divisor = np.where(self.scale > 0, self.scale, 1.0)
         standardised: np.ndarray = (y.reshape(len(y), -1) - self.mean) / divisor
         return standardised

@@ -1,7 +1,7 @@
-"""What the outputs of a network mean: their loss in training, their score, and what is predicted.
+"""The meaning of a network's outputs: their loss in training, their score, and the predictions.
 
-An objective is a plain value. Its targets are an array of one row an image, and its outputs one of
-shape (n, n_outputs).
+An objective is a plain value. Its targets are an array with one row per image, and its outputs an
+array of shape (n, n_outputs).
 """
 
 from abc import ABC, abstractmethod
@@ -24,12 +24,12 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "absolute_error": functional.l1_loss,
     "huber": functional.huber_loss,
 }
-"""Losses of numbers: (outputs, targets, reduction) -> losses. Huber's turns linear at 1."""
+"""Losses of numbers: (outputs, targets, reduction) -> losses. Huber is linear above 1."""
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What a network of ``n_outputs`` outputs learns.
+    """Learning objective of a network with ``n_outputs`` outputs.
 
     Parameters
     ----------
@@ -40,72 +40,72 @@ class Objective(ABC):
     n_outputs: int
 
     estimator_type: ClassVar[str]
-    """What scikit-learn takes the net for: "classifier" or "regressor"."""
+    """Type of the net for scikit-learn: "classifier" or "regressor"."""
 
     guess: ClassVar[str]
-    """What a network does that has learnt nothing, for a warning."""
+    """Predictions of a network that has learnt nothing, for a warning."""
 
     score_names: ClassVar[tuple[str, ...]] = ()
-    """Further names that skorch gives the score on validation images."""
+    """Additional names of the validation score in skorch."""
 
     @property
     def classes(self) -> np.ndarray | list[np.ndarray]:
-        """The classes of the targets, as scikit-learn's scorers look for them.
+        """Classes of the targets, for scikit-learn's scorers.
 
         Raises
         ------
         AttributeError
-            If targets are no classes.
+            If the targets are not classes.
         """
         raise AttributeError("The net of a regressor has no classes_.")
 
     @property
     @abstractmethod
     def criterion(self) -> "partial[nn.Module]":
-        """What makes the module (outputs, targets) -> losses of shape (n,)."""
+        """Function that makes the module (outputs, targets) -> losses of shape (n,)."""
 
     @abstractmethod
     def loss_of_guess(self, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Return the mean loss, by weight, of a network that has learnt nothing."""
+        """Return the weighted mean loss of a network that has learnt nothing."""
 
     @abstractmethod
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Turn outputs into predictions in the form of targets."""
+        """Convert outputs to predictions in the form of targets."""
 
     @abstractmethod
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """Return the score of outputs, by weight if there are any: the higher, the better."""
+        """Return the weighted score of outputs; higher is better."""
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Turn outputs into probabilities, or what stands for them."""
+        """Convert outputs to probabilities, or return them for a regressor."""
         return outputs
 
     def interpret(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Do so for skorch, in whose words it is a nonlinearity."""
+        """Convert outputs to probabilities, as the nonlinearity of skorch."""
         return torch.from_numpy(self.probabilities(to_numpy(outputs).astype(np.float64)))
 
 
 @dataclass(frozen=True)
 class OneClass(Objective):
-    """One of several classes an image. Targets are class numbers of shape (n,), int64.
+    """One of several classes per image. Targets are class indices of shape (n,), int64.
 
     Parameters
     ----------
     n_outputs : int
         Number of classes.
     label_smoothing : float
-        Share of each label's probability that is spread over all classes.
+        Fraction of the target probability that is spread over all classes.
     """
 
     label_smoothing: float
 
     estimator_type = "classifier"
-    guess = "giving all classes the same probability"
+    guess = "predicting the same probability for all classes"
     score_names = ("valid_acc",)
 
     @property
     def classes(self) -> np.ndarray:
-        """The class numbers."""
+        """The class indices."""
         return np.arange(self.n_outputs)
 
     @property
@@ -119,11 +119,11 @@ class OneClass(Objective):
         return log(self.n_outputs)
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Take the class of the highest output."""
+        """Return the class with the highest output."""
         return np.asarray(outputs.argmax(axis=1))
 
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """Return the share of right classes."""
+        """Return the accuracy."""
         return float(np.average(self.decide(outputs) == targets, weights=weights))
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
@@ -133,17 +133,16 @@ class OneClass(Objective):
 
 @dataclass(frozen=True)
 class SeveralLabels(Objective):
-    """Any of several labels an image. Targets are an indicator matrix (n, n_labels), float32.
+    """Several labels per image. Targets are an indicator matrix (n, n_labels), float32.
 
     Parameters
     ----------
     n_outputs : int
         Number of labels.
     label_smoothing : float
-        Share of the way to 0.5 that each target goes.
+        Fraction by which each target moves towards 0.5.
     absent, present : tuple of float or None
-        Weight of each label in the loss where an image does not have it, and where it does; None
-        for 1.
+        Weight of each label in the loss for images without and with it; None for 1.
     """
 
     label_smoothing: float
@@ -151,16 +150,16 @@ class SeveralLabels(Objective):
     present: tuple[float, ...] | None = None
 
     estimator_type = "classifier"
-    guess = "giving each label the probability 0.5"
+    guess = "predicting the probability 0.5 for each label"
 
     @property
     def classes(self) -> list[np.ndarray]:
-        """Two classes for each label; the numbers of two labels would look like two classes."""
+        """Two classes for each label; the indices of two labels would look like two classes."""
         return [np.arange(2)] * self.n_outputs
 
     @property
     def criterion(self) -> "partial[nn.Module]":
-        """Binary cross-entropy, the mean of the labels."""
+        """Binary cross-entropy, averaged over the labels."""
         loss: type[nn.Module] = LossOfLabels
         return partial(
             loss,
@@ -177,11 +176,11 @@ class SeveralLabels(Objective):
         return log(2) * float(np.average(of_labels, weights=weights))
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Take the labels whose probability is above 0.5."""
+        """Return the labels whose probability is above 0.5."""
         return (outputs > 0).astype(np.int64)
 
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """Return the share of images all of whose labels are right."""
+        """Return the fraction of images whose labels are all correct."""
         return float(np.average((self.decide(outputs) == targets).all(axis=1), weights=weights))
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
@@ -191,7 +190,7 @@ class SeveralLabels(Objective):
 
 @dataclass(frozen=True)
 class Numbers(Objective):
-    """One or several numbers an image. Targets are standardised, of shape (n, n_targets).
+    """One or several numbers per image. Targets are standardised, of shape (n, n_targets).
 
     Parameters
     ----------
@@ -208,34 +207,34 @@ class Numbers(Objective):
 
     @property
     def criterion(self) -> "partial[nn.Module]":
-        """The mean loss of the targets."""
+        """Loss averaged over the targets."""
         loss: type[nn.Module] = LossOfNumbers
         return partial(loss, loss=self.loss)
 
     def loss_of_guess(self, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Return the loss of zeros, which stand for the means."""
+        """Return the loss of predicting zeros, which are the means."""
         numbers = torch.from_numpy(targets)
         losses = self.criterion()(torch.zeros_like(numbers), numbers).numpy()
         return float(np.average(losses, weights=weights))
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the outputs as they are."""
+        """Return the outputs unchanged."""
         return outputs
 
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """Return R2, the mean of the targets."""
+        """Return R2, averaged over the targets."""
         return float(r2_score(targets, outputs, sample_weight=weights))
 
 
 class LossOfLabels(nn.Module):
-    """Binary cross-entropy of logits and an indicator matrix, the mean of the labels.
+    """Binary cross-entropy of logits and an indicator matrix, averaged over the labels.
 
     Parameters
     ----------
     label_smoothing : float
-        Share of the way to 0.5 that each target goes.
+        Fraction by which each target moves towards 0.5.
     absent, present : sequence of float or None
-        Weights of the labels, by their target.
+        Weights of the labels for target 0 and 1.
     """
 
     absent: torch.Tensor | None
@@ -253,7 +252,7 @@ class LossOfLabels(nn.Module):
             self.register_buffer(name, None if weights is None else torch.tensor(weights))
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Take outputs and targets of shape (n, n_labels), and give losses of shape (n,)."""
+        """Return losses of shape (n,) for outputs and targets of shape (n, n_labels)."""
         targets = targets.to(outputs.dtype)
         smooth = targets + self.label_smoothing * (0.5 - targets)
         losses = functional.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
@@ -263,12 +262,12 @@ class LossOfLabels(nn.Module):
 
 
 class LossOfNumbers(nn.Module):
-    """Loss of numbers and standardised targets, the mean of the targets.
+    """Loss of numbers and standardised targets, averaged over the targets.
 
     Parameters
     ----------
     loss : {"squared_error", "absolute_error", "huber"}
-        What an error costs.
+        Name of the loss.
     """
 
     def __init__(self, loss: str) -> None:
@@ -276,6 +275,6 @@ class LossOfNumbers(nn.Module):
         self.loss = loss
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Take outputs and targets of shape (n, n_targets), and give losses of shape (n,)."""
+        """Return losses of shape (n,) for outputs and targets of shape (n, n_targets)."""
         targets = targets.to(outputs.dtype)
         return LOSSES[self.loss](outputs, targets, reduction="none").mean(dim=1)

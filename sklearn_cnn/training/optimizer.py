@@ -26,8 +26,8 @@ OPTIMIZERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     "rmsprop": (optim.RMSprop, {}),
 }
 
-FEWEST_EPOCHS = 7
-"""Epochs that "auto" gives the largest data."""
+FEWEST_EPOCHS, MOST_EPOCHS = 11, 100
+"""Epochs that "auto" gives the largest data, and the smallest."""
 
 WARM_UP = 0.3
 """Share of the one-cycle schedule in which the learning rate climbs."""
@@ -42,9 +42,9 @@ SHARE = "rate_share"
 """What a group of parameters has of the learning rate, under this name; without it, all."""
 
 LONG_TRAINING = 1e14
-"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.5e12, in minutes."""
+"""Multiply-adds forward: hours on a CPU. Fashion-MNIST, nothing set, takes 3.2e12, in minutes."""
 
-LARGE_IMAGE, LONG_FOR_LARGE = 5e9, 1e12
+LARGE_IMAGE, LONG_FOR_LARGE = 2.8e9, 1e12
 """Multiply-adds of an image beyond which a shorter training warns, too: above 512 x 512."""
 
 
@@ -96,13 +96,13 @@ def resolve_max_epochs(
     Returns
     -------
     int
-        With "auto", from 100 epochs for a single batch down to 7 for many; twice as many with
+        With "auto", from 100 epochs for one or two batches down to 11 for many; twice as many with
         augmentation.
     """
     if max_epochs != "auto":
         return int(max_epochs)
     n_batches = -(-n_images // batch_size)
-    epochs = max(FEWEST_EPOCHS, round(100 / sqrt(n_batches)))
+    epochs = min(max(FEWEST_EPOCHS, round(140 / sqrt(n_batches))), MOST_EPOCHS)
     return 2 * epochs if is_augmented else epochs
 
 

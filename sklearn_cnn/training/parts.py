@@ -1,10 +1,10 @@
-"""A batch cut into parts, computed side by side by replicas of the network.
+"""A batch divided into parts, computed in parallel by replicas of the network.
 
-The cut depends on the batch alone. Each part is computed in one thread, and the gradients of the
-replicas are summed as a balanced binary tree. So the result is equal bit for bit for any number of
-threads, and of processes that hold a branch of the tree each.
+The division only depends on the batch. Each part is computed in one thread, and the gradients of
+the replicas are summed as a balanced binary tree. The result is therefore bit-identical for any
+number of threads, and of processes that each hold a branch of the tree.
 
-Batch normalisation takes the statistics of each part, as in "ghost batch normalisation" (Hoffer,
+Batch normalisation uses the statistics of each part, as in "ghost batch normalisation" (Hoffer,
 Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017).
 """
 
@@ -22,14 +22,14 @@ from sklearn_cnn.machine.isolation import begin_in_one_thread, derive_seed
 from sklearn_cnn.network.modules import keep_frozen_statistics, seed_dropout
 
 PART = 32
-"""Images of a part: enough for efficient arithmetic, few enough for the cache."""
+"""Number of images per part: enough for efficient arithmetic, few enough for the cache."""
 
 REPLICAS = 8
-"""The most replicas of the network, and so threads."""
+"""Maximum number of replicas of the network, and thereby of threads."""
 
 
 def images_per_part(images_per_pass: int) -> int:
-    """Return how many images a part holds, so that two at once fit in memory; 0 if none do."""
+    """Return the number of images per part, so that two parts fit in memory; 0 if none do."""
     return min(PART, images_per_pass // 2)
 
 
@@ -38,20 +38,20 @@ Gradients = tuple[torch.Tensor, ...]
 
 
 class Replicas:
-    """Replicas of a network that share its weights, each with its own share of a batch's parts.
+    """Replicas of a network that share its weights and the parts of a batch.
 
-    Part k belongs to replica k modulo their number.
+    Part k belongs to replica k modulo the number of replicas.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Built of layer descriptions, or a module that says it may be replicated.
+        Network of layer descriptions, or a module that declares that it may be replicated.
     largest_batch : int
-        Images of the largest batch.
+        Number of images in the largest batch.
     images_per_pass : int
-        Images that fit in memory at once.
+        Number of images that fit in memory at once.
     n_threads : int
-        Threads that are available.
+        Number of available threads.
     """
 
     def __init__(
@@ -70,23 +70,23 @@ class Replicas:
         self.pool = ThreadPoolExecutor(max(1, self.n_threads - 1), initializer=begin_in_one_thread)
 
     def _own_numbers(self) -> range:
-        """Return the numbers of the replicas that this process has: all of them."""
+        """Return the numbers of the replicas of this process, which are all replicas."""
         return range(self.n_replicas)
 
     def seed_dropout(self, seed: int) -> None:
-        """Have the dropout of each replica draw from a generator of its own."""
+        """Let the dropout of each replica draw from its own generator."""
         for number, replica in zip(self.numbers, self.replicas, strict=True):
             seed_dropout(replica, derive_seed(seed, number))
 
     def set_training(self) -> None:
-        """Put the replicas into training, with the statistics of frozen parts kept as they are."""
+        """Set the replicas to training mode, without updating the statistics of frozen parts."""
         if any(self.has_seen):
             self.merge_statistics()
         for replica in self.replicas:
             keep_frozen_statistics(replica.train())
 
     def edges(self, n_images: int) -> list[int]:
-        """Return where the parts of a batch begin, and where the last one ends."""
+        """Return the starts of the parts of a batch, and the end of the last part."""
         n_parts = min(self.n_parts, n_images)
         return [n_images * part // n_parts for part in range(n_parts + 1)]
 
@@ -98,16 +98,16 @@ class Replicas:
         Parameters
         ----------
         differentiate : callable (replica, rows) -> (result, gradients)
-            Computes one part. Its gradients are added up in place.
+            Function that computes one part. Its gradients are added up in place.
         n_images : int
-            Images of the batch.
+            Number of images in the batch.
 
         Returns
         -------
         results : list
-            In the order of the parts.
+            Results in the order of the parts.
         gradients : tuple of tensor
-            Their sums: over the parts of each replica, then over the replicas, as a tree.
+            Sums of the gradients over the parts of each replica, then over the replicas, as a tree.
         """
         edges = self.edges(n_images)
         n_parts = len(edges) - 1
@@ -142,20 +142,20 @@ class Replicas:
 
     @contextmanager
     def _others_at_work(self, work: Callable[[int], None]) -> Iterator[None]:
-        """Have all threads but this one, whose number is 0, call ``work`` with their numbers."""
+        """Let all threads except this one, number 0, call ``work`` with their numbers."""
         others = [self.pool.submit(work, thread) for thread in range(1, self.n_threads)]
         try:
             yield
         finally:
-            wait(others)  # nothing goes on computing after an error
+            wait(others)  # nothing continues computing after an error
         for other in others:
             other.result()
 
     def merge_statistics(self) -> None:
-        """Give the network, and every replica, the mean of the replicas' running statistics.
+        """Set the running statistics of the network and every replica to the replicas' mean.
 
-        They are linear in those of the batches. The mean over replicas with equal numbers of parts
-        is therefore that of one network which averages the statistics of a batch's parts.
+        They are linear in the statistics of the batches. The mean over replicas with equal numbers
+        of parts is therefore that of one network which averages the statistics of the parts.
         """
         learning = [norm.training for norm in _norms(self.replicas[0])]  # not of a frozen part
         held = [
@@ -181,12 +181,12 @@ class Replicas:
         return [v for v, has_seen in zip(of_replicas, self.has_seen, strict=True) if has_seen]
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Shut down the threads."""
         self.pool.shutdown()
 
 
 def _added(total: Gradients, more: Gradients) -> Gradients:
-    """Add gradients to a sum, in its place, or begin one with them."""
+    """Add gradients to a sum in place, or start a sum with them."""
     if not total:
         return more
     for mine, other in zip(total, more, strict=True):
@@ -195,7 +195,7 @@ def _added(total: Gradients, more: Gradients) -> Gradients:
 
 
 def add_as_tree(branches: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Add tensors into the first one, pair by pair, then pairs of pairs; what has no pair waits.
+    """Add tensors into the first one, pair by pair, then pairs of pairs; a single one waits.
 
     The order is that of a tree padded to a power of two, so that the sums of its branches, added
     as a tree, give the same bits.

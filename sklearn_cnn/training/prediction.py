@@ -1,8 +1,8 @@
-"""Outputs and features of images, in chunks of one size: no row depends on its neighbours.
+"""Outputs and features of images, in chunks of one size, so that rows are independent.
 
-The arithmetic of a matrix product may round differently for another number of rows. Every chunk
-therefore has the same number of them: the last is filled up with zeros, which are then dropped, or
-computed smaller where no bit changes (:mod:`sklearn_cnn.training.small_chunks`).
+A matrix product may round differently for another number of rows. Every chunk therefore has the
+same number of rows. The last chunk is padded with zeros, which are then dropped, or computed at a
+smaller size if this changes no bit (:mod:`sklearn_cnn.training.small_chunks`).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,34 +19,35 @@ from sklearn_cnn.training.examples import ROWS_OF_A_BLOCK, as_pixels
 from sklearn_cnn.training.small_chunks import compute_filled, split_at_vectors
 
 WORTH_SHARING = 20_000
-"""Values of the images of less than a chunk that threads share, at least: a pool takes 1 ms."""
+"""Minimum number of pixel values for which threads share a chunk: a pool takes 1 ms."""
 
 
 def predict_outputs(
     network: nn.Module, images: np.ndarray, chunk: int, n_at_once: int = 1
 ) -> np.ndarray:
-    """Compute what a network gives for images: logits, or numbers.
+    """Compute the outputs of a network for images: logits or numbers.
 
     Parameters
     ----------
     network : torch.nn.Module
-        The built network; it computes on the device it lies on.
+        The network, which computes on its own device.
     images : ndarray of shape (n, height, width, channels), any real dtype
-        Read chunk by chunk, never written to.
+        The images, which are read chunk by chunk and never modified.
     chunk : int
-        Images of a chunk; it is halved where the memory of a GPU does not hold it.
+        Number of images per chunk. It is halved if it does not fit in the memory of a GPU.
     n_at_once : int, default=1
-        Chunks that may be computed side by side on a CPU, if there are as many threads. Each is
-        computed in one thread, so that rounding is the same for any number of threads.
+        Maximum number of chunks that are computed in parallel on a CPU. Each is computed in one
+        thread, so that rounding is the same for any number of threads.
 
     Returns
     -------
     ndarray of shape (n, n_outputs), float64
+        Outputs of the network.
 
     Raises
     ------
     ValueError
-        If the network gives a value that is not finite.
+        If the network returns a value that is not finite.
     torch.OutOfMemoryError
         If a GPU cannot hold a single image.
     """
@@ -60,12 +61,12 @@ def predict_outputs(
 def predict_layers(
     network: LayerOutputs, images: np.ndarray, chunk: int, n_at_once: int = 1
 ) -> list[np.ndarray]:
-    """Compute what some layers give for images.
+    """Compute the outputs of some layers for images.
 
     Parameters
     ----------
     network : LayerOutputs
-        Of the built network.
+        The layers of the network.
     images, chunk, n_at_once
         As for ``predict_outputs``.
 
@@ -77,7 +78,7 @@ def predict_layers(
     Raises
     ------
     ValueError, torch.OutOfMemoryError
-        As by ``predict_outputs``.
+        As for ``predict_outputs``.
     """
     results = _outputs(network, images, chunk, n_at_once, wait_on=torch.device("cpu"))
     return [np.ascontiguousarray(result) for result in results]
@@ -86,16 +87,16 @@ def predict_layers(
 def predict_maps(
     layers: nn.Module, images: np.ndarray, rows: np.ndarray, chunk: int, n_at_once: int
 ) -> np.ndarray:
-    """Compute the maps that some layers give of some rows of images.
+    """Compute the output maps of the first layers for some rows of images.
 
     Parameters
     ----------
     layers : torch.nn.Module
         The first layers of a network.
     images : ndarray of shape (n_images, height, width, channels), any real dtype
-        Never copied whole.
+        All images, which are never copied as a whole.
     rows : ndarray of shape (n,), int
-        Which images.
+        Indices of the images.
     chunk, n_at_once
         As for ``predict_outputs``.
 
@@ -120,15 +121,15 @@ def _outputs(
         broken = broken_rows(result)
         if len(broken):
             raise ValueError(
-                f"The network gives values that are not finite for {len(broken)} of {len(images)} "
-                f"images, X[{broken[0]}] the first of them. Its pixels lie too far from those seen "
-                "at fit: scale them likewise."
+                f"The outputs of the network are not finite for {len(broken)} of {len(images)} "
+                f"images, the first of them X[{broken[0]}]. Its pixels are too far from those seen "
+                "during fit. Scale them in the same way."
             )
     return results
 
 
 def broken_rows(values: np.ndarray) -> np.ndarray:
-    """Return the numbers of the rows that hold a value that is not finite."""
+    """Return the indices of the rows that hold a value that is not finite."""
     return np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
 
 
@@ -142,18 +143,18 @@ def compute_in_chunks(
     n_threads: int | None = None,
     on_chunk: Callable[[int], object] | None = None,
 ) -> list[np.ndarray]:
-    """Compute what a network gives for images: a tensor, or several in a tuple.
+    """Compute the outputs of a network for images: a tensor, or a tuple of tensors.
 
     Parameters
     ----------
     network, images, chunk, n_at_once
         As for ``predict_outputs``.
     wait_on : torch.device
-        Where the outputs of a chunk lie until all are computed.
+        Device that holds the outputs of a chunk until all are computed.
     n_threads : int or None, default=None
-        Threads that are available; None for torch's number.
+        Number of available threads; None for torch's number.
     on_chunk : callable (n_images) or None, default=None
-        Called in this thread after each chunk.
+        Function that is called in this thread after each chunk.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def compute_in_chunks(
 
 
 def _images_of_a_share(network: nn.Module, images: np.ndarray, chunk: int, n_threads: int) -> int:
-    """Return how many images a thread takes at once: a chunk, or less where images are few."""
+    """Return the number of images per thread: a chunk, or less if there are few images."""
     if n_threads < 2 or images.size < WORTH_SHARING or not split_at_vectors(network):
         return chunk
     return min(chunk, -(-len(images) // n_threads))
@@ -192,7 +193,7 @@ def _side_by_side(
     cpu = torch.device("cpu")
 
     def compute(start: int) -> list[torch.Tensor]:
-        with torch.inference_mode():  # the mode belongs to a thread
+        with torch.inference_mode():  # the mode is per thread
             return _chunk_outputs(network, images[start : start + share], chunk, cpu)
 
     pool = ThreadPoolExecutor(n_threads, initializer=begin_in_one_thread)
@@ -226,7 +227,7 @@ def _in_turn(
 def _chunk_outputs(
     network: nn.Module, images: np.ndarray, chunk: int, device: torch.device
 ) -> list[torch.Tensor]:
-    """Compute what the network gives for one chunk, on the device."""
+    """Compute the outputs of the network for one chunk, on the device."""
     pixels = send(as_pixels(np.array(images, order="C")), device)
     outputs = compute_filled(network, pixels, chunk)
     tensors = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -1,7 +1,7 @@
-"""Processes that train one model together: who they are, what they agree on, and their messages.
+"""Processes that train one model together: their groups, messages and consistency checks.
 
-Each fit has a process group of its own. A process that fails closes it, so that the others, which
-wait for a message, fail at once. The next fit begins with a new group.
+Each fit has its own process group. A process that fails closes the group, so that the others, which
+wait for a message, fail at once. The next fit starts a new group.
 """
 
 import os
@@ -19,16 +19,16 @@ from sklearn_cnn.training.fingerprint import Fingerprint, joined
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a group, as one of them sees them.
+    """The processes of a group, seen from one of them.
 
     Parameters
     ----------
     group : torch.distributed.ProcessGroup
-        What their messages go through.
+        Group that transmits their messages.
     rank : int
-        Number of this process, from 0.
+        Rank of this process, from 0.
     n_processes : int
-        How many there are.
+        Number of processes.
     """
 
     group: "distributed.ProcessGroup"
@@ -36,7 +36,7 @@ class Processes:
     n_processes: int
 
     def gather(self, message: torch.Tensor) -> list[torch.Tensor]:
-        """Return the messages of all processes, which have one shape, in the order of the ranks.
+        """Return the messages of all processes, of the same shape, in the order of the ranks.
 
         Raises
         ------
@@ -50,14 +50,14 @@ class Processes:
         return [received.to(message.device) for received in messages]
 
     def add(self, message: torch.Tensor) -> torch.Tensor:
-        """Return the sum of the messages of all processes, in an order that is the backend's."""
+        """Return the sum of the messages of all processes; the backend chooses the order."""
         total = _where_the_backend_sends(message)
         with _parting_explained():
             distributed.all_reduce(total, group=self.group)
         return total.to(message.device)
 
     def content_of_first(self, content: bytes | None) -> bytes | None:
-        """Return what the first process has, None included."""
+        """Return the content of the first process, which may be None."""
         held = content if self.rank == 0 else None
         n_bytes = torch.tensor([-1 if held is None else len(held)])
         (length, *_) = self.gather(n_bytes)
@@ -71,16 +71,16 @@ class Processes:
         return bytes(buffer.numpy())
 
     def number_of_first(self, number: int) -> int:
-        """Return the number that the first process has."""
+        """Return the number of the first process."""
         return int(self.gather(torch.tensor([number]))[0].item())
 
     def check_alike(self, fingerprint: Fingerprint, what: str) -> None:
-        """Refuse processes whose fingerprints differ.
+        """Raise if the fingerprints of the processes differ.
 
         Raises
         ------
         ValueError
-            In all of them, naming the kinds that differ.
+            In all processes, with the names of the kinds that differ.
         """
         if self._n_different(fingerprint) == 1:
             return
@@ -92,51 +92,51 @@ class Processes:
         raise ValueError(
             f"The {self.n_processes} processes of data_parallel() {what}. They differ in: "
             f"{', '.join(unlike)}. Every process must call the same fit, with the same data and "
-            "parameters, on processors of one kind: give train_test_split and whatever else draws "
-            "a random_state."
+            "parameters, on processors of one kind. Pass a random_state to train_test_split and "
+            "to everything else that draws random numbers."
         )
 
     def check_own_gpu(self, device: torch.device) -> None:
-        """Refuse processes that compute on one GPU, which NCCL cannot serve.
+        """Raise if processes share a GPU, which NCCL does not support.
 
         Raises
         ------
         ValueError
-            In all of them, with the number of GPUs.
+            In all processes, with the number of GPUs.
         """
         name = str(torch.cuda.get_device_properties(device).uuid)
         n_gpus = self._n_different({"gpu": name})
         if n_gpus < self.n_processes:
             raise ValueError(
                 f"The {self.n_processes} processes of data_parallel() have {n_gpus} GPU"
-                f"{'s' if n_gpus > 1 else ''} between them, and each needs one of its own. Start "
-                "as many on each machine as it has GPUs (torchrun --nproc-per-node), or pass "
-                "device='cpu' to the estimator."
+                f"{'s' if n_gpus > 1 else ''} in total, but each process needs its own. Start as "
+                "many processes on each machine as it has GPUs (torchrun --nproc-per-node), or "
+                "pass device='cpu' to the estimator."
             )
 
     def _n_different(self, fingerprint: Fingerprint) -> int:
-        """Count the fingerprints that the processes have between them."""
+        """Count the different fingerprints of the processes."""
         digest = torch.frombuffer(bytearray.fromhex(joined(fingerprint)), dtype=torch.uint8)
         return len({bytes(other.numpy()) for other in self.gather(digest)})
 
 
 def is_first(processes: Processes | None) -> bool:
-    """Tell whether this process is the one to write files, and to show a progress bar."""
+    """Tell whether this process writes files and shows a progress bar."""
     return processes is None or processes.rank == 0
 
 
 @dataclass(frozen=True)
 class Session:
-    """What holds inside :func:`data_parallel`.
+    """State inside :func:`data_parallel`.
 
     Parameters
     ----------
     processes : Processes
-        They meet through it when a fit begins.
+        All processes, which synchronise when a fit begins.
     timeout : timedelta
-        How long one waits for the others.
+        How long a process waits for the others.
     pid : int
-        The process that is inside; a forked child is not.
+        The process that entered the context; a forked child did not.
     """
 
     processes: Processes
@@ -149,50 +149,52 @@ _fit: ContextVar[Processes | None] = ContextVar("fit", default=None)
 
 
 def processes_of_fit() -> Processes | None:
-    """Return the processes that this fit has in common; None for one alone."""
+    """Return the processes that share this fit; None for a single process."""
     return _fit.get()
 
 
 @contextmanager
 def data_parallel(timeout: float = 1800.0) -> Iterator[Processes | None]:
-    """Have each ``fit`` and ``partial_fit`` inside be one fit of several processes.
+    """Context manager that distributes each ``fit`` and ``partial_fit`` over several processes.
 
-    Start the processes with torchrun, on one machine or on several, and run the same script in
-    each. They share the work of each step, and each ends with the same fitted estimator. All
-    else, such as ``predict``, is done by each process for itself.
+    Start the processes with torchrun, on one machine or several, and run the same script in each.
+    The processes share the work of each training step, and each ends with the same fitted
+    estimator. Other methods, such as ``predict``, are not distributed.
 
     Parameters
     ----------
     timeout : float, default=1800.0
-        Seconds that a process waits for the others before it raises, above 0.
+        Number of seconds that a process waits for the others before it raises an error. It must be
+        above 0.
 
     Yields
     ------
     Processes or None
-        With the attributes ``rank``, from 0, and ``n_processes``; None for one process alone,
-        where no other was started.
+        Object with the attributes ``rank``, from 0, and ``n_processes``. None if there is only one
+        process.
 
     Raises
     ------
     ValueError
-        If ``timeout`` is not above 0. From ``fit``, on all processes: if their data, parameters
-        or processors differ, or if their number is not 1, 2, 4 or 8 where the network is trained
-        on CPUs.
+        If ``timeout`` is not above 0. ``fit`` raises it in all processes if their data, parameters
+        or processors differ, or if the network is trained on CPUs and the number of processes is
+        not 1, 2, 4 or 8.
     RuntimeError
-        From ``fit``: if another process has failed, or has left.
+        ``fit`` raises it if another process has failed or exited.
 
     Notes
     -----
-    Networks that are built of layer descriptions train on CPUs to the same bits as in one process,
-    with any of these numbers of processes and any number of threads. User-defined modules, and all
-    networks on GPUs, split each batch and add the gradients; batch normalisation takes the
-    statistics of each share, so that the result differs as that of another seed does. Networks
-    that take less than a million multiplications an image are trained whole by every process:
+    On CPUs, networks built from layer descriptions are bit-identical to those of a single process,
+    for each of these numbers of processes and any number of threads. User-defined modules, and all
+    networks on GPUs, split each batch and add the gradients. Batch normalisation then uses the
+    statistics of each share, so the result differs as much as with another seed. Networks of less
+    than a million multiplications per image are trained completely by every process, because
     messages would take longer.
 
-    A group of ``torch.distributed`` that exists is joined. Otherwise one is begun from the
-    environment that torchrun sets, with gloo on CPUs and NCCL on GPUs, and ended on leaving.
-    ``n_jobs`` of a search stays within a process: its workers fit alone.
+    An existing ``torch.distributed`` group is used. Otherwise, a group is initialised from the
+    environment set by torchrun, with gloo on CPUs and NCCL on GPUs, and destroyed on exit.
+    ``n_jobs`` of a search is local to each process, and its workers fit without the other
+    processes.
 
     References
     ----------
@@ -201,7 +203,7 @@ def data_parallel(timeout: float = 1800.0) -> Iterator[Processes | None]:
 
     Examples
     --------
-    Saved as ``train.py``, and run by ``torchrun --nproc-per-node=2 train.py``; run by
+    Save this as ``train.py``, and run it with ``torchrun --nproc-per-node=2 train.py``. With
     ``python train.py``, it trains in one process.
 
     >>> from sklearn.datasets import load_digits
@@ -233,7 +235,7 @@ def data_parallel(timeout: float = 1800.0) -> Iterator[Processes | None]:
 
 @contextmanager
 def one_fit() -> Iterator[None]:
-    """Have what runs inside be one fit of the processes of :func:`data_parallel`, if it is open.
+    """Share the fit inside among the processes of :func:`data_parallel`, if it is active.
 
     An error in one process ends the fit in all of them.
     """
@@ -241,7 +243,7 @@ def one_fit() -> Iterator[None]:
     if session is None or session.pid != os.getpid():
         yield
         return
-    session.processes.gather(torch.zeros(1))  # a process that has left says so here
+    session.processes.gather(torch.zeros(1))  # raises if a process has exited
     with _new_group(session.timeout) as processes:
         token = _fit.set(processes)
         try:
@@ -251,7 +253,7 @@ def one_fit() -> Iterator[None]:
 
 
 def agreed_seed(seed: int) -> int:
-    """Return the seed that the first process of this fit has drawn."""
+    """Return the seed drawn by the first process of this fit."""
     processes = processes_of_fit()
     return seed if processes is None else processes.number_of_first(seed)
 
@@ -261,19 +263,19 @@ def _has_default_group() -> bool:
 
 
 def _backend() -> str:
-    """Return gloo for tensors in memory, and NCCL for those on CUDA devices where there are any."""
+    """Return gloo for CPU tensors, and NCCL for tensors on CUDA devices, if available."""
     on_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
 
 
 def _where_the_backend_sends(message: torch.Tensor) -> torch.Tensor:
-    """Return a message as it is on CUDA devices and in memory, and in memory from elsewhere."""
+    """Return a message unchanged from the CPU or CUDA, and on the CPU from other devices."""
     return message if message.device.type == "cuda" else message.cpu()
 
 
 @contextmanager
 def _default_group(wait: timedelta) -> Iterator[None]:
-    """Begin the group of all processes that torchrun started, each with a GPU if there are any."""
+    """Initialise the group of all processes of torchrun, each with a GPU if available."""
     former = torch.cuda.current_device() if torch.cuda.is_available() else None
     if former is not None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -288,7 +290,7 @@ def _default_group(wait: timedelta) -> Iterator[None]:
 
 @contextmanager
 def _new_group(wait: timedelta) -> Iterator[Processes]:
-    """Open a group of all processes, and close it, which those that wait for a message notice."""
+    """Create a group of all processes, and destroy it, so that waiting processes fail."""
     with _parting_explained():
         group = distributed.new_group(timeout=wait, backend=_backend())
     try:
@@ -299,12 +301,12 @@ def _new_group(wait: timedelta) -> Iterator[Processes]:
 
 @contextmanager
 def _parting_explained() -> Iterator[None]:
-    """Say what it means that a message did not come."""
+    """Explain errors caused by a missing message."""
     try:
         yield
     except RuntimeError as error:
         raise RuntimeError(
-            "Another process of data_parallel() has failed, or has left, and its messages do not "
-            "come: look at what it printed. All processes must call the same fits, in the same "
-            f"order. ({str(error).splitlines()[0]})"
+            "Another process of data_parallel() has failed or exited. Read the output of that "
+            "process. All processes must call the same fits, in the same order. "
+            f"({str(error).splitlines()[0]})"
         ) from error

@@ -1,8 +1,8 @@
-"""Reading ahead: images of a memory map that the next batch needs are fetched while one computes.
+"""Reading ahead: fetching the images of the next batch from a memory map during computation.
 
-A page of a map that is not in memory is read when it is touched, one after another, with some
-thirty of its neighbours, which a shuffled epoch does not need. The operating system reads many at
-once, and those alone, if it is told.
+Pages of a map that are not in memory are read one after another on access, each with some thirty
+neighbours, which a shuffled epoch does not need. If advised, the operating system reads many pages
+at once, and only those.
 """
 
 import mmap
@@ -19,7 +19,7 @@ CAN_ADVISE = hasattr(mmap, "MADV_WILLNEED")
 
 @dataclass(frozen=True, eq=False)
 class MappedRows:
-    """Where the rows of an array lie in a memory map.
+    """The positions of the rows of an array in a memory map.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class MappedRows:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Self | None:
-        """Find the rows of an array; None where it is not a map, or a row is not in one place."""
+        """Find the rows of an array; None if it is not a map, or its rows are not contiguous."""
         mapping = _mapping_of(array)
         if mapping is None or not CAN_ADVISE or min(array.strides) < 0 or not len(array):
             return None
@@ -53,7 +53,7 @@ class MappedRows:
 
     @contextmanager
     def read_at_random(self) -> Iterator[None]:
-        """Have a page that is touched be read without its neighbours, while inside."""
+        """Inside this context, read accessed pages without their neighbours."""
         self.mapping.madvise(mmap.MADV_RANDOM)
         try:
             yield
@@ -61,7 +61,7 @@ class MappedRows:
             self.mapping.madvise(mmap.MADV_NORMAL)
 
     def expect(self, rows: np.ndarray) -> None:
-        """Have the operating system read some rows, and do not wait for it."""
+        """Make the operating system read some rows, without waiting for it."""
         for row in np.sort(rows).tolist():
             begin = self.first + row * self.step
             start = begin // mmap.PAGESIZE * mmap.PAGESIZE

@@ -1,8 +1,8 @@
-"""What each of several processes computes of a step, and how their results become one.
+"""The share of each process in a training step, and combining the results.
 
-On CPUs a process has the replicas of one branch of the tree in which gradients are summed. Its
-message is the sum of its branch, with the losses and logits of its parts; every process adds the
-branches in the same order. So the bits are those of one process.
+On CPUs, a process has the replicas of one branch of the tree in which gradients are summed. Its
+message is the sum of its branch, with the losses and logits of its parts. Every process adds the
+branches in the same order, so the result is bit-identical to that of a single process.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class BranchOfReplicas(Replicas):
     Parameters
     ----------
     processes : Processes
-        Those that share each batch.
+        Processes that share each batch.
     n_outputs : int
         Outputs of the network.
     network, largest_batch, images_per_pass, n_threads
@@ -33,7 +33,7 @@ class BranchOfReplicas(Replicas):
     Raises
     ------
     ValueError
-        If the number of processes makes no branches.
+        If the number of processes is not 1, 2, 4 or 8.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class BranchOfReplicas(Replicas):
     ) -> None:
         if REPLICAS % processes.n_processes:
             raise ValueError(
-                f"data_parallel() trains networks on CPUs in 1, 2, 4 or {REPLICAS} processes. Got "
-                f"{processes.n_processes}. Start another number of them, by torchrun "
+                f"On CPUs, data_parallel() needs 1, 2, 4 or {REPLICAS} processes. Got "
+                f"{processes.n_processes}. Change the number of processes with torchrun "
                 "--nproc-per-node."
             )
         self.processes = processes
@@ -57,7 +57,7 @@ class BranchOfReplicas(Replicas):
 
     @property
     def size(self) -> int:
-        """Replicas of a branch, those included that the tree is padded with."""
+        """Number of replicas per branch, including those that pad the tree."""
         padded = self.processes.n_processes
         while padded < self.n_replicas:
             padded *= 2
@@ -67,7 +67,7 @@ class BranchOfReplicas(Replicas):
         return range(rank * self.size, min((rank + 1) * self.size, self.n_replicas))
 
     def _own_numbers(self) -> range:
-        """Return the numbers of the branch; one that no part belongs to where it is empty."""
+        """Return the replica numbers of the branch; if it is empty, a number without parts."""
         return self._numbers_of(self.processes.rank) or range(self.n_parts, self.n_parts + 1)
 
     def run(  # type: ignore[override]
@@ -75,7 +75,7 @@ class BranchOfReplicas(Replicas):
         differentiate: Callable[[nn.Module, slice], tuple[LossAndLogits, Gradients]],
         n_images: int,
     ) -> tuple[list[LossAndLogits], Gradients]:
-        """Compute the parts of the branch, and get those of the others."""
+        """Compute the parts of the branch, and receive those of the others."""
         results, gradients = super().run(differentiate, n_images)
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         edges = self.edges(n_images)
@@ -129,14 +129,14 @@ class BranchOfReplicas(Replicas):
 
 
 class SplitBatch:
-    """The rows of each batch that one process computes, of a module that has no replicas.
+    """The rows of each batch that one process computes, for a module without replicas.
 
     Parameters
     ----------
     processes : Processes
-        Those that share each batch.
+        Processes that share each batch.
     network : torch.nn.Module
-        Which each of them has a copy of.
+        Module, of which each process has a copy.
     """
 
     def __init__(self, processes: Processes, network: nn.Module) -> None:
@@ -149,7 +149,7 @@ class SplitBatch:
         return slice(n_images * rank // n, n_images * (rank + 1) // n)
 
     def join(self, results: list[LossAndLogits], n_images: int, n_outputs: int) -> LossAndLogits:
-        """Add up the gradients that the weights have, and the loss; join the logits."""
+        """Add up the gradients of the weights, and the loss; join the logits."""
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
         loss = sum((loss for loss, _ in results), torch.zeros((), device=weights[0].device))
@@ -165,7 +165,7 @@ class SplitBatch:
         return sums[-1], gather_rows(self.processes, logits, rows, n_outputs, sums)
 
     def merge_statistics(self) -> None:
-        """Give the norms the mean of the processes' running statistics."""
+        """Set the running statistics of the norms to their mean over the processes."""
         held = [
             value
             for module in self.network.modules()
@@ -190,19 +190,20 @@ def gather_rows(
     n_outputs: int,
     like: torch.Tensor,
 ) -> torch.Tensor:
-    """Join the outputs of all processes, which have some rows each.
+    """Join the outputs of all processes, each of which has some rows.
 
     Parameters
     ----------
     processes : Processes
+        The processes.
     own : list of tensor of shape (n, n_outputs)
-        Those of this process.
+        Outputs of this process.
     rows : list of int
-        How many each process has.
+        Number of rows of each process.
     n_outputs : int
-        Outputs of a row.
+        Number of outputs per row.
     like : tensor
-        Of the type and on the device of the outputs.
+        Tensor with the dtype and device of the outputs.
     """
     message = like.new_zeros((max(rows), n_outputs))
     if own:

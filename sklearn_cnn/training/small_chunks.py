@@ -1,9 +1,9 @@
-"""Chunks that images do not fill, computed at a smaller size where the bits stay the same.
+"""Incomplete chunks, computed at a smaller size if this does not change any bit.
 
-A sum may round differently for another number of images, so that a whole chunk would have to be
-computed for a single one. Convolutions go through the images one by one, and dense layers multiply
-all rows at once; for which sizes each of the two rounds as it does in a whole chunk depends on the
-processor. It is tried out on noise, once for each network and size.
+A sum may round differently for another number of images, so a whole chunk would have to be computed
+for a single image. Convolutions process the images one by one, and dense layers multiply all rows
+at once. The sizes for which each of the two rounds as in a whole chunk depend on the processor.
+They are determined with noise images, once for each network and size.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ Layers = Sequence[nn.Module]
 
 
 def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> object:
-    """Compute what a network gives for at most a chunk of images, with the bits of a whole chunk.
+    """Compute the outputs of at most a chunk of images, bit-identical to those in a whole chunk.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In eval mode.
+        Network in eval mode.
     pixels : tensor of shape (n, channels, height, width), any real dtype
         At least one image, and at most ``chunk``.
     chunk : int
-        Images of a whole chunk.
+        Number of images in a whole chunk.
 
     Returns
     -------
     tensor, or tuple of tensors, of at least n rows
-        Rows after the first n belong to zeros that fill up.
+        Outputs. Rows after the first n belong to padding.
     """
     n, values = len(pixels), pixels
     parts = split_at_vectors(network) if pixels.device.type == "cpu" and 2 * n <= chunk else []
@@ -47,9 +47,9 @@ def compute_filled(network: nn.Module, pixels: torch.Tensor, chunk: int) -> obje
 
 
 def split_at_vectors(network: nn.Module) -> list[Layers]:
-    """Return the layers up to the vectors, and those after; none if it is not a plain sequence.
+    """Return the layers up to the vectors, and those after; none if not a plain sequence.
 
-    Such a network may compute fewer images than a chunk at a smaller size.
+    Such a network may compute incomplete chunks at a smaller size.
     """
     layers = list(network) if isinstance(network, nn.Sequential) else []
     for number, layer in enumerate(layers, 1):
@@ -66,15 +66,15 @@ def _run(layers: Layers, values: torch.Tensor) -> torch.Tensor:
 
 
 class _ConvolvedAsMany(TorchFunctionMode):
-    """Have oneDNN convolve a single image as it does several.
+    """Use oneDNN to convolve a single image, as for several.
 
-    torch leaves it to a matrix product of its own, which rounds differently.
+    torch uses its own matrix product for a single image, which rounds differently.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Put oneDNN's convolution in the place of torch's."""
+        """Replace torch's convolution by oneDNN's."""
         if func is torch.conv2d and not kwargs and _is_for_onednn(*args):
             images, weight, bias, stride, padding, dilation, groups = args
             if padding == "same":
@@ -95,7 +95,7 @@ def _is_for_onednn(images: torch.Tensor, weight: torch.Tensor, *others: Any) -> 
 
 
 def _fill(values: torch.Tensor, size: int) -> torch.Tensor:
-    """Add zeros up to a size, pixel by pixel as images lie in memory."""
+    """Pad with zeros to a size, in the memory order of the images."""
     n_missing = size - len(values)
     if n_missing == 0:
         return values
@@ -105,7 +105,7 @@ def _fill(values: torch.Tensor, size: int) -> torch.Tensor:
 
 
 _known: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], list[int]]] = WeakKeyDictionary()
-"""For each network: how many images its parts compute at once, by how many there are."""
+"""For each network, the sizes at which its parts compute, by the number of images."""
 
 
 def _sizes(network: nn.Module, parts: list[Layers], pixels: torch.Tensor, chunk: int) -> list[int]:
@@ -122,7 +122,7 @@ def _sizes(network: nn.Module, parts: list[Layers], pixels: torch.Tensor, chunk:
 
 
 def _smallest(part: Layers, values: torch.Tensor, fewest: int) -> int:
-    """Return the smallest size, doubling, with which each layer gives the bits of a whole chunk."""
+    """Return the smallest size, by doubling, for which all layers are bit-identical."""
     size = fewest
     while size < len(values) and not _rounds_alike(part, values, size):
         size *= 2
@@ -130,7 +130,7 @@ def _smallest(part: Layers, values: torch.Tensor, fewest: int) -> int:
 
 
 def _rounds_alike(part: Layers, values: torch.Tensor, size: int) -> bool:
-    for layer in part:  # each, since the last may have too few outputs to show a difference
+    for layer in part:  # each layer, because the last may have too few outputs to show a difference
         expected = layer(values)
         for start in range(0, len(values) - size + 1, size):
             some = slice(start, start + size)
@@ -141,7 +141,7 @@ def _rounds_alike(part: Layers, values: torch.Tensor, size: int) -> bool:
 
 
 def _noise(normalize: nn.Module, chunk: int, shape: torch.Size) -> torch.Tensor:
-    """Draw images that are standardised as those seen at fit, in the order of memory of images."""
+    """Draw images with the mean and scale of the training images, in their memory order."""
     assert isinstance(normalize, Normalize)  # the first layer of every network
     channels, height, width = shape
     drawn = torch.randn(

@@ -1,4 +1,4 @@
-"""Validation images: those that are held out, those that users bring, and the score of an epoch."""
+"""Validation images, held out or user-defined, and the score of an epoch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,21 +10,21 @@ from sklearn_cnn._messages import warn
 from sklearn_cnn.training.examples import Examples
 
 ENOUGH = 30
-"""Fewer held-out images than this warn: chance has too large a part in their score."""
+"""With fewer held-out images than this, a warning says that their score is too noisy."""
 
 FEWEST = 2
-"""Held-out images with numbers, at least: R2 compares with their mean."""
+"""Minimum number of held-out images of a regressor: R2 compares with their mean."""
 
 
 def check_validation_data(
     X_val: object, y_val: object, sample_weight_val: object, *, early_stopping: bool
 ) -> None:
-    """Refuse validation images without targets, or without use, as scikit-learn's boosting does.
+    """Raise for validation images without targets or early stopping, as scikit-learn's boosting.
 
     Raises
     ------
     ValueError
-        If one of them comes without the others, or without ``early_stopping``.
+        If one is passed without the others, or without ``early_stopping``.
     """
     given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
     came = [name for name, value in given.items() if value is not None]
@@ -42,7 +42,7 @@ def check_validation_data(
 
 @contextmanager
 def errors_named(name: str) -> Iterator[None]:
-    """Say which argument an error is about, where the text speaks of ``X`` or ``y``."""
+    """Prefix the text of errors about ``X`` or ``y`` with the name of the argument."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -52,14 +52,14 @@ def errors_named(name: str) -> Iterator[None]:
 def split_validation(
     targets: np.ndarray, fraction: float, seed: int, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a share of the images, each class on both sides as far as that share allows.
+    """Hold out a fraction of the images, with each class on both sides if the fraction allows.
 
     Parameters
     ----------
     targets : ndarray of shape (n,), int64
-        Class numbers.
+        Class indices.
     fraction : float
-        Share to hold out, above 0 and below 1.
+        Fraction to hold out, above 0 and below 1.
     seed : int
         Seed of the draw.
     classes : ndarray of shape (n_classes,)
@@ -68,8 +68,8 @@ def split_validation(
     Returns
     -------
     training, validation : ndarray of int
-        Row numbers. Every class is in training, a class with a single image in training alone.
-        Where the share is smaller than the number of classes, the seed draws those held out.
+        Row indices. Every class is in training; a class with a single image is only in training. If
+        fewer images than classes are held out, the seed determines which.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def split_validation(
     shares = _shares(np.where(counts > 1, counts, 0), fraction, rng)
     if not shares.any():
         raise ValueError(
-            "early_stopping=True holds out images for validation, but every class has a single "
-            f"image, the class {classes[targets].tolist()[0]!r} for one. Give more images, or use "
+            "early_stopping=True holds out images for validation, but every class, such as "
+            f"{classes[targets].tolist()[0]!r}, has a single image. Pass more images, or use "
             "early_stopping=False."
         )
     by_class = rows[np.argsort(targets[rows], kind="stable")]
@@ -95,8 +95,9 @@ def split_validation(
 def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Return how many images of each class to hold out, by the method of largest remainders.
 
-    A class with images keeps one in training, and has one held out if as many are to be held out as
-    there are classes. The others come as near their share as possible; chance breaks ties.
+    A class with images keeps at least one in training, and has at least one held out if there are
+    enough held-out images for all classes. The numbers of the others are as close to their share as
+    possible, with random ties.
     """
     present = counts > 0
     total, n_classes = int(counts.sum()), int(present.sum())
@@ -120,34 +121,34 @@ def _shares(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np
 def split_at_random(
     n: int, fraction: float, seed: int, fewest: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a share of n images.
+    """Hold out a random fraction of n images.
 
     Parameters
     ----------
     n : int
         Number of images.
     fraction : float
-        Share to hold out, above 0 and below 1, rounded up.
+        Fraction to hold out, above 0 and below 1, rounded up.
     seed : int
         Seed of the draw.
     fewest : int
-        Images to hold out, at least.
+        Minimum number of images to hold out.
 
     Returns
     -------
     training, validation : ndarray of int
-        Row numbers.
+        Row indices.
 
     Raises
     ------
     ValueError
-        If none would be left to learn from.
+        If no training images would be left.
     """
     n_held_out = max(min(ceil(round(fraction * n, 9)), n - 1), fewest)
     if n_held_out >= n:
         raise ValueError(
-            f"early_stopping=True holds out {fewest} images for validation, at least, and learns "
-            f"from the others, but there are only {n}. Give more images, or use "
+            f"early_stopping=True holds out at least {fewest} images for validation and trains on "
+            f"the others, but there are only {n}. Pass more images, or use "
             "early_stopping=False."
         )
     rows = np.random.default_rng(seed).permutation(n)
@@ -155,29 +156,29 @@ def split_at_random(
 
 
 def divide(examples: Examples, kept: np.ndarray, held_out: np.ndarray) -> tuple[Examples, Examples]:
-    """Divide examples into those to learn from and those to validate on, whose mean weight is 1."""
+    """Split examples into training and validation examples, the latter with a mean weight of 1."""
     if len(held_out) < ENOUGH:
-        images = "image chooses" if len(held_out) == 1 else "images choose"
+        images = "image determines" if len(held_out) == 1 else "images determine"
         warn(
-            f"{len(held_out)} held-out {images} the best epoch, so that chance has a large part in "
-            f"it: below {ENOUGH}, an image is more than 3 % of the score. Give more images or "
-            "a larger validation_fraction, or use early_stopping=False."
+            f"{len(held_out)} held-out {images} the best epoch, which is therefore largely random: "
+            f"below {ENOUGH}, each image is more than 3 % of the score. Pass more images, use a "
+            "larger validation_fraction, or use early_stopping=False."
         )
     return examples.take(kept), examples.take(held_out).scaled()
 
 
 def check_enough_for_r2(n_images: int) -> None:
-    """Refuse to compute R2 of a single image.
+    """Raise if there are too few images for R2.
 
     Raises
     ------
     ValueError
-        With the way out.
+        If there is a single image.
     """
     if n_images < FEWEST:
         raise ValueError(
-            f"scoring=None validates by R2, which needs at least {FEWEST} validation images. Got "
-            f"{n_images}: give more, or use scoring='loss'."
+            f"scoring=None computes R2, which needs at least {FEWEST} validation images. Got "
+            f"{n_images}. Pass more validation images, or use scoring='loss'."
         )
 
 
@@ -189,22 +190,20 @@ def score_by(
     y: np.ndarray,
     sample_weight: np.ndarray | None,
 ) -> Callable[[np.ndarray], float]:
-    """Return what scores an epoch by one of scikit-learn's scorers, or one of that form.
+    """Return the function that scores an epoch with a scikit-learn scorer.
+
+    It raises a ValueError if the score is not finite.
 
     Parameters
     ----------
     scorer : callable (estimator, X, y) or (estimator, X, y, sample_weight) -> float
+        The scorer.
     scoring : object
-        The parameter that it comes from, for the error.
+        The parameter ``scoring``, for the error.
     estimator : object
-        What it scores: the estimator during its fit, which predicts with the weights of the moment.
+        The estimator during its fit, which predicts with the current weights.
     X, y, sample_weight
         The validation images, their targets, and their weights or None.
-
-    Raises
-    ------
-    ValueError
-        When it is called, if the score is not finite.
     """
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
 
@@ -218,8 +217,8 @@ def score_by(
             raise
         if not np.isfinite(value):
             raise ValueError(
-                f"scoring={name} gave {value} on the validation images. Validate on images that "
-                "it is defined for, such as some of each class, or use another scoring."
+                f"scoring={name} returned {value} on the validation images. Use validation images "
+                "for which it is defined, such as some of each class, or another scoring."
             )
         return value
 

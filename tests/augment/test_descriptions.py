@@ -93,7 +93,7 @@ def test_a_pair_keeps_its_values_and_becomes_a_tuple():
 
 
 def test_an_area_with_the_largest_first_names_the_remedy():
-    text = "size must hold the smallest share first. Got size=(0.3, 0.1); use size=(0.1, 0.3)."
+    text = "size must hold the smallest fraction first. Got size=(0.3, 0.1); use size=(0.1, 0.3)."
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         RandomErasing(size=[0.3, 0.1])
 
@@ -140,10 +140,10 @@ def test_none_one_and_several():
 @pytest.mark.parametrize("kind", [*AUGMENTATIONS, dict])
 def test_a_class_in_place_of_one_of_its_instances(kind):
     """A class is callable, and would be called with a batch at the first step."""
-    text = f"augment is a class, {kind.__name__}. Make one: {kind.__name__}()."
+    text = f"augment is the class {kind.__name__}. Call it: {kind.__name__}()."
     with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
         check_augment(kind)
-    with pytest.raises(TypeError, match=rf"^augment\[1\] is a class, {kind.__name__}\. "):
+    with pytest.raises(TypeError, match=rf"^augment\[1\] is the class {kind.__name__}\. "):
         check_augment([RandomFlip(), kind])
 
 

@@ -54,7 +54,7 @@ def test_another_scale_is_refused(function):
 def test_an_error_gives_both_spreads():
     """Values 0 and 2: a standard deviation of 1, then of 1/100."""
     batch = torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1)
-    with pytest.raises(ValueError, match=re.escape("deviation went from 1 to 0.01. Leave out")):
+    with pytest.raises(ValueError, match=re.escape("deviation changed from 1 to 0.01. Remove")):
         checked(lambda pixels: pixels / 100, batch)
 
 
@@ -91,7 +91,7 @@ def test_only_the_first_batch_is_read():
     scale = 1e-6
     assert torch.equal(function(BATCH), BATCH * 1e-6)
     function.function = lambda batch: batch[:1]
-    with pytest.raises(ValueError, match="must return images of the shape"):
+    with pytest.raises(ValueError, match="must return images with the shape"):
         function(BATCH)
 
 
@@ -101,7 +101,7 @@ def test_an_error_in_the_function_says_whose_it_is():
     model = CNNClassifier(augment=lambda batch: batch + torch.randn_like(batch))
     with pytest.raises(NotImplementedError) as caught:
         model.fit(images, [0, 1])
-    expected = "Raised by augment, which was given a batch of torch.uint8 of shape (2, 1, 8, 8). It"
+    expected = "Raised by augment, which was called with a batch of torch.uint8 of shape (2, 1, 8"
     (note,) = caught.value.__notes__
     assert note.startswith(expected)
 
@@ -249,7 +249,7 @@ def mix_by_sorting(batch):
 )
 def test_a_function_that_mixes_images_is_refused(function):
     """Catches mixed images with the label of one, and a loop that makes mixing do nothing."""
-    with pytest.raises(ValueError, match=r"^augment\[1\] makes an image of several, as mixup"):
+    with pytest.raises(ValueError, match=r"^augment\[1\] mixes several images into one, like"):
         checked(function, noise(8))
 
 
@@ -279,7 +279,7 @@ def write_over(batch):
 )
 def test_a_function_that_mixes_images_without_a_draw_is_refused(function):
     """Catches images in each other's places, under labels that stay where they are."""
-    with pytest.raises(ValueError, match=r"^augment\[1\] makes an image of several, as mixup"):
+    with pytest.raises(ValueError, match=r"^augment\[1\] mixes several images into one, like"):
         checked(function)
 
 
@@ -330,7 +330,7 @@ def test_an_image_of_another_size_in_a_loop_is_refused():
         return batch[..., int(torch.randint(1, 2, ())) :]
 
     with pytest.raises(
-        ValueError, match=r"must return images of the shape it gets, \(1, 3, 4, 4\)"
+        ValueError, match=r"must return images with the shape of its input, \(1, 3, 4, 4\)"
     ):
         checked(crop)
 

@@ -325,7 +325,7 @@ def test_a_callable_gets_batches_channels_first_in_the_dtype_of_the_images(dtype
 )
 def test_a_callable_that_changes_the_shape_is_named(small, bars, wrong, got):
     """Catches labels of other images, and torch's error about a matrix product."""
-    text = "augment[1] must return images of the shape it gets, (7, 1, 8, 6)"
+    text = "augment[1] must return images with the shape of its input, (7, 1, 8, 6)"
     with pytest.raises(ValueError, match=rf"^{re.escape(text)}.*Got {re.escape(got)}\.$"):
         small(augment=[RandomFlip(), wrong], batch_size=7).fit(bars[0][:14], bars[1][:14])
 

@@ -345,7 +345,7 @@ def test_empty_input_is_refused(X, reader):
     """Catches an empty array, which fails in a later step."""
     for method in (reader.fit, reader.transform):
         with pytest.raises(
-            ValueError, match=r"^X is empty: it must hold at least one image or path"
+            ValueError, match=r"^X is empty. It must hold at least one image or path"
         ):
             method(X)
 
@@ -375,7 +375,7 @@ def test_missing_values_are_refused(missing, reader, paths):
 def test_sparse_input_is_refused(reader):
     """Catches a sparse matrix that is read row by row."""
     for X in (csr_array(np.eye(3)), csc_matrix(np.eye(3)), dok_array((3, 3))):
-        with pytest.raises(TypeError, match=r"^X must be dense: images cannot be read from sparse"):
+        with pytest.raises(TypeError, match=r"^X must be dense. Images cannot be read from sparse"):
             reader.fit(X)
 
 
@@ -617,6 +617,5 @@ def test_the_warning_of_skip_points_at_the_caller(output, method, paths, tmp_pat
     [warning] = caught
     assert warning.filename == __file__
     assert str(warning.message).startswith(
-        "1 of 2 images cannot be read, and are nothing but background in the result:\n"
-        f"  {str(bad)!r}: "
+        f"1 of 2 images cannot be read, and are replaced by background:\n  {str(bad)!r}: "
     )

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from joblib.externals.loky import get_reusable_executor
+
+import sklearn_cnn
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
     path
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    if "```python" in path.read_text()
+    if "_build" not in path.parts and "```python" in path.read_text()
 ]
 GUIDE = [path for path in PAGES if path.parent.name == "user_guide"]
 BLOCK = re.compile(r"^```python\n(.*?)^```(?:\n+```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
@@ -34,6 +37,7 @@ def comparable(text):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
     """A block followed by a text block prints it, or raises the error that it quotes."""
+    get_reusable_executor().shutdown()  # its processes are in the folder of the page before
     monkeypatch.chdir(tmp_path)
     names = {}
     blocks = BLOCK.findall(page.read_text())
@@ -74,10 +78,17 @@ def test_pictures_of_the_guide_are_what_its_code_draws(page):
 
 
 def test_every_page_of_the_guide_is_in_its_table_of_contents():
-    contents = (ROOT / "docs" / "user_guide" / "README.md").read_text()
-    assert {f"({page.name})" for page in GUIDE} == set(re.findall(r"\(\w+\.md\)", contents))
+    """In the list that people read, and in the one that makes the site's navigation."""
+    folder = ROOT / "docs" / "user_guide"
+    contents = (folder / "index.md").read_text()
+    pages = {path.stem for path in folder.glob("*.md")} - {"index"} | {"../meta_estimators"}
+    assert pages == set(re.findall(r"\(([\w./]+)\.md\)", contents))
+    listed = re.search(r"```{toctree}\n:hidden:\n(.*?)```", contents, re.DOTALL)
+    assert pages == set(listed[1].split())
 
 
-def test_the_readme_is_among_the_pages():
-    assert "README.md" in [page.name for page in PAGES]
-    assert "errors.md" in [page.name for page in PAGES]
+def test_every_public_name_is_in_the_reference():
+    public = set(sklearn_cnn.__all__) - {"__version__"}
+    lines = (ROOT / "docs" / "api" / "index.md").read_text().splitlines()
+    listed = [line.strip() for line in lines if re.fullmatch(r"   \w+", line)]
+    assert sorted(listed) == sorted(public)

@@ -372,7 +372,7 @@ def test_a_callback_that_fails_after_the_last_epoch_keeps_the_model(small, bars,
                 raise error("no disk")
 
     model = small().set_callbacks(Breaks())
-    said = rf"model is trained, and kept\. {error.__name__}: .*no disk.*set by set_callbacks"
+    said = rf"trained model is kept\. {error.__name__}: .*no disk.*set by set_callbacks"
     with pytest.warns(UserWarning, match=said) as caught:
         model.fit(*bars)
     assert caught[0].filename == __file__

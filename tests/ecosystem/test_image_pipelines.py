@@ -459,5 +459,5 @@ def test_pixels_joined_to_the_columns_of_a_table_ask_for_the_shape(colours):
         (ImageReader(size=(6, 24), mode="L"), ["path"]), remainder="passthrough"
     ).set_output(transform="pandas")
     pipeline = make_pipeline(columns, net(max_epochs=1))
-    with pytest.raises(ValueError, match="others are not, 'remainder__weight' among them"):
+    with pytest.raises(ValueError, match="others, such as 'remainder__weight', do not"):
         pipeline.fit(table, colours.target)

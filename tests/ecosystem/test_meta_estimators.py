@@ -288,7 +288,7 @@ def images(X):
     return X.reshape(-1, 8, 8, 1)
 
 
-@pytest.mark.filterwarnings("ignore:X has 65 features a row")  # ClassifierChain adds a column
+@pytest.mark.filterwarnings("ignore:X has 65 features per row")  # ClassifierChain adds a column
 @pytest.mark.parametrize("case", MATRIX, ids=lambda case: case.name)
 def test_rows_and_images(case, quick, split):
     """Catches a meta-estimator that the net breaks in, a net that learns nothing inside one, and
@@ -316,7 +316,7 @@ def make_regressor(**parameters):
     return CNNRegressor(**{**own, "learning_rate": 0.02, "batch_size": 32, **parameters})
 
 
-@pytest.mark.filterwarnings("ignore:X has 65 features a row")  # RegressorChain adds a column
+@pytest.mark.filterwarnings("ignore:X has 65 features per row")  # RegressorChain adds a column
 @pytest.mark.parametrize("case", OF_NUMBERS, ids=lambda case: case.name)
 def test_rows_and_images_of_numbers(case, split):
     """As for classes: an R2 above 0.8, and equal bits from images where they pass."""
@@ -332,7 +332,7 @@ def test_rows_and_images_of_numbers(case, split):
     np.testing.assert_array_equal(on_images.predict(images(X_test)), fitted.predict(X_test))
 
 
-@pytest.mark.filterwarnings("ignore:X has 65 features a row")
+@pytest.mark.filterwarnings("ignore:X has 65 features per row")
 @pytest.mark.parametrize("case", OF_LABELS, ids=lambda case: case.name)
 def test_rows_and_images_of_several_labels(case, quick, split):
     X_train, X_test, y_train, y_test = split

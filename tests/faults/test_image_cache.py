@@ -145,7 +145,7 @@ def test_what_a_cache_gives_is_read_only_in_all_cases(files, folder):
 def test_folders_and_limits_of_a_cache(files, tmp_path, monkeypatch):
     """Would catch pixels among the user's files for cache='', a folder named '~', and a limit
     that cannot be lifted."""
-    with pytest.raises(ValueError, match="cache='' is no folder"):
+    with pytest.raises(ValueError, match="cache='' is not a folder"):
         reader("").transform(files)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     pixels = reader("~/pixels").set_params(cache_limit=float("inf")).transform(files)
@@ -171,7 +171,7 @@ def changing(files, monkeypatch):
 
 def test_a_file_changed_while_it_is_read_is_an_error(files, folder, opened, changing):
     """Would catch old pixels that are kept for the new file, or the reverse."""
-    message = r"1 of 12 images cannot be read:\n  '.*3\.png': it was changed while it was read\n.*"
+    message = r"1 of 12 images cannot be read:\n  '.*3\.png': it changed while it was read\n.*"
     with pytest.raises(ValueError, match=message):
         reader(folder).transform(files)
     opened.clear()
@@ -181,7 +181,7 @@ def test_a_file_changed_while_it_is_read_is_an_error(files, folder, opened, chan
 
 def test_a_file_changed_while_it_is_read_can_be_skipped(files, folder, changing):
     """Would catch half of one image and half of another in the result."""
-    with pytest.warns(UserWarning, match="it was changed while it was read"):
+    with pytest.warns(UserWarning, match="it changed while it was read"):
         pixels = reader(folder, on_error="skip").transform(files)
     assert (pixels[3] == 255).all()
     is_sound(folder, files)
@@ -198,7 +198,7 @@ def test_a_file_removed_while_it_is_read(files, folder, monkeypatch):
         return pixels
 
     monkeypatch.setattr(read_module, "decode", decode_and_remove)
-    with pytest.raises(ValueError, match=r"3\.png': it was changed while it was read"):
+    with pytest.raises(ValueError, match=r"3\.png': it changed while it was read"):
         reader(folder).transform(files)
     with pytest.raises(ValueError, match=r"3\.png': No such file or directory"):
         reader(folder).transform(files)
@@ -223,7 +223,7 @@ def test_a_file_that_appears_before_it_is_read(gone, on_error, files, folder, op
     monkeypatch.setattr(read_module, "decode", appear_and_decode)
     found = reader(folder, on_error=on_error)
     if on_error == "raise":
-        with pytest.raises(ValueError, match="it was changed while it was read"):
+        with pytest.raises(ValueError, match="it changed while it was read"):
             found.transform(files)
     else:
         with pytest.warns(UserWarning, match=rf"^{len(gone)} of 12 images cannot be read"):
@@ -278,7 +278,7 @@ def test_the_background_of_a_skipped_file_is_not_kept(files, folder, opened, lar
     content = damage(files[2])
     status = os.stat(files[2])
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"and are nothing but background.*:\n.*2\.png"):
+        with pytest.warns(UserWarning, match=r"and are replaced by background.*:\n.*2\.png"):
             pixels = reader(folder, on_error="skip").transform(files)
         assert (pixels[2] == 255).all()
         rest = np.arange(len(files)) != 2
@@ -335,7 +335,7 @@ def test_a_write_that_stops_in_the_middle_is_not_used(
 ):
     """Would catch half an image, or half a key, in the next read. The pixels stop first, in the
     first block or in the second."""
-    with files_of_at_most(n_bytes), pytest.raises(OSError, match=r"cache=.*room for the pixels"):
+    with files_of_at_most(n_bytes), pytest.raises(OSError, match=r"cache=.*space for the pixels"):
         reader(folder).transform(files)
     opened.clear()
     is_sound(folder, files)
@@ -414,7 +414,7 @@ def test_a_cache_that_cannot_be_written_to_is_read(public, opened, blocks_of_fou
     with as_a_stranger(public):
         for some in (names[:8], names[2:5], names[5:1:-1]):
             np.testing.assert_array_equal(reader(folder).transform(some), plain(some))
-        message = r"Permission denied - in the folder of cache=.*cache.*must be a folder to write"
+        message = r"Permission denied - in the folder of cache=.*cache.*must be a writable folder"
         for some in (names, names[7::-1]):  # one more image, and a view
             with pytest.raises(PermissionError, match=message):
                 reader(folder).transform(some)
@@ -431,7 +431,7 @@ def test_a_cache_that_is_a_file_is_named(files):
 def test_images_that_do_not_fit_into_memory_point_to_the_cache(files, folder, monkeypatch):
     """Would catch NumPy's word, which tells neither how many images they are nor what to do."""
     message = (
-        r"12 images of shape \(8, 8, 3\) take 0\.0 MB of memory\. Set cache=FOLDER, and they lie "
+        r"12 images of shape \(8, 8, 3\) take 0\.0 MB of memory\. Set cache=FOLDER to store them "
         "in a file instead, or choose a smaller size"
     )
 

@@ -44,7 +44,7 @@ def test_no_use_ignores_what_was_set(fitted, bars, use):
     images, y = bars[0][:40], bars[1][:40]
     for parameters, text in (
         ({"device": "nonsense"}, "device must be 'auto', 'cpu'"),
-        ({"device": "cuda"}, "torch sees 0 CUDA devices"),
+        ({"device": "cuda"}, "torch finds 0 CUDA devices"),
         ({"device": 3.5}, "The 'device' parameter"),
         ({"precision": "float16"}, "The 'precision' parameter"),
     ):
@@ -158,7 +158,7 @@ def test_a_model_whose_device_is_absent_computes_on_the_cpu(fitted, bars, monkey
     np.testing.assert_array_equal(loaded.predict_proba(images), expected)
     assert loaded.net_.chunk == fitted.net_.chunk
     loaded.partial_fit(images, y)
-    with pytest.raises(ValueError, match="torch sees 0 CUDA devices"):
+    with pytest.raises(ValueError, match="torch finds 0 CUDA devices"):
         loaded.set_params(device="cuda").predict(images)
     np.testing.assert_array_equal(
         loaded.set_params(device="cpu").predict(images),

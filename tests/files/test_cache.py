@@ -359,7 +359,7 @@ def test_too_small_a_limit_is_an_error_before_anything_is_decoded(narrow, n_imag
     if n_images == 6:
         narrow.check(range(6))
         return
-    with pytest.raises(ValueError, match=r"need 238 bytes of the cache, and cache_limit=204 leav"):
+    with pytest.raises(ValueError, match=r"need 238 bytes in the cache, but cache_limit=204 leav"):
         narrow.check(range(n_images))
     assert not narrow.decoded
     assert narrow.files("") == before
@@ -630,7 +630,7 @@ def test_a_cache_emptied_under_way_is_an_error(images, monkeypatch):
         return n_unread
 
     monkeypatch.setattr(ArrayCache, "_store", store_and_lose)
-    with pytest.raises(FileNotFoundError, match="images that were just kept are gone"):
+    with pytest.raises(FileNotFoundError, match="newly cached images have disappeared"):
         images.check([0, 1])
 
 

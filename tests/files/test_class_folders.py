@@ -43,7 +43,7 @@ def test_a_named_class_may_be_empty(pets):
 def test_images_of_formats_that_are_not_read_are_counted(pets):
     """Would catch a phone's photographs that vanish without a word; other files may."""
     touch(pets, "cat/a.HEIC", "cat/b.heic", "dog/c.jxl", "dog/notes.txt", "dog/4.jfif")
-    with pytest.warns(UserWarning, match="left out: 2 .heic, 1 .jxl. Convert") as caught:
+    with pytest.warns(UserWarning, match="ignored: 2 .heic, 1 .jxl. Convert") as caught:
         found = load_image_folder(pets)
     assert caught[0].filename == __file__
     assert names_of(found.data, pets)[-1] == "dog/4.jfif"
@@ -55,11 +55,11 @@ def test_files_that_may_be_images_are_counted_by_ending(ending, pets):
     touch(pets, *(f"dog/a{i}{ending}" for i in range(34)), "dog/2.JPG")
     found, text = said(pets)
     assert len(found.data) == 5
-    assert f": 34 {ending or 'without ending'}. " in text
-    assert text.endswith("That is most of the files of 'dog' (34 of 36).")
-    remedy = "Convert them" if ending in (".hif", ".raf") else "extensions=None takes files of any"
+    assert f": 34 {ending or 'without extension'}. " in text
+    assert text.endswith("These are most of the files of 'dog' (34 of 36).")
+    remedy = "Convert them" if ending in (".hif", ".raf") else "extensions=None loads files of any"
     assert remedy in text
-    assert f"34 {ending or 'without ending'}" in said(pets, labels=None)[1]
+    assert f"34 {ending or 'without extension'}" in said(pets, labels=None)[1]
     chosen = ["png", "jpg", ending]
     assert len(load_image_folder(pets, extensions=chosen).data) == 39
     assert len(load_image_folder(pets, extensions=[".png", ".jpg"]).data) == 5  # as asked for
@@ -68,19 +68,19 @@ def test_files_that_may_be_images_are_counted_by_ending(ending, pets):
 def test_a_class_whose_files_are_all_of_other_endings_is_told(pets):
     """Would catch a class that is missing without its reason."""
     touch(pets, "ape/1", "ape/2")
-    with pytest.warns(UserWarning, match="left out") as caught:
+    with pytest.warns(UserWarning, match="ignored") as caught:
         assert load_image_folder(pets).target_names == ["cat", "dog"]
     texts = [str(warning.message) for warning in caught]
-    assert texts[0].startswith("Folders without images are left out: ['ape'].")
-    assert "2 without ending" in texts[1]
-    assert texts[1].endswith("That is most of the files of 'ape' (2 of 2).")
+    assert texts[0].startswith("Folders without images are ignored: ['ape'].")
+    assert "2 without extension" in texts[1]
+    assert texts[1].endswith("These are most of the files of 'ape' (2 of 2).")
 
 
 def test_many_different_endings_are_counted_together(pets):
     """Would catch a message as long as the folder, for names with a number as their ending."""
     touch(pets, *(f"cat/scan.{i:04}" for i in range(500)))
     text = said(pets)[1]
-    assert "1 .0009, 490 of 490 other endings. " in text
+    assert "1 .0009, 490 of 490 other extensions. " in text
     assert len(text) < 500
 
 
@@ -90,7 +90,7 @@ def test_images_of_other_endings_beside_the_class_folders_are_counted(pets):
     touch(pets, "a.heic", "b.jpg_large", "model", "model.xyz", "c.dng")
     text = said(pets)[1]
     assert ": 1 .dng, 1 .heic. Convert" in text
-    assert "by their endings: 1 .jpg_large. " in text
+    assert "because of their extensions: 1 .jpg_large. " in text
     assert "xyz" not in text
     assert "most of" not in text
 
@@ -112,7 +112,7 @@ def test_files_that_are_no_images_are_left_out_silently(pets):
     touch(pets, *(f"ape/{i}.{ending}" for i in range(12) for ending in ("png", "txt")))
     assert len(load_image_folder(pets).data) == 16
     touch(pets, *(f"dog/{i}.txt" for i in range(34)))
-    assert said(pets)[1].endswith("That is most of the files of 'dog' (34 of 35).")
+    assert said(pets)[1].endswith("These are most of the files of 'dog' (34 of 35).")
 
 
 def test_images_of_every_ending_that_is_read(tmp_path):
@@ -135,7 +135,7 @@ def test_parts_of_the_data_under_longer_names(tmp_path, parts):
     touch(tmp_path, *(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
     quietly_refuses("look like parts of a data set", tmp_path)
     touch(tmp_path, "trainer/1.png", "test tube/1.png")
-    with pytest.warns(UserWarning, match="among its class folders, which look like parts of a"):
+    with pytest.warns(UserWarning, match="which look like parts of a"):
         assert "trainer" in load_image_folder(tmp_path).target_names
 
 
@@ -144,7 +144,7 @@ def test_nothing_to_decode_is_no_image_that_is_damaged(pets):
     table = pd.DataFrame({"path": ["x.png", "y.png"], "label": ["cat", "dog"]})
     with (
         pytest.warns(UserWarning, match="2 files or folders cannot be read"),
-        pytest.raises(ValueError, match="no row of labels names an image that can be read"),
+        pytest.raises(ValueError, match="no row of labels has both a readable image"),
     ):
         load_image_folder(pets, labels=table, on_error="skip")
 
@@ -152,17 +152,17 @@ def test_nothing_to_decode_is_no_image_that_is_damaged(pets):
 def test_a_class_that_is_missing(pets):
     """Would catch a misspelt class that is silently empty, and a test folder that lacks one."""
     text = (
-        f"container_path={str(pets)!r} has no folder for ['Cat', 'bird'] of classes. It has "
-        "['cat', 'dog']. These classes stay empty."
+        f"container_path={str(pets)!r} has no folder for the classes ['Cat', 'bird']. It has "
+        "['cat', 'dog']. The missing classes stay empty."
     )
     with pytest.warns(UserWarning, match=re.escape(text)) as caught:
         found = load_image_folder(pets, classes=["Cat", "dog", "bird"])
     assert caught[0].filename == __file__
     assert found.target_names == ["Cat", "dog", "bird"]
     assert set(found.target.tolist()) == {1}
-    quietly_refuses("no folder for ['cat/old'] of classes", pets, classes=["cat/old"])
-    quietly_refuses("no folder for ['..'] of classes", pets, classes=[".."])
-    quietly_refuses("no folder for [0] of classes", pets, classes=[0])
+    quietly_refuses("no folder for the classes ['cat/old']", pets, classes=["cat/old"])
+    quietly_refuses("no folder for the classes ['..']", pets, classes=[".."])
+    quietly_refuses("no folder for the classes [0]", pets, classes=[0])
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ def test_a_class_that_is_missing(pets):
 )
 def test_classes_that_are_no_list_of_different_names(classes, pets):
     """Would catch two numbers for one class, and a raw "unhashable type"."""
-    text = "classes must be a list that names at least one class, and none twice. Got "
+    text = "classes must be a list of at least one class, without duplicates. Got "
     quietly_refuses(text + repr(classes), pets, classes=classes)
 
 
 def test_classes_without_labels_contradict_each_other(pets):
     """Would catch one of the two that is ignored."""
-    text = "classes says which labels to load, and labels=None loads none."
+    text = "classes selects the labels to load, but labels=None loads no labels."
     quietly_refuses(text, pets, classes=["cat"], labels=None)
 
 
@@ -210,7 +210,7 @@ def test_the_folder_above_those_for_training_and_testing(parts, tmp_path):
     calls = ", ".join(f"load_image_folder({str(tmp_path / part)!r})" for part in parts)
     text = (
         f"container_path={str(tmp_path)!r} holds {list(parts)!r}, which look like parts of a data "
-        f"set and not like classes. Load each by itself: {calls}. If they are classes, pass "
+        f"set and not like classes. Load each separately: {calls}. If they are classes, pass "
         f"classes={list(parts)!r}."
     )
     quietly_refuses(text, tmp_path)
@@ -238,7 +238,7 @@ def test_folders_that_are_no_classes_are_refused(parts, what, flat, tmp_path):
     calls = ", ".join(f"load_image_folder({str(tmp_path / part)!r}{labels})" for part in parts)
     text = (
         f"container_path={str(tmp_path)!r} holds {parts!r}, which look like {what} and not like "
-        f"classes. Load each by itself: {calls}. If they are classes, pass classes={parts!r}."
+        f"classes. Load each separately: {calls}. If they are classes, pass classes={parts!r}."
     )
     quietly_refuses(text, tmp_path)
     assert load_image_folder(tmp_path, classes=parts).target_names == parts
@@ -249,7 +249,7 @@ def test_images_beside_their_annotations(tmp_path):
     touch(tmp_path, "images/1.png", "annotations/1.xml")
     quietly_refuses("holds ['images'], which look like kinds of files", tmp_path)
     touch(tmp_path, "images/cat/1.png", "images/dog/1.png")
-    quietly_refuses("no images but in the folder 'images', which holds folders itself", tmp_path)
+    quietly_refuses("only holds images in the folder 'images', which has subfolders", tmp_path)
 
 
 def test_parts_of_the_data_beside_other_folders(tmp_path):
@@ -258,8 +258,8 @@ def test_parts_of_the_data_beside_other_folders(tmp_path):
     found, text = said(tmp_path)
     assert found.target_names == ["figures", "test", "train"]
     assert text == (
-        f"container_path={str(tmp_path)!r} holds ['test', 'train'] among its class folders, which "
-        "look like parts of a data set. Load each by itself; or say what the classes are: "
+        f"The class folders of container_path={str(tmp_path)!r} include ['test', 'train'], which "
+        "look like parts of a data set. Load each separately, or name the classes with "
         "classes=[...]."
     )
     load_image_folder(tmp_path, classes=found.target_names)
@@ -272,8 +272,8 @@ def test_parts_of_the_data_in_every_class(tmp_path):
     touch(tmp_path, "carpet/1.png", "carpet/train/1.png")
     found, text = said(tmp_path)
     assert text.startswith(
-        "2 class folders, 'bottle' the first, hold ['ground_truth', 'test', 'train'], which look "
-        "like parts of a data set; their images are loaded together."
+        "2 class folders, the first of them 'bottle', hold ['ground_truth', 'test', 'train'], "
+        "which look like parts of a data set. Their images are loaded together."
     )
     load_image_folder(tmp_path, classes=found.target_names)
 
@@ -284,9 +284,7 @@ def test_classes_that_differ_in_case_alone(tmp_path):
     if not (tmp_path / "cat").exists():  # a file system that tells them apart
         touch(tmp_path, "cat/2.png", "A/1.png")
         text = said(tmp_path)[1]
-        assert text.startswith(
-            "Classes differ in upper and lower case or in spaces alone: ['Cat', "
-        )
+        assert text.startswith("The names of some classes only differ in case or spaces: ['Cat', ")
         load_image_folder(tmp_path, classes=["Cat", "cat"])
     table = pd.DataFrame({"path": ["Cat/1.png", "dog/1.png"], "label": ["Dog ", "dog"]})
     assert "['Dog ', 'dog']" in said(tmp_path, labels=table)[1]
@@ -297,7 +295,7 @@ def test_thousands_of_classes_make_no_long_message(tmp_path):
     touch(tmp_path, *(f"{i:04}/1.png" for i in range(300)))
     names = [f"class {i}" for i in range(300)]
     text = quietly_refuses("['class 0', 'class 1', ", tmp_path, classes=names)
-    assert "'class 9'], and 290 more of classes. It has ['0000', " in text
+    assert "'class 9'], and 290 more. It has ['0000', " in text
     assert len(text) < 600
     for i in range(300):
         (tmp_path / f"{i:04}" / "1.png").rename(tmp_path / f"{i:04}" / "1.txt")
@@ -310,7 +308,7 @@ def test_flat_folders_for_training_and_testing(tmp_path):
     touch(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/1.png")
     test, train = str(tmp_path / "test"), str(tmp_path / "train")
     text = (
-        f"Load each by itself: load_image_folder({test!r}, labels=...), "
+        f"Load each separately: load_image_folder({test!r}, labels=...), "
         f"load_image_folder({train!r}). If"
     )
     quietly_refuses(text, tmp_path)
@@ -337,9 +335,9 @@ def test_a_single_folder_around_the_classes(files, recursive, tmp_path):
     touch(tmp_path, *files)
     pets = str(tmp_path / "pets")
     text = (
-        f"container_path={str(tmp_path)!r} holds no images but in the folder 'pets', which holds "
-        f"folders itself: load_image_folder({pets!r}) takes those for classes. If 'pets' is a "
-        "class, pass classes=['pets']."
+        f"container_path={str(tmp_path)!r} only holds images in the folder 'pets', which has "
+        f"subfolders. load_image_folder({pets!r}) uses these subfolders as classes. If 'pets' is "
+        "a class, pass classes=['pets']."
     )
     quietly_refuses(text, tmp_path, recursive=recursive)
     if recursive:
@@ -368,4 +366,4 @@ def test_a_single_folder_is_a_class_if_it_holds_images_itself(files, is_class, t
         assert load_image_folder(tmp_path).target_names == ["pets"]
         assert len(load_image_folder(tmp_path).data) == len(files)
     else:
-        quietly_refuses("holds no images but in the folder 'pets'", tmp_path)
+        quietly_refuses("only holds images in the folder 'pets'", tmp_path)

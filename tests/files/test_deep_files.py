@@ -184,7 +184,7 @@ def test_planes_beyond_the_end_of_a_file():
     content = tiff(pixels, planar=True)
     place = content.index(struct.pack("<III", *(8 + 2 * HEIGHT * WIDTH * i for i in range(3))))
     cut = content[:place] + struct.pack("<III", 8, 8, 10**6) + content[place + 12 :]
-    with pytest.raises(UnreadableImage, match="it ends before its pixels do; copy or download"):
+    with pytest.raises(UnreadableImage, match="it is truncated; copy or download"):
         read(cut, "RGB")
 
 
@@ -219,7 +219,7 @@ def test_colour_of_16_bits_that_is_not_decoded_whole_is_refused(content, text):
 def test_an_open_image_of_16_bit_colour_is_refused():
     """Would catch an image of which Pillow has kept eight bits, given for sixteen."""
     with Image.open(io.BytesIO(png(levels("u2", 65536, 3), 2))) as image:
-        with pytest.raises(UnreadableImage, match="Pillow keeps 8 bits: pass its path"):
+        with pytest.raises(UnreadableImage, match="Pillow keeps 8 bits; pass its path"):
             read(image, "RGB")
         assert read(image, "RGB", "uint8").shape == (HEIGHT, WIDTH, 3)
 
@@ -243,7 +243,7 @@ def test_files_of_other_types_follow_the_rules_of_arrays(dtype, order, deflate):
     wide = pixels.astype(float) * (1 if dtype == "i1" else 30_000_000 if dtype[1] == "4" else 300)
     content = tiff(wide.astype(dtype), order=order, deflate=deflate)
     with pytest.raises(
-        UnreadableImage, match=rf"its {np.dtype(dtype)} pixels run from .*value_range"
+        UnreadableImage, match=rf"its {np.dtype(dtype)} pixels range from .*value_range"
     ):
         read(content)
     ends = (float(wide.min()), float(wide.max()))
@@ -375,12 +375,12 @@ def test_one_warning_names_the_files_of_several_pages(tmp_path):
     single = tmp_path / "single.tif"
     single.write_bytes(tiff(levels("u1", 9)))
     reader = ImageReader(4, n_jobs=2)
-    with pytest.warns(UserWarning, match="hold more than one page") as caught:
+    with pytest.warns(UserWarning, match="have more than one page") as caught:
         pixels = reader.transform([single, *paths])
     assert len(caught) == 1
     text = str(caught[0].message)
-    assert text.startswith("13 of 14 images hold more than one page or frame, of which the first")
-    assert "09.tif' and 3 more. To choose a page" in text
+    assert text.startswith("13 of 14 images have more than one page or frame, of which only")
+    assert "09.tif' and 3 more. To select a page" in text
     assert "single" not in text
     assert "10.tif" not in text
     assert caught[0].filename == __file__

@@ -159,7 +159,7 @@ def test_a_folder_that_is_not_there(tmp_path):
     touch(tmp_path, "pets.zip")
     for name, what, error in (
         ("gone", "does not exist", FileNotFoundError),
-        ("pets.zip", "is no folder", NotADirectoryError),
+        ("pets.zip", "is not a folder", NotADirectoryError),
     ):
         folder = str(tmp_path / name)
         text = f"container_path={folder!r} {what}. It must be the folder that holds the images"
@@ -169,8 +169,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_an_empty_folder(tmp_path):
     """Would catch the advice to sort images where there are none."""
     text = (
-        f"container_path={str(tmp_path)!r} holds neither class folders nor images. It must hold a "
-        "folder of images for each class."
+        f"container_path={str(tmp_path)!r} holds neither class folders nor images. It must hold "
+        "one folder of images per class."
     )
     quietly_refuses(text, tmp_path)
     touch(tmp_path, "readme.txt", ".hidden/1.png")
@@ -181,8 +181,8 @@ def test_a_flat_folder_shows_how_to_give_labels(tmp_path):
     """Would catch images without labels that become one class."""
     touch(tmp_path, "1.png", "2.png")
     text = (
-        f"container_path={str(tmp_path)!r} holds no class folders, and 2 images itself. Sort them "
-        "into a folder for each class, or pass labels=: a CSV file or DataFrame with the columns "
+        f"container_path={str(tmp_path)!r} holds no class folders, but 2 images. Sort them "
+        "into one folder per class, or pass labels=: a CSV file or DataFrame with the columns "
         "'path' and 'label', or None for images without labels."
     )
     quietly_refuses(text, tmp_path)
@@ -195,7 +195,7 @@ def test_class_folders_without_images(tmp_path):
     text = (
         f"container_path={str(tmp_path)!r}: there are no files ending in .apng, .avif, .bmp, .gif, "
         ".jfif, .jpe, .jpeg, .jpg, .jps, .mpo, .pjp, .pjpeg, .png, .tif, .tiff, .webp in its class "
-        "folders that can be read. Of other files, there are: 2 .txt."
+        "folders that can be read. Other files: 2 .txt."
     )
     quietly_refuses(text, tmp_path)
     quietly_refuses(text, tmp_path, on_error="skip")
@@ -213,11 +213,12 @@ def test_classes_that_are_symbolic_links_are_told(tmp_path):
     (pets / "dog").symlink_to(tmp_path / "real")
     link = str(pets / "dog")
     hint = (
-        f"1 symbolic link was left out, {link!r} the first: pass follow_links=True to follow links."
+        f"1 symbolic link was ignored, the first of them {link!r}. Pass follow_links=True to "
+        "follow links."
     )
     quietly_refuses(f"holds neither class folders nor images. {hint}", pets)
     touch(pets, "cat/1.png")
-    quietly_refuses(f"for ['dog'] of classes. It has ['cat']. {hint}", pets, classes=["dog"])
+    quietly_refuses(f"for the classes ['dog']. It has ['cat']. {hint}", pets, classes=["dog"])
     found, text = said(pets)
     assert found.target_names == ["cat"]
     assert text == hint
@@ -239,7 +240,7 @@ def test_links_in_a_class_are_counted_and_the_first_is_named(backwards, pets, mo
     found, text = said(pets)
     assert names_of(found.data, pets) == IN_ORDER
     assert text.startswith(
-        f"3 symbolic links were left out, {str(pets / 'cat' / 'b.png')!r} the first: pass follow"
+        f"3 symbolic links were ignored, the first of them {str(pets / 'cat' / 'b.png')!r}. Pass"
     )
     assert said(pets, labels=None)[1] == text
 
@@ -264,7 +265,7 @@ def test_the_snapshot_of_a_model_hub(hub):
     """Would catch "there are no files ending in .jpg", in a folder full of images, without the
     reason; and with follow_links a file that is looked for by the ending of its blob."""
     first = str(hub / "cat" / "0.png")
-    hint = f"3 symbolic links were left out, {first!r} the first: pass follow_links=True"
+    hint = f"3 symbolic links were ignored, the first of them {first!r}. Pass follow_links=True"
     quietly_refuses(hint, hub)
     quietly_refuses(hint, hub, labels=None)
     found = load_image_folder(hub, follow_links=True, on_error="skip")
@@ -272,7 +273,7 @@ def test_the_snapshot_of_a_model_hub(hub):
     assert found.labels.tolist() == ["cat", "cat", "dog"]
     assert ImageReader(size=4).transform(found.data).shape == (3, 4, 4, 3)
     table = pd.DataFrame({"id": ["cat/0", "dog/0"], "label": ["c", "d"]})
-    quietly_refuses("are followed with follow_links=True only", hub, labels=table)
+    quietly_refuses("are only followed with follow_links=True", hub, labels=table)
     assert load_image_folder(hub, labels=table, follow_links=True).labels.tolist() == ["c", "d"]
 
 
@@ -295,7 +296,8 @@ def test_an_image_in_two_classes_by_a_link_is_told(pets):
     found, text = said(pets, follow_links=True)
     assert len(found.data) == 6
     assert text == (
-        f"1 image is in two classes, by another name or link: {doubled!r} is the first."
+        "1 image is in two classes, under another name or through a link. The first is "
+        f"{doubled!r}."
     )
 
 
@@ -316,7 +318,7 @@ def test_a_link_in_a_class_to_the_folder_above_ends(pets, tmp_path):
 
 def test_a_link_that_leads_nowhere_cannot_be_read(pets):
     (pets / "cat" / "9.png").symlink_to(pets / "gone")
-    text = f"{str(pets / 'cat' / '9.png')!r}: the symbolic link leads nowhere"
+    text = f"{str(pets / 'cat' / '9.png')!r}: the symbolic link is broken"
     quietly_refuses(text, pets, follow_links=True)
     draw(pets, *IN_ORDER)
     found, warned = said(pets, follow_links=True, on_error="skip")
@@ -348,8 +350,8 @@ def test_images_beside_the_class_folders_are_told(pets):
     found, text = said(pets)
     assert names_of(found.data, pets) == IN_ORDER
     assert text == (
-        "2 images lie outside of any class folder, and are left out: "
-        f"{str(pets / 'a.png')!r} the first."
+        "2 images lie outside of any class folder, and are ignored. The first is "
+        f"{str(pets / 'a.png')!r}."
     )
 
 
@@ -360,7 +362,7 @@ def test_folders_without_images_are_told_and_make_no_class(pets):
     assert found.target_names == ["cat", "dog"]
     assert found.target.tolist() == [0, 0, 0, 1]
     assert text == (
-        "Folders without images are left out: ['ape', 'bird']. Name the classes to keep them: "
+        "Folders without images are ignored: ['ape', 'bird']. To keep them as classes, pass "
         "classes=[...]."
     )
 
@@ -389,7 +391,7 @@ def test_extensions(extensions, expected, pets):
 @pytest.mark.parametrize("extensions", [[], [".png", 7], [None]], ids=repr)
 def test_extensions_that_are_no_endings_of_names(extensions, pets):
     """Would catch a raw AttributeError, and no extension that is taken for any."""
-    text = f"extensions must be endings of names, such as ('.jpg', '.png'). Got {extensions!r}."
+    text = f"extensions must be file extensions, such as ('.jpg', '.png'). Got {extensions!r}."
     quietly_refuses(text, pets, extensions=extensions)
 
 

@@ -61,7 +61,7 @@ def test_a_table_of_ids_without_endings_that_fits_to_nothing(pets):
     assert len(lines) == 13
     assert all(line.endswith(": No such file or directory") for line in lines[1:11])
     assert lines[11] == "  ... and 29,990 more"
-    assert lines[12].startswith("None of the files of the column 'image_id' is found. columns=")
+    assert lines[12].startswith("None of the files in the column 'image_id' is found. columns=")
     assert len(text) < 3000
     frame = pd.DataFrame({"path": [*frame["image_id"], "cat/1.png"], "label": 0})
     text = quietly_refuses("30,000 files", pets, labels=frame)
@@ -109,13 +109,13 @@ def test_columns_that_are_none(pets):
         ("path",), ("path", "path"), ("a", "b", "c"), [], {"path", "label"}, (True, False),
         np.array("path"),
     ):  # fmt: skip
-        text = f"that of the labels: ('path', 'label'), for example. Got {columns!r}."
+        text = f"the paths and the labels, such as ('path', 'label'). Got {columns!r}."
         quietly_refuses(text, pets, labels=frame, columns=columns)
     for columns, missing in ((("file", "label"), "'file'"), (("path", 2), "2"), ((-3, 0), "-3")):
-        text = f"columns names {missing}, and labels has the columns ['path', 'label']."
+        text = f"columns names {missing}, but labels has the columns ['path', 'label']."
         quietly_refuses(text, pets, labels=frame, columns=columns)
     for labels in ("inferred", None):
-        text = "columns says which columns of a table to read, and labels is none."
+        text = "columns selects the columns of a table, but labels is not a table."
         quietly_refuses(text, pets, labels=labels, columns=("path", "label"))
 
 
@@ -134,7 +134,7 @@ def test_classes_of_a_table(pets):
     assert found.target_names == ["b", "a"]
     assert found.target.tolist() == [0, 1, 0]
     assert names_of(found.data, pets) == [IN_ORDER[0], IN_ORDER[1], IN_ORDER[3]]
-    text = "No row of labels has the label ['d', 'B'] of classes. It has ['a', 'b', 'c']."
+    text = "No row of labels has the classes ['d', 'B']. Its labels are ['a', 'b', 'c']."
     with pytest.warns(UserWarning, match=re.escape(text)) as caught:
         found = load_image_folder(pets, labels=frame, classes=["d", "a", "B"])
     assert caught[0].filename == __file__
@@ -146,13 +146,13 @@ def test_labels_of_several_types(pets):
     """Would catch a raw "'<' not supported"; with an order given, nothing need be sorted."""
     frame = pd.DataFrame({"path": IN_ORDER[:2], "label": pd.Series(["1", 1], dtype=object)})
     text = (
-        "The labels of the table cannot be sorted: they must all be strings, or all be numbers. "
-        "They are of type int, str."
+        "The labels of the table must all be strings, or all be numbers, so that they can be "
+        "sorted. Got labels of type int, str."
     )
     quietly_refuses(text, pets, labels=frame)
     assert load_image_folder(pets, labels=frame, classes=[1, "1"]).target.tolist() == [1, 0]
     frame["label"] = [["a"], ["b"]]
-    quietly_refuses("They are of type list.", pets, labels=frame)
+    quietly_refuses("Got labels of type list.", pets, labels=frame)
 
 
 def test_files_of_a_table_that_are_missing_are_all_named(pets):
@@ -162,13 +162,13 @@ def test_files_of_a_table_that_are_missing_are_all_named(pets):
     names = ["b.png", "cat/1.png", "a.png", "cat", "cat/1.png/x", "link/1.png", "link.png"]
     frame = pd.DataFrame({"path": [*names, "a\0.png", "dog/1.jpg"], "label": [*"abababab", "c"]})
     reasons = [
-        ("a\0.png", "its name is not one that a file can have"),
+        ("a\0.png", "its name is not a valid file name"),
         ("a.png", "No such file or directory"),
         ("b.png", "No such file or directory"),
-        ("cat", "it is no regular file"),
+        ("cat", "it is not a regular file"),
         ("cat/1.png/x", "Not a directory"),
-        ("link.png", "symbolic links are followed with follow_links=True only"),
-        ("link/1.png", "symbolic links are followed with follow_links=True only"),
+        ("link.png", "symbolic links are only followed with follow_links=True"),
+        ("link/1.png", "symbolic links are only followed with follow_links=True"),
     ]
     lines = "".join(f"\n  {os.path.join(pets, name)!r}: {why}" for name, why in reasons)
     text = f"7 files or folders cannot be read:{lines}\nPass on_error='skip' to leave them out."
@@ -186,7 +186,7 @@ def test_a_table_that_names_a_pipe(pets):
     """Would catch a table that has the reader wait for ever."""
     os.mkfifo(pets / "pipe.png")
     frame = pd.DataFrame({"path": ["pipe.png"], "label": ["a"]})
-    quietly_refuses("pipe.png': it is no regular file", pets, labels=frame)
+    quietly_refuses("pipe.png': it is not a regular file", pets, labels=frame)
 
 
 def test_a_table_decides_whatever_the_extension_and_however_hidden(tmp_path):
@@ -239,7 +239,7 @@ def test_ids_that_fit_to_two_files_each_ask_which_is_meant(tmp_path):
     for ids in (["01"], ["01", "02"]):
         frame = pd.DataFrame({"id": ids, "label": "a"})
         text = quietly_refuses("it may be any of 'u/01.png', 'v/01.png'", tmp_path, labels=frame)
-        assert "Say which is meant: " in text
+        assert "Make the names in the table unambiguous " in text
         assert "found" not in text
 
 
@@ -248,5 +248,5 @@ def test_ids_that_lost_their_zeros_in_a_csv_file(tmp_path):
     touch(tmp_path, "001.png", "002.png")
     (tmp_path / "labels.csv").write_text("id,label\n1,a\n2,b\n")
     text = quietly_refuses("No such file", tmp_path, labels="labels.csv")
-    assert text.endswith("lost the zeros that they began with, put those back; spreadsheets drop "
-                         "them.")  # fmt: skip
+    assert text.endswith("lost their leading zeros, restore them; spreadsheets remove leading "
+                         "zeros.")  # fmt: skip

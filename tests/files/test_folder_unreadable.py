@@ -54,7 +54,7 @@ def test_a_container_below_a_folder_that_may_not_be_entered(pets, monkeypatch):
         return real(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", refuse)
-    text = f"container_path={str(pets)!r} may not be looked for by this user."
+    text = f"container_path={str(pets)!r} cannot be accessed by this user."
     quietly_refuses(text, pets, PermissionError)
 
 

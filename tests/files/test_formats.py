@@ -103,7 +103,7 @@ OTHERS = {
     "MOV": (ftyp(b"qt  "), r"a video \(MP4 or QuickTime\)"),
     "WebM": (b"\x1a\x45\xdf\xa3" + bytes(20), r"a video \(WebM or Matroska\)"),
     "zeros": (bytes(1000), "nothing but 1,000 zero bytes"),
-    "macOS": (b"\0\5\x16\7\0\2\0\0Mac OS X", r"what macOS keeps beside a file"),
+    "macOS": (b"\0\5\x16\7\0\2\0\0Mac OS X", r"metadata of a file by macOS"),
     "JPEG": (b"\xff\xd8\xff\0", "a JPEG image, but its header is damaged"),
     "PNG": (b"\x89PNG\r\n\x1a\nIHDR", "a PNG image, but its header is damaged"),
 }
@@ -123,7 +123,7 @@ def test_what_is_no_image_of_the_formats_is_named_by_its_first_bytes(name):
 def test_bytes_that_tell_nothing(content):
     """Would catch a guess about them."""
     assert describe_content(content) is None
-    with pytest.raises(UnreadableImage, match="no image of the formats JPEG, PNG, WEBP, BMP, GIF"):
+    with pytest.raises(UnreadableImage, match="not an image of the formats JPEG, PNG, WEBP, BMP"):
         decode(content, OPTIONS)
 
 

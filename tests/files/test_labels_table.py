@@ -147,7 +147,7 @@ def test_columns_decide_between_two_separators(csv_file, tmp_path):
 
 def test_lines_are_counted_from_the_first_of_the_file(csv_file, tmp_path):
     """Would catch a number that is one too small below Excel's "sep=;"."""
-    with pytest.raises(ValueError, match="line 4 has 1 field, and the first has 2"):
+    with pytest.raises(ValueError, match="line 4 has 1 field, but the first line has 2"):
         read(csv_file("sep=;\npath;label\n1.png;cat\n2.png\n"), str(tmp_path))
 
 
@@ -188,7 +188,7 @@ def test_of_several_columns_of_paths_the_one_whose_files_are_there(csv_file, tmp
 def test_several_columns_of_labels_have_to_be_chosen_from(csv_file, tmp_path):
     """Would catch a model of the wrong labels, without a word; "label" itself needs no choice."""
     table = csv_file("filename,class,target\n1.png,cat,0\n2.png,dog,1\n")
-    text = "Say which they are: columns=('filename', 'class'), for example."
+    text = "Select the columns, for example columns=('filename', 'class')."
     with pytest.raises(ValueError, match=re.escape(text)):
         read(table, str(tmp_path))
     assert read(table, str(tmp_path), ("filename", "target"))[1] == ["0", "1"]
@@ -209,7 +209,7 @@ def test_columns_of_zero_and_one_are_told_how_to_become_labels(csv_file, tmp_pat
     path, expected = csv_file(text), (PETS[0], ["NV", "MEL", "NV"])
     for table in (path, pd.read_csv(path), pd.read_csv(path).assign(age=[5, 6, 7])):
         with pytest.raises(
-            ValueError, match=r"hold 0 and 1\. Make one column of labels: "
+            ValueError, match=r"hold 0 and 1\. Convert them to one column of labels: "
         ) as caught:
             read(table, str(tmp_path))
         code = str(caught.value).split("of labels: labels=")[1].removesuffix(".")
@@ -220,10 +220,10 @@ def test_columns_of_zero_and_one_are_told_how_to_become_labels(csv_file, tmp_pat
 
 def test_columns_of_several_ones_in_a_row_are_no_labels(csv_file, tmp_path):
     """Would catch the advice to take the first of several classes; and a message of all columns."""
-    text = "The columns ['a', 'b', 'c'] hold 0 and 1. 2 rows have none or several 1, and an image "
+    text = "The columns ['a', 'b', 'c'] hold 0 and 1. 2 rows have no 1 or several, but each image "
     with pytest.raises(ValueError, match=re.escape(text)):
         read(csv_file("image,a,b,c\n1,1,1,0\n2,0,0,0\n3,0,1,0\n"), str(tmp_path))
-    with pytest.raises(ValueError, match="1 rows have none or several 1"):
+    with pytest.raises(ValueError, match="1 rows have no 1 or several"):
         read(csv_file("image,a,b\n1,0,0\n2,1,0\n"), str(tmp_path))
     ones = pd.DataFrame(np.eye(300, dtype=int), columns=[f"class {i}" for i in range(300)])
     ones.insert(0, "image", range(300))
@@ -235,7 +235,9 @@ def test_columns_of_several_ones_in_a_row_are_no_labels(csv_file, tmp_path):
 
 def test_columns_of_a_file_without_names_are_asked_for_by_position(csv_file, tmp_path):
     """Would catch the advice to name columns by what stands in the first row."""
-    with pytest.raises(ValueError, match=re.escape("columns=(0, 1), for example.")):
+    with pytest.raises(
+        ValueError, match=re.escape("Select the columns, for example columns=(0, 1).")
+    ):
         read(csv_file("1.png,cat,8\n2.png,dog,9\n"), str(tmp_path))
 
 
@@ -256,7 +258,8 @@ def test_tables_of_other_formats_name_the_function_that_reads_them(
     """Would catch a spreadsheet that is said to be in a wrong encoding."""
     path = csv_file(content)
     text = (
-        f"it is no CSV file. Read it with pandas, and pass the DataFrame: labels=pandas.{function}("
+        "it is not a CSV file. Read it with pandas, and pass the DataFrame: "
+        f"labels=pandas.{function}("
     )
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         read(path, str(tmp_path))
@@ -310,37 +313,37 @@ def test_columns_named_path_and_label_are_names_whatever_files_there_are(csv_fil
         ("path,label\n", " has no rows."),
         (
             "path,label\n1.png,cat\n\n2.png\n",
-            ": line 4 has 1 field, and the first has 2. All lines must",
+            ": line 4 has 1 field, but the first line has 2. All lines must",
         ),
-        ("path,label\n1.png,cat,8\n", ": line 2 has 3 fields, and the first has 2. All lines must"),
-        ("1.png,cat\n2.png,cat,\n", ": line 2 has 3 fields, and the first has 2. All lines must"),
+        ("path,label\n1.png,cat,8\n", ": line 2 has 3 fields, but the first line has 2. All lines"),
+        ("1.png,cat\n2.png,cat,\n", ": line 2 has 3 fields, but the first line has 2. All lines"),
         ("path,label\n1.png,\n", ", line 2 has no label: path '1.png'."),
         ('path,label\n1.png,cat\n"\n.png",  \n', ", line 4 has no label: path '\\n.png'."),
-        ("path,label\n,cat\n", ", line 2: path must be a name of a file. Got ''."),
+        ("path,label\n,cat\n", ", line 2: path must be the name of a file. Got ''."),
         (
             "a,b,split\n1.png,cat,train\n",
-            " must have the columns 'path' and 'label', or two columns. Got 'a', 'b', 'split'. Say "
-            "which they are: columns=('a', 'b'), for example.",
+            " must have the columns 'path' and 'label', or two columns. Got 'a', 'b', "
+            "'split'. Select the columns, for example columns=('a', 'b').",
         ),
         (
             "path,label,label\n1.png,cat,dog\n",
             " must have the columns 'path' and 'label', or two columns. Got 'path', 'label', "
-            "'label'. Say which they are: columns=('path', 'label'), for example.",
+            "'label'. Select the columns, for example columns=('path', 'label').",
         ),
         (
             "path,label\nkätzchen.png,cat\n".encode("latin-1"),
-            " cannot be read: it must be a CSV file in UTF-8 or UTF-16, and line 2 is in another "
-            "encoding. Read such files with pandas",
+            " cannot be read: it must be a CSV file in UTF-8 or UTF-16, but line 2 has another "
+            "encoding. Read it with pandas",
         ),
         (
             b"path,label\n" + b"a" * 200_000 + b",cat\n",
-            " cannot be read: it must be a CSV file, and a field in line 2 has more than 131,072 "
-            "characters. A quotation mark before it may lack the one that closes it.",
+            " cannot be read: it must be a CSV file, but a field in line 2 has more than 131,072 "
+            "characters. A quotation mark before it may not be closed.",
         ),
         (
             "# made by hand\npath,label\n1.png,cat\n",
-            ": line 2 has 2 fields, and the first has 1. All lines must have as many: leave out "
-            "lines of comments",
+            ": line 2 has 2 fields, but the first line has 1. All lines must have the "
+            "same number of fields. Remove comment lines",
         ),
     ],
     ids=lambda value: value.strip(" .:,")[:30] if isinstance(value, str) else "bytes",
@@ -365,7 +368,7 @@ def test_absolute_paths_in_the_folder(csv_file, tmp_path):
     """Both sides: a table made by glob names files in the folder, and in one beside it."""
     table = csv_file(f"path,label\n{tmp_path}/b/1.png,cat\n{tmp_path}/b/../2.png,dog\n")
     assert read(table, str(tmp_path))[0] == ["b/1.png", "2.png"]
-    with pytest.raises(ValueError, match="leads out of container_path"):
+    with pytest.raises(ValueError, match="is outside of container_path"):
         read(csv_file(f"path,label\n{tmp_path}2/1.png,cat\n"), str(tmp_path))
 
 
@@ -377,8 +380,8 @@ def test_paths_that_lead_out_of_the_folder(path, csv_file, tmp_path):
     """Would catch a table from a stranger that has files read which are none of its business."""
     table = csv_file(f"path,label\n1.png,cat\n{path},dog\n")
     text = (
-        f"line 3: path {path!r} leads out of container_path={str(tmp_path)!r}. Paths must lie in "
-        "it; others need no load_image_folder, since ImageReader takes any path."
+        f"line 3: path {path!r} is outside of container_path={str(tmp_path)!r}. Paths must be "
+        "inside it. ImageReader takes any path, without load_image_folder."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         label(table, str(tmp_path))
@@ -503,7 +506,7 @@ def test_rows_without_a_label(labels, tmp_path):
         frame["label"] = pd.Series(labels, dtype=object)
     with pytest.raises(ValueError, match=r"^labels, row 1 has no label: path '2.png'\.$"):
         read(frame, str(tmp_path))
-    with pytest.raises(ValueError, match=r"'2.png'\. In all, 3 rows have none\.$"):
+    with pytest.raises(ValueError, match=r"'2.png'\. In total, 3 rows have none\.$"):
         read(pd.concat([frame] * 3, ignore_index=True), str(tmp_path))
 
 
@@ -520,7 +523,7 @@ def test_rows_of_polars_without_a_label(missing, tmp_path):
 def test_rows_without_a_path(path, tmp_path):
     """Would catch a missing path that is looked for as a file called "nan"."""
     frame = pd.DataFrame({"path": pd.Series(["1.png", path], dtype=object), "label": [0, 1]})
-    text = "labels, row 1: path must be a name of a file. Got "
+    text = "labels, row 1: path must be the name of a file. Got "
     with pytest.raises(ValueError, match=says(text)):
         read(frame, str(tmp_path))
 
@@ -534,12 +537,12 @@ def test_rows_without_a_path(path, tmp_path):
         (
             pd.DataFrame({"id;species": ["1;cat"]}),
             "labels must have the columns 'path' and 'label', or two columns. Got 'id;species'. "
-            "Its one column holds ';': read it with sep=';', or pass the path of the file.",
+            "Its only column contains ';'. Read it with sep=';', or pass the path of the file.",
         ),
         (
             pd.DataFrame({"id\tspecies": ["1\tcat"]}),
             r"labels must have the columns 'path' and 'label', or two columns. Got 'id\tspecies'. "
-            r"Its one column holds '\t': read it with sep='\t'",
+            r"Its only column contains '\t'. Read it with sep='\t'",
         ),
     ],
     ids=["one column", "no rows", "nothing", "semicolons", "tabs"],
@@ -555,7 +558,7 @@ def test_data_frames_with_a_mistake(frame, error, tmp_path):
 )
 def test_what_is_neither_a_path_nor_a_data_frame(table, tmp_path):
     """Would catch "expected str, bytes or os.PathLike object, not list", which helps nobody."""
-    text = f"or None. Got {type(table).__name__}. Of lists, make a DataFrame: pandas.DataFrame("
+    text = f"or None. Got {type(table).__name__}. Convert lists to a DataFrame: pandas.DataFrame("
     with pytest.raises(TypeError, match=re.escape(text)):
         read(table, str(tmp_path))
 
@@ -564,7 +567,7 @@ def test_what_is_neither_a_path_nor_a_data_frame(table, tmp_path):
 def test_a_path_without_a_file(path, tmp_path, monkeypatch):
     """Would catch a misspelt word that is told as a missing file, without what may be given."""
     monkeypatch.chdir(tmp_path)
-    text = f"labels={path!r} is no file. labels must be 'inferred', the path of a CSV file, a Data"
+    text = f"labels={path!r} is not a file. labels must be 'inferred', the path of a CSV file, a "
     with pytest.raises(FileNotFoundError, match=says(text)):
         read(path, str(tmp_path))
 

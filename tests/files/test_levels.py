@@ -96,7 +96,7 @@ def test_fractions_stay_as_they_are_in_float32():
 @pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"value_range": (0, 9)}])
 def test_nan_is_refused_whatever_is_asked_for(options):
     """Would catch NaN that passes a comparison, and becomes some level."""
-    with pytest.raises(ValueError, match="its pixels hold NaN: fill them"):
+    with pytest.raises(ValueError, match="its pixels hold NaN; replace it"):
         scale(np.array([0.5, np.nan]), **options)
 
 
@@ -120,7 +120,7 @@ def test_as_many_channels_as_the_mode_says():
     assert channels_last(np.zeros((5, 6)), read_options(mode=1)).shape == (5, 6, 1)
     with pytest.raises(ValueError, match=r"with 13 channels$"):
         channels_last(np.zeros((5, 6, 3)), read_options(mode=13))
-    with pytest.raises(ValueError, match=r"with 1, 3 or 4 channels; ImageReader\(mode=n\) takes n"):
+    with pytest.raises(ValueError, match=r"with 1, 3 or 4 channels; ImageReader\(mode=n\) reads n"):
         channels_last(np.zeros((5, 6, 13)), read_options())
 
 
@@ -165,15 +165,15 @@ def test_other_integers_are_levels_already(dtype):
 @pytest.mark.parametrize(
     ("values", "dtype", "text"),
     [
-        ([0, 256], "int64", "its int64 pixels run from 0 to 256, and 0 to 255 was expected"),
-        ([-1, 255], "int16", "its int16 pixels run from -1 to 255, and 0 to 255 was expected"),
-        ([0, 256], "uint32", "its uint32 pixels run from 0 to 256"),
-        ([0, 1.0001], "float64", "its float64 pixels run from 0 to 1.0001, and 0 to 1 was"),
-        ([-0.001, 1], "float32", "its float32 pixels run from -0.001 to 1"),
-        ([0, 255], "float32", "its float32 pixels run from 0 to 255"),
+        ([0, 256], "int64", "its int64 pixels range from 0 to 256, but 0 to 255 was expected"),
+        ([-1, 255], "int16", "its int16 pixels range from -1 to 255, but 0 to 255 was expected"),
+        ([0, 256], "uint32", "its uint32 pixels range from 0 to 256"),
+        ([0, 1.0001], "float64", "its float64 pixels range from 0 to 1.0001, but 0 to 1 was"),
+        ([-0.001, 1], "float32", "its float32 pixels range from -0.001 to 1"),
+        ([0, 255], "float32", "its float32 pixels range from 0 to 255"),
         ([0.5, np.nan], "float64", "its pixels hold NaN"),
-        ([0, np.inf], "float64", "its float64 pixels run from 0 to inf"),
-        ([0, -np.inf], "float64", "its float64 pixels run from -inf to 0"),
+        ([0, np.inf], "float64", "its float64 pixels range from 0 to inf"),
+        ([0, -np.inf], "float64", "its float64 pixels range from -inf to 0"),
     ],
 )
 def test_values_out_of_range_are_refused(values, dtype, text):
@@ -185,7 +185,7 @@ def test_values_out_of_range_are_refused(values, dtype, text):
 @pytest.mark.parametrize("dtype", ["complex64", object, "U1", "M8[s]"])
 def test_what_is_no_number_is_refused(dtype):
     """Would catch the real part of complex numbers, or an error of NumPy's."""
-    with pytest.raises(TypeError, match="its pixels are no real numbers, but of dtype"):
+    with pytest.raises(TypeError, match="its pixels are not real numbers, but of dtype"):
         to_eight_bits(np.zeros((2, 2), dtype=dtype))
 
 
@@ -193,7 +193,7 @@ def test_what_is_no_number_is_refused(dtype):
 def test_a_known_white_of_twelve_bits(dtype):
     """Would catch a scanner's 12 bits that come out nearly black."""
     assert convert([0, 8, 9, 2047, 2048, 4095], dtype, 4095) == [0, 0, 1, 127, 128, 255]
-    with pytest.raises(ValueError, match="run from 0 to 4096, and 0 to 4095 was expected"):
+    with pytest.raises(ValueError, match="range from 0 to 4096, but 0 to 4095 was expected"):
         convert([0, 4096], dtype, 4095)
 
 

@@ -60,7 +60,7 @@ def test_names_that_fit_no_file_or_several(name, tmp_path):
     """Would catch a guess between two files, a file of no image, and the nearest number."""
     touch(tmp_path, "1.png", "1.jpg", "2.txt", "3.png", "44.png", "cat/5.png", "0.png")
     path, problem = find(tmp_path, name)
-    expected = {"1": "it may be any of '1.jpg', '1.png'", "cat": "it is no regular file"}
+    expected = {"1": "it may be any of '1.jpg', '1.png'", "cat": "it is not a regular file"}
     assert problem == expected.get(name, "No such file or directory")
     assert path == name
 
@@ -127,7 +127,7 @@ def test_links_are_taken_when_they_are_to_be_followed(name, tmp_path):
     pets = tmp_path / "pets"
     (pets / "link.png").symlink_to(tmp_path / "out" / "1.png")
     (pets / "folder").symlink_to(tmp_path / "out")
-    assert find(pets, name)[1] == "symbolic links are followed with follow_links=True only"
+    assert find(pets, name)[1] == "symbolic links are only followed with follow_links=True"
     path, problem = find(pets, name, follow_links=True)
     assert problem is None
     assert path == (name if name.endswith(".png") else f"{name}.png")
@@ -137,7 +137,7 @@ def test_links_that_lead_nowhere(tmp_path):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
     problem = find(tmp_path, "gone.png", follow_links=True)[1]
-    assert problem == "the symbolic link leads nowhere"
+    assert problem == "the symbolic link is broken"
     assert "symbolic links" in find(tmp_path, "self.png", follow_links=True)[1]
 
 

@@ -19,9 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_cnn import CNNClassifier, ImageReader, MistakesDisplay, load_image_folder
 
 N_IMAGES = 36
-DIM = (
-    "run from {} to {}, where black is 0 and white is {}: dtype='uint8' keeps ({}) of their levels"
-)
+DIM = "range from {} to {}, where black is 0 and white is {}. dtype='uint8' keeps ({}) of"
 
 
 def small_cnn(**parameters):
@@ -369,19 +367,19 @@ class Tensor:
             FileNotFoundError(2, "No such file"),
             r"decoder raised FileNotFoundError: \[Errno 2\] No such",
         ),
-        (None, "decoder returned NoneType of dtype object, and an array of real numbers or a PIL"),
+        (None, "decoder returned NoneType of dtype object, but an array of real numbers or a PIL"),
         ("picture.png", "decoder returned str of dtype <U11"),
         ([[1, 2], [3]], "decoder raised ValueError: setting an array element"),
         (np.zeros((2, 2), dtype=complex), "decoder returned ndarray of dtype complex128"),
         (
             np.zeros((2, 2, 2)),
-            r"an array of shape \(2, 2, 2\) is no image .*; ImageReader\(mode=n\)",
+            r"an array of shape \(2, 2, 2\) is not an image .*; ImageReader\(mode=n\)",
         ),
         (np.zeros((0, 2)), r"an array of shape \(0, 2\) has no pixels"),
         (np.full((2, 2), np.nan), "its pixels hold NaN"),
         (
             np.full((2, 2), -1000, dtype="i2"),
-            r"its int16 pixels run from -1000 to -1000, .*value_range=\(low, high\)",
+            r"its int16 pixels range from -1000 to -1000, .*value_range=\(low, high\)",
         ),
     ],
 )
@@ -400,7 +398,7 @@ def test_what_goes_wrong_in_a_decoder_is_the_reason_of_that_file(made, reason):
     ) as caught:
         ImageReader(2, decoder=decoder).transform(["good", "bad"])
     assert "load_image_folder" not in str(caught.value)  # which does not know the decoder
-    with pytest.warns(UserWarning, match="1 of 2 images cannot be read, and are nothing but"):
+    with pytest.warns(UserWarning, match="1 of 2 images cannot be read, and are replaced"):
         pixels = ImageReader(2, mode="L", decoder=decoder, on_error="skip").transform(
             ["good", "bad"]
         )
@@ -501,9 +499,7 @@ def test_the_cache_keeps_decoders_apart(arrays, tmp_path):
     assert read(lambda path: np.full((2, 2), 20)) == 20
     assert read(lambda path: np.full((2, 2), 21)) == 21
     lock = threading.Lock()
-    with pytest.raises(
-        ValueError, match=r"decoder=.* from others, which takes a function that holds only"
-    ):
+    with pytest.raises(ValueError, match=r"cache needs a decoder whose values can be pickled"):
         read(lambda path: lock and np.zeros((2, 2)))
 
 
@@ -535,7 +531,7 @@ def test_a_number_of_channels_takes_images_as_they_are(mode):
                 expected = np.asarray(whole).reshape(6, 5, mode)
                 np.testing.assert_array_equal(reader.transform([image])[0], expected)
             else:
-                with pytest.raises(ValueError, match=f"it has {number} channels?, and mode={mode}"):
+                with pytest.raises(ValueError, match=f"it has {number} channels?, but mode={mode}"):
                     reader.transform([image])
 
 
@@ -557,9 +553,9 @@ def test_files_that_need_a_range_are_no_damaged_ones(tmp_path):
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("https://host.example/cat.jpg", "; it is an address: download the image first"),
-        ("s3://bucket/cat.jpg", "; it is an address: download the image first"),
-        ("cat\0.jpg", "a path holds no zero byte"),
+        ("https://host.example/cat.jpg", "; it is a URL: download the image first"),
+        ("s3://bucket/cat.jpg", "; it is a URL: download the image first"),
+        ("cat\0.jpg", "paths cannot contain a zero byte"),
         ("cat.jpg", "No such file or directory"),
     ],
 )

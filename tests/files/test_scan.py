@@ -204,7 +204,7 @@ def test_links_that_lead_nowhere_are_told_if_they_may_be_images(tmp_path):
     found, inner = scan_links(tmp_path)
     assert found.files == ["0.png"]
     assert inner == []
-    assert found.unreadable == dict.fromkeys(["1.png", "folder"], "the symbolic link leads nowhere")
+    assert found.unreadable == dict.fromkeys(["1.png", "folder"], "the symbolic link is broken")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a Unix thing")

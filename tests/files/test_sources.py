@@ -96,20 +96,20 @@ def test_contents_in_an_array_keep_their_length():
         (
             "a.png",
             TypeError,
-            "Got the single path 'a.png': pass it in a list, or, if it is a folder",
+            "Got the single path 'a.png'. Pass it in a list, or, if it is a folder",
         ),
-        (Path("a.png"), TypeError, "Got the single path 'a.png': pass it in a list"),
-        (b"abc", TypeError, "Got a single one: pass [b'abc']."),
-        (bytearray(b"abc"), TypeError, "Got a single one: pass [bytearray(b'abc')]."),
-        (IMAGE, TypeError, "X must be a collection of images. Got a single one: pass ["),
-        (Bunch(data=PATHS), TypeError, "Got Bunch: pass its .data."),
+        (Path("a.png"), TypeError, "Got the single path 'a.png'. Pass it in a list"),
+        (b"abc", TypeError, "Got a single one. Pass [b'abc']."),
+        (bytearray(b"abc"), TypeError, "Got a single one. Pass [bytearray(b'abc')]."),
+        (IMAGE, TypeError, "X must be a collection of images. Got a single one. Pass ["),
+        (Bunch(data=PATHS), TypeError, "Got Bunch. Pass its .data."),
         ({"a": 1}, TypeError, "X must be a collection of images. Got dict."),
         (None, TypeError, "X must be a list or an array of paths (str or pathlib.Path), contents"),
         (7, TypeError, "Got int."),
         (iter(PATHS), TypeError, "Got list_iterator."),
         (set(PATHS), TypeError, "Got set."),
         (csr_array((2, 3)), TypeError, "X must be "),
-        ([], ValueError, "X is empty: it must hold at least one image or path."),
+        ([], ValueError, "X is empty. It must hold at least one image or path."),
         (np.array([], dtype=str), ValueError, "X is empty"),
         (np.zeros((0, 2, 3)), ValueError, "X is empty"),
         (pd.Series([], dtype=object), ValueError, "X is empty"),
@@ -128,8 +128,8 @@ def test_contents_in_an_array_keep_their_length():
         (
             pd.DataFrame({"path": PATHS, "label": [0, 1]}),
             ValueError,
-            "X is a DataFrame of 2 columns ('path', 'label'), and one was expected, of paths. "
-            "Choose it: X[['path']]",
+            "X must be a DataFrame with one column, of paths. Got 2 columns ('path', 'label'). "
+            "Select one with X[['path']]",
         ),
     ],
     ids=lambda value: None if isinstance(value, str) else "",
@@ -158,7 +158,7 @@ def test_names_of_sources():
 @pytest.mark.parametrize("shape", [(9, 9, 3), (480, 640, 4)])
 def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
     """Would catch 480 answers for one photograph; both sides: gray images stay a batch."""
-    with pytest.raises(ValueError, match=r"shape of one colour image.*pass X\[np.newaxis\]"):
+    with pytest.raises(ValueError, match=r"shape of one colour image.*Pass X\[np.newaxis\]"):
         listed(np.zeros(shape, np.uint8))
     assert len(listed(np.zeros((1, *shape), np.uint8))) == 1
     assert len(listed(np.zeros((3, 9, 9), np.uint8))) == 3
@@ -167,6 +167,6 @@ def test_one_colour_image_is_not_taken_for_many_gray_ones(shape):
 
 def test_pixels_out_of_range_of_a_batch_are_one_error():
     """Would catch a line for each of 60,000 images."""
-    with pytest.raises(ValueError, match="X cannot be read: its float64 pixels run from 0 to 255"):
+    with pytest.raises(ValueError, match="X cannot be read: its float64 pixels range from 0 to"):
         listed(np.linspace(0, 255, 2 * 8 * 8).reshape(2, 8, 8))
     assert len(listed(np.linspace(0, 1, 2 * 8 * 8).reshape(2, 8, 8))) == 2

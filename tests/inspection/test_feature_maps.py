@@ -166,7 +166,7 @@ def test_the_layers_that_are_named(fitted, numbers, layers, expected):
 @pytest.mark.parametrize("layers", [["conv1", "conv2"], ["flatten"], ["output"], ["conv1", ""]])
 def test_a_layer_without_maps_is_refused(fitted, numbers, layers):
     text = (
-        "layers must hold names of layers that give maps: normalize, conv1, pool1, norm1, "
+        "layers must hold names of layers with feature maps: normalize, conv1, pool1, norm1, "
         f"activation1. Got {layers[-1]!r}."
     )
     with pytest.raises(ValueError, match=re.escape(text)):

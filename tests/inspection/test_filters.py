@@ -309,7 +309,7 @@ def test_patches_through_a_pipeline(around, numbers):
 
 
 def test_patches_of_a_deeper_layer_are_refused(two_convolutions):
-    text = "Got layer='conv2', after layers that change their shape: leave X out, or take "
+    text = "Got layer='conv2', after layers that change their shape. Omit X, or use "
     with pytest.raises(ValueError, match=re.escape(text)):
         FilterDisplay.from_estimator(two_convolutions, X=np.zeros((2, 8, 8)), layer="conv2")
 

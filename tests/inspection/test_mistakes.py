@@ -96,7 +96,7 @@ def test_file_names_given_by_the_user():
 
 
 def test_file_names_must_be_as_many_as_images():
-    text = "file_names must have a name for each of the 6 images. Got 5."
+    text = "file_names must have one name for each of the 6 images. Got 5."
     with pytest.raises(ValueError, match=re.escape(text)):
         worst(file_names=list("abcde"))
 
@@ -323,7 +323,7 @@ def test_labels_of_every_kind(fitted, numbers, make):
 def test_labels_that_are_no_class_are_refused(fitted, numbers, y, unknown):
     """Catches text that is taken for the number that it spells, and labels between two classes."""
     text = (
-        f"y has labels that are not among the classes: {unknown}. The classes are 0, 1, 2, 3, 4, "
+        f"y has labels that are not in classes: {unknown}. The classes are 0, 1, 2, 3, 4, "
         "5, 6, 7, 8, 9."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -333,7 +333,7 @@ def test_labels_that_are_no_class_are_refused(fitted, numbers, y, unknown):
 def test_text_is_no_number_among_many_classes_either(sizes):
     """NumPy compares text and numbers otherwise where there are many of them."""
     model, images, y = sizes["100 classes"]
-    with pytest.raises(ValueError, match="y has labels that are not among the classes: '0', '1'"):
+    with pytest.raises(ValueError, match="y has labels that are not in classes: '0', '1'"):
         MistakesDisplay.from_estimator(model, images, y.astype(str))
 
 
@@ -341,7 +341,7 @@ def test_text_is_no_number_among_many_classes_either(sizes):
 def test_labels_must_be_as_many_as_images(fitted, numbers, n_labels):
     images, y = numbers
     text = (
-        "There must be a label and a row of 10 probabilities for each image. Got "
+        "There must be one label and 10 probabilities for each image. Got "
         f"{n_labels} labels, and probabilities of shape (200, 10)."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -365,7 +365,7 @@ def test_images_must_be_as_many_as_predictions():
 )
 def test_every_class_needs_a_column(y_proba, shape):
     """As of decision_function for two classes, or of labels that lack a class."""
-    text = f"Got 6 labels, and probabilities of shape {shape}. Where "
+    text = f"Got 6 labels, and probabilities of shape {shape}. If y "
     with pytest.raises(ValueError, match=re.escape(text)):
         MistakesDisplay.from_predictions(IMAGES, Y_TRUE, y_proba)
 
@@ -399,3 +399,10 @@ def test_predictions_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"^MistakesDisplay\.from_predictions requires"):
         MistakesDisplay.from_predictions("no images", None, None)
+
+
+@pytest.mark.parametrize("images", [["a.png", "b.png"], np.zeros((2, 64))], ids=["paths", "rows"])
+def test_images_that_are_no_pixels_are_refused(images):
+    """Catches the message of a NumPy function, and rows that are drawn as a line."""
+    with pytest.raises(ValueError, match=r"images must hold pixels.*ImageReader.*file_names=paths"):
+        MistakesDisplay.from_predictions(images, [0, 1], np.eye(2))

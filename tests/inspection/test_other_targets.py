@@ -139,7 +139,7 @@ def test_saliency_titles_name_what_is_shown(of_number, of_labels, numbers, metho
         (
             "of_labels",
             3,
-            "target must be None, for the label of the highest probability, or one of",
+            "target must be None, for the label with the highest probability, or one of",
         ),
         ("of_labels", [0, 1], "or one of 0, 1, 2. Got target=[0, 1]"),
     ],
@@ -178,7 +178,7 @@ def test_the_probabilities_of_labels_are_bars(of_labels, numbers):
 @pytest.mark.parametrize(("kind", "each"), [("of_numbers", "2 targets"), ("of_labels", "3 labels")])
 def test_a_name_for_each(request, numbers, kind, each):
     model = request.getfixturevalue(kind)
-    text = f"must have a name for each of the {each}, in the order of the columns of y"
+    text = f"must have one name for each of the {each}, in the order of the columns of y"
     with pytest.raises(ValueError, match=text):
         FeatureMapDisplay.from_estimator(model, numbers[0], display_labels=["a"])
 

@@ -86,7 +86,7 @@ def test_a_method_that_is_none_is_refused(fitted, numbers, method):
 @pytest.mark.parametrize("layer", ["conv2", "flatten", "output", ""])
 def test_a_layer_without_maps_is_refused(fitted, numbers, layer):
     text = (
-        "layer must be one that gives maps: normalize, conv1, pool1, norm1, activation1. "
+        "layer must be a layer with feature maps: normalize, conv1, pool1, norm1, activation1. "
         f"Got layer={layer!r}."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -286,12 +286,12 @@ def test_a_sequence_of_one_is_a_sequence(fitted, numbers, image):
 @pytest.mark.parametrize(
     ("image", "text"),
     [
-        ([], "image must be the number of an image, or several. Got image=[]."),
-        ([0, 200], "counted from its end. Got image=200."),
-        ([0, 1.0], "counted from its end. Got image=1.0."),
-        ([True], "counted from its end. Got image=True."),
-        ("12", "counted from its end. Got image='12'."),
-        ([[0, 1]], "counted from its end. Got image=[0, 1]."),
+        ([], "image must be the index of an image, or several. Got image=[]."),
+        ([0, 200], "counted from the end. Got image=200."),
+        ([0, 1.0], "counted from the end. Got image=1.0."),
+        ([True], "counted from the end. Got image=True."),
+        ("12", "counted from the end. Got image='12'."),
+        ([[0, 1]], "counted from the end. Got image=[0, 1]."),
     ],
 )
 def test_sequences_of_no_numbers_are_refused(fitted, numbers, image, text):

@@ -130,7 +130,7 @@ class NoteWeights(Callback):
         SEEN.append(net.module_.output.weight.detach().clone())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 3])
 def test_the_best_epoch_is_the_one_that_was_kept(small, numbers, seed):
     """Of equal scores, the one of the lowest loss. Catches the first of them."""
     SEEN.clear()

@@ -37,7 +37,7 @@ def test_cuda_devices_that_are_not_there(monkeypatch, n_cuda):
     for index in range(n_cuda):
         assert resolve_device(f"cuda:{index}") == torch.device("cuda", index)
     message = (
-        rf"device='cuda:{n_cuda}' was asked for, but torch sees {n_cuda} CUDA devices\. Use "
+        rf"device='cuda:{n_cuda}' is not available: torch finds {n_cuda} CUDA devices\. Use "
         r"device='auto' or device='cpu'\."
     )
     with pytest.raises(ValueError, match=message):
@@ -46,7 +46,7 @@ def test_cuda_devices_that_are_not_there(monkeypatch, n_cuda):
 
 def test_cuda_without_a_number_needs_one_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ValueError, match=r"device='cuda' was asked for, .* 0 CUDA devices"):
+    with pytest.raises(ValueError, match=r"device='cuda' is not available: .* 0 CUDA devices"):
         resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert resolve_device("cuda").type == "cuda"
@@ -54,7 +54,7 @@ def test_cuda_without_a_number_needs_one_device(monkeypatch):
 
 def test_mps_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    message = r"device='mps' was asked for, but torch sees no MPS .* device='auto' or device='cpu'"
+    message = r"device='mps' is not available: torch finds no MPS .* device='auto' or device='cpu'"
     with pytest.raises(ValueError, match=message):
         resolve_device("mps")
 
@@ -77,7 +77,7 @@ def test_precision():
     assert weights_dtype("auto", CPU) == weights_dtype("float32", CPU) == torch.float32
     assert weights_dtype("float64", CPU) == torch.float64
     assert weights_dtype("float32", torch.device("mps")) == torch.float32
-    with pytest.raises(ValueError, match=r"precision='float64' was .* MPS .* device='cpu'"):
+    with pytest.raises(ValueError, match=r"precision='float64' is not .* MPS .* device='cpu'"):
         weights_dtype("float64", torch.device("mps"))
 
 

@@ -232,7 +232,7 @@ def test_lazy_modules_take_their_size_from_the_image():
 def test_a_module_with_another_number_of_outputs(outputs, got):
     """Would catch labels that index out of the logits, or classes that cannot be predicted."""
     text = (
-        "The module that layers returned must give 3 outputs an image, one for each class or "
+        "The module that layers returned must return 3 outputs per image, one for each class or "
         f"target: expected shape (1, 3) for one image, got {got}."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):

@@ -64,7 +64,7 @@ def last_maps(layers, image_shape):
 def test_auto_halves_down_to_four_pixels_and_not_below(side, n_blocks, final_side):
     """Would catch a depth that is off by one, or a last pool to maps of less than 4 x 4."""
     layers = design_network((side, side, 3))
-    assert channels_of(layers) == [32, 64, 128, 256, 256, 256][:n_blocks]
+    assert channels_of(layers) == [24, 48, 96, 192, 192, 192][:n_blocks]
     assert last_maps(layers, (side, side, 3)) == (final_side, final_side)
 
 

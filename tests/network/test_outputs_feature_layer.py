@@ -91,8 +91,8 @@ def test_a_user_defined_module_without_such_a_layer(modules, feature_layer, kind
     network, rows = built(own(*modules))
     names = ", ".join(f"network.{position}" for position in range(len(modules)))
     text = (
-        f"feature_layer={feature_layer!r} looks for a layer {kind}, and the module that layers "
-        f"returned has none. Name one of its layers: normalize, {names}."
+        f"feature_layer={feature_layer!r} needs a layer {kind}, but the module that layers "
+        f"returned has none. Use the name of a layer: normalize, {names}."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         feature_source(feature_layer, network, rows, 3)
@@ -100,7 +100,7 @@ def test_a_user_defined_module_without_such_a_layer(modules, feature_layer, kind
 
 ROWS = [LayerRow(name, "ReLU", (3,), 0) for name in ("first", "again", "again")]
 MESSAGE = (
-    "feature_layer must be 'dense' (what feeds the output layer), 'flatten', or the name of a "
+    "feature_layer must be 'dense' (the input of the output layer), 'flatten', or the name of a "
     "layer: {}. Got feature_layer={!r}."
 )
 
@@ -208,6 +208,7 @@ def test_a_layer_whose_maps_are_asked_for_must_be_there(fitted, bars):
     """Catches "dense" and "flatten", which are names of features and not of layers."""
     for layer, meant in (("dense", "dense1"), ("conv9", "conv1"), (1, "")):
         question = f" Did you mean {meant!r}?" if meant else ""
-        text = f"layer must be None, for all, or one of {NAMES}. Got layer={layer!r}.{question}"
+        text = f"layer must be None, for all layers, or one of {NAMES}. Got "
+        text += f"layer={layer!r}.{question}"
         with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
             fitted.feature_maps(bars[0], layer)

@@ -139,7 +139,7 @@ class Scalar(nn.Module):
 )
 def test_a_layer_without_a_row_for_each_image(layer, shape):
     """Catches features of other images, or torch's own error on a scalar."""
-    text = f"Layer '0' gives values of shape {shape} for 3 images, not one row for each."
+    text = f"Layer '0' returns values of shape {shape} for 3 images, not one row per image."
     with pytest.raises(ValueError, match=f"^{re.escape(text)} Choose another layer.$"):
         outputs(Wrapped(layer), torch.ones(3, 2, 2, 3), Source("0"))
 

@@ -131,7 +131,7 @@ def test_a_module_whose_last_layer_is_not_dense(fitted, bars):
     a list of attributes runs into."""
     images, y = bars
     model = fitted(convolutional)
-    text = r"feature_layer='dense' looks for a layer torch\.nn\.Linear\(\.\.\., 2\), and the module"
+    text = r"feature_layer='dense' needs a layer torch\.nn\.Linear\(\.\.\., 2\), but the module"
     for use in (lambda: model.transform(images), model.get_feature_names_out):
         with pytest.raises(ValueError, match=text):
             use()
@@ -154,11 +154,11 @@ def test_a_layer_without_a_row_for_each_image(fitted, bars, layer, shape):
     """Catches features of the wrong image. The other layers can be had."""
     images = bars[0]
     model = fitted(RowsOfPatches, feature_layer=layer)
-    text = rf"Layer '{layer}' gives values of shape {shape} for \d+ images, not one row for each"
+    text = rf"Layer '{layer}' returns values of shape {shape} for \d+ images, not one row per image"
     for use in (model.transform, lambda X: model.feature_maps(X, layer)):
         with pytest.raises(ValueError, match=text):
             use(images)
-    with pytest.raises(ValueError, match="not one row for each"):
+    with pytest.raises(ValueError, match="not one row per image"):
         model.feature_maps(images)
     values = standardised(model, images).flatten(1).numpy()
     assert model.feature_maps(images, "network.cut").shape == (200, 1, 1, 8, 6)

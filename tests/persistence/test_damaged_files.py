@@ -34,7 +34,7 @@ def load(tmp_path):
 
 
 def refused(text=""):
-    return pytest.raises(ValueError, match=rf"model' cannot be loaded: .*{text}.*Copy it anew")
+    return pytest.raises(ValueError, match=rf"model' cannot be loaded: .*{text}.*Copy the original")
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
@@ -107,15 +107,15 @@ def in_training(**entries):
         (in_model(classes={"dtype": "O", "values": [1, 2]}), "not all of the type 'O'"),
         (
             in_model(classes={"dtype": "<U1000000000", "values": ["a", "b"]}),
-            "longer than they are|are unknown",
+            "shorter than their type states|are unknown",
         ),
         (in_model(classes={"dtype": "V8", "values": []}), "type 'V8' are unknown"),
-        (in_model(classes={"dtype": "<U1", "values": ["a", "a"]}), "not all different"),
+        (in_model(classes={"dtype": "<U1", "values": ["a", "a"]}), "not unique"),
         (in_training(optimizer="os.system"), "the optimizer 'os.system' is unknown"),
         (in_training(batch_size=0), "batch_size must be a count"),
         (in_training(history=[{"epoch": "x"}]), "the history is damaged"),
-        (in_training(frozen=["conv9.weight"]), "a frozen weight is not among"),
-        (in_training(groups=[]), "another number of groups"),
+        (in_training(frozen=["conv9.weight"]), "a frozen weight does not exist"),
+        (in_training(groups=[]), "a different number of groups"),
         (lambda d: d["model"]["training"]["groups"][0].update(lr="x"), "optimizer's lr is damaged"),
         (lambda d: d["model"]["images"].update(shape=[10**6, 10**6, 1]), "too large, or empty"),
         (lambda d: d["model"]["images"].update(shape=[29, 5, 1]), "has the shape"),
@@ -156,7 +156,7 @@ def test_numbers_that_libsvm_takes_on_trust(saved, load):
     counts = np.frombuffer(data[begin:end], np.int32)
     for wrong in (counts + 1, counts * 1000, -counts):
         broken = data[:begin] + wrong.astype(np.int32).tobytes() + data[end:]
-        with refused("support vectors are not as many as they are said to be"):
+        with refused("number of support vectors is inconsistent"):
             load(model_files.join(dict(header), document, broken))
 
 

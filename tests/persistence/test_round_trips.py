@@ -117,7 +117,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
+@pytest.mark.filterwarnings("ignore:.*held-out images? determines? the best epoch")
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     parameters=st.fixed_dictionaries({}, optional=PARAMETERS),
@@ -245,12 +245,12 @@ def test_a_function_of_layers_is_named_by_the_caller(tmp_path):
     model = CNNClassifier(layers=own_module, max_epochs=1, random_state=0).fit(IMAGES, NAMES)
     assert_same(model, again(model, tmp_path, layers=own_module), IMAGES)
     path = tmp_path / "model.safetensors"
-    with pytest.raises(ValueError, match=r"'own_module', and files hold no code: pass it as load"):
+    with pytest.raises(ValueError, match=r"'own_module', and files hold no code. Pass it with"):
         load_model(path)
-    with pytest.raises(ValueError, match="the weights are those of another network"):
+    with pytest.raises(ValueError, match="the weights belong to another network"):
         load_model(path, layers=other_module)
     save_model(CNNClassifier(4, max_epochs=1).fit(IMAGES, NAMES), path)
-    with pytest.raises(ValueError, match=r"layers= is for a model that was given a function.*out"):
+    with pytest.raises(ValueError, match=r"layers= is only for models with a callable.*Omit"):
         load_model(path, layers=own_module)
 
 
@@ -289,7 +289,7 @@ class Subclass(CNNClassifier):
     [
         (
             lambda: CNNClassifier(4, augment=torch.clone),
-            r"augment= .* no code\. set_params\(augment",
+            r"augment= .* no code\. After set_params\(augment",
         ),
         (lambda: CNNClassifier(4, optimizer=torch.optim.Adam), r"optimizer= is Adam, .* no code"),
         (
@@ -298,7 +298,7 @@ class Subclass(CNNClassifier):
         ),
         (
             lambda: Subclass(4),
-            "Subclass is none of the estimators that a file holds: Pipeline, CNN",
+            "Subclass is not one of the supported estimators: Pipeline, CNN",
         ),
         (
             lambda: make_pipeline(CNNClassifier(4), SVC(kernel=np.dot)),
@@ -306,7 +306,7 @@ class Subclass(CNNClassifier):
         ),
         (
             lambda: Pipeline([("a", CNNClassifier(4))], memory="folder"),
-            r"memory= is a folder of this machine; set_params\(memory=None\)",
+            r"memory= is a folder of this machine. Use set_params\(memory=None\)",
         ),
     ],
 )
@@ -333,11 +333,11 @@ def test_of_a_search_the_best_estimator_is_saved(tmp_path):
     """And a calibrated model is kept otherwise. Catches an error without a way out."""
     model = CNNClassifier(4, max_epochs=1, random_state=0)
     search = GridSearchCV(model, {"dense_units": [4]}, cv=2).fit(IMAGES, NAMES)
-    with pytest.raises(ValueError, match=r"GridSearchCV is none .* Save its best_estimator_\.$"):
+    with pytest.raises(ValueError, match=r"GridSearchCV is not one .* Save its best_estimator_\.$"):
         save_model(search, tmp_path / "model")
     save_model(search.best_estimator_, tmp_path / "model")
     calibrated = CalibratedClassifierCV(search.best_estimator_, cv=2)
-    with pytest.raises(ValueError, match=r"CalibratedClassifierCV is none .* by joblib"):
+    with pytest.raises(ValueError, match=r"CalibratedClassifierCV is not one .* with joblib"):
         save_model(calibrated.fit(IMAGES, NAMES), tmp_path / "model")
 
 

@@ -140,10 +140,10 @@ def test_tables_of_pixels_that_are_no_whole_image_ask_for_the_shape():
     whole = named_table(6, 24)
     two = pd.concat([named_table(6, 12, prefix="a__"), named_table(6, 12, prefix="b__")], axis=1)
     cases = {
-        "are 143 and not 144": whole.iloc[:, 1:],
-        "are 100 and not 144": whole.iloc[:, 44:],
-        "others are not, 'age' among them": whole.iloc[:, 1:].assign(age=0.0),
-        "the pixels of 2 images a row": two,
+        "143 columns instead of 144": whole.iloc[:, 1:],
+        "100 columns instead of 144": whole.iloc[:, 44:],
+        "others, such as 'age', do not": whole.iloc[:, 1:].assign(age=0.0),
+        "the pixels of 2 images per row": two,
     }
     for problem, table in cases.items():
         with pytest.raises(ValueError, match=problem) as caught:
@@ -158,7 +158,7 @@ def test_pixels_in_another_order_than_row_by_row_are_refused(parameters):
     """Would catch a scrambled image, where columns were sorted by name or reversed."""
     whole = named_table(6, 24)
     for table in (whole[sorted(whole)], whole.iloc[:, ::-1]):
-        with pytest.raises(ValueError, match="do not stand row by row"):
+        with pytest.raises(ValueError, match="are not in row order"):
             read_training_images(CNNClassifier(**parameters), table)
     _, spec = read_training_images(CNNClassifier(**parameters), whole.iloc[:, ::-1].to_numpy())
     assert spec.shape == ((6, 24, 1) if parameters else (12, 12, 1))
@@ -201,7 +201,9 @@ def test_names_of_other_tools_leave_the_rule_of_squares(name):
 def test_slices_that_are_read_as_channels_warn(channels):
     """Would catch four slices of 12 x 12 that become the channels of one image without a word."""
     X = np.zeros((20, channels, 12, 12))
-    with pytest.warns(UserWarning, match=f"with {channels} channels, which come first. If these"):
+    with pytest.warns(
+        UserWarning, match=f"channels-first images of 12 x 12 with {channels} channels"
+    ):
         read_training_images(CNNClassifier(), X)
     for parameters in ({"data_format": "channels_first"}, {"image_shape": (12, 12, channels)}):
         _, spec = read_training_images(CNNClassifier(**parameters), X)
@@ -281,7 +283,7 @@ def test_what_holds_no_images(X, error, text):
 )
 def test_paths_are_refused_with_the_way_to_open_them(X):
     """Would catch "could not convert string to float" where files are meant."""
-    with pytest.raises(TypeError, match=r"not paths or text\. ImageReader opens") as caught:
+    with pytest.raises(TypeError, match=r"not paths or text\. Use ImageReader to read") as caught:
         read_training_images(CNNClassifier(), X)
     assert str(caught.value).splitlines()[-2:] == [
         "    model = make_pipeline(ImageReader(size=(64, 64)), CNNClassifier())",
@@ -295,7 +297,7 @@ def test_what_a_folder_gives_is_refused_with_the_attribute_to_pass():
     with pytest.raises(TypeError, match="not a Bunch") as caught:
         read_training_images(CNNClassifier(), Bunch(data=np.array(["a.png"]), target=[0]))
     assert str(caught.value).endswith("    model.fit(folder.data, y)")
-    with pytest.raises(TypeError, match=r"not a Bunch: pass its \.data"):
+    with pytest.raises(TypeError, match=r"not a Bunch\. Pass its \.data"):
         read_training_images(CNNClassifier(), Bunch(data=np.ones((2, 8, 8)), target=[0, 1]))
     for frame in (
         pandas.DataFrame({"path": ["a.png", "b.png"]}),
@@ -309,9 +311,11 @@ def test_what_a_folder_gives_is_refused_with_the_attribute_to_pass():
 def test_images_of_different_shapes_are_named(hold):
     """Would catch NumPy's "inhomogeneous shape", which names neither of them."""
     X = hold([np.ones((4, 5, 3)), np.ones((4, 6, 3)), np.ones((4, 5, 3))])
-    with pytest.raises(ValueError, match=r"different shapes, \(4, 5, 3\) and \(4, 6, 3\)") as info:
+    with pytest.raises(
+        ValueError, match=r"different shapes, such as \(4, 5, 3\) and \(4, 6, 3\)"
+    ) as info:
         read_training_images(CNNClassifier(), X)
-    assert "bring them to one height, width and number of channels" in str(info.value)
+    assert "Convert them to the same height, width and number of channels" in str(info.value)
     assert "ImageReader(size=(64, 64))" in str(info.value)
 
 
@@ -319,7 +323,7 @@ def test_images_in_an_object_array_of_different_shapes_are_named():
     """Would catch "setting an array element with a sequence", from a data frame's column."""
     X = np.empty(2, dtype=object)
     X[:] = [np.ones((4, 5, 3)), np.ones((4, 6, 3))]
-    with pytest.raises(ValueError, match=r"different shapes, \(4, 5, 3\) and \(4, 6, 3\)"):
+    with pytest.raises(ValueError, match=r"different shapes, such as \(4, 5, 3\) and \(4, 6, 3\)"):
         read_training_images(CNNClassifier(), X)
 
 
@@ -373,12 +377,12 @@ def test_rows_that_look_like_colour_images_warn(side, warned):
 )
 def test_rows_with_one_value_too_many_warn_of_a_column_of_labels(n_features, sides):
     """Would catch a table with its labels that is read as strips of pixels, without a word."""
-    text = f"X has {n_features} features a row, one more than {sides}, and image_shape is None"
+    text = f"X has {n_features} features per row, one more than {sides}, and image_shape is None"
     with pytest.warns(UserWarning, match=re.escape(text)) as caught:
         read_training_images(CNNClassifier(), np.zeros((2, n_features)))
-    assert "column of labels, leave it out" in str(caught[0].message)
+    assert "column of labels, remove it" in str(caught[0].message)
     shape = tuple(map(int, sides.split(" x ")))
-    with pytest.raises(ValueError, match=r"features a row\. If one of them is a column of labels"):
+    with pytest.raises(ValueError, match=r"features per row\. If one of them is a column of"):
         read_training_images(CNNClassifier(image_shape=shape), np.zeros((2, n_features)))
 
 

@@ -100,8 +100,8 @@ def test_rows_take_the_image_shape_and_the_format(data_format, channels_first):
 def test_rows_of_another_length_than_image_shape(n_features):
     """Would catch a reshape error where the message should do the sum."""
     text = (
-        "image_shape=(4, 5, 3) asks for 4 x 5 x 3 = 60 values an image, but X has "
-        f"{n_features} features a row."
+        "image_shape=(4, 5, 3) needs 4 x 5 x 3 = 60 values per image, but X has "
+        f"{n_features} features per row."
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         read_layout((10, n_features), (4, 5, 3), "auto")
@@ -140,13 +140,13 @@ def test_auto_finds_the_axis_of_one_to_four(shape, expected):
         ((10, 4, 28, 4), "its second axis (4) and its last (4) could both be the channels"),
         ((10, 1, 28, 3), "its second axis (1) and its last (3) could both be the channels"),
         ((10, 3, 3, 3), "its second axis (3) and its last (3) could both be the channels"),
-        ((10, 5, 28, 5), "neither its second axis (5) nor its last (5) is 1 to 4 long"),
-        ((10, 8, 8, 8), "neither its second axis (8) nor its last (8) is 1 to 4 long"),
+        ((10, 5, 28, 5), "neither its second axis (5) nor its last (5) has length 1 to 4"),
+        ((10, 8, 8, 8), "neither its second axis (8) nor its last (8) has length 1 to 4"),
     ],
 )
 def test_auto_refuses_what_can_be_read_twice_or_not_at_all(shape, axes):
     """Would catch a guess; the message must name the two axes and the way out."""
-    text = f"Where the channels of X.shape={shape} stand cannot be told: {axes}. {BOTH}."
+    text = f"The position of the channels in X.shape={shape} is ambiguous: {axes}. {BOTH}."
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         read_layout(shape, None, "auto")
 
@@ -178,7 +178,7 @@ def test_image_shape_settles_what_auto_cannot(shape, image_shape, expected):
 @pytest.mark.parametrize("side", [2, 3, 8])
 def test_image_shape_cannot_tell_the_readings_of_a_cube_apart(side):
     """Would catch a guess between two readings that differ, since both have that shape."""
-    with pytest.raises(ValueError, match="stand cannot be told") as caught:
+    with pytest.raises(ValueError, match="is ambiguous") as caught:
         read_layout((10, side, side, side), (side, side, side), "auto")
     assert BOTH in str(caught.value)
     assert read_layout((10, 1, 1, 1), (1, 1, 1), "auto") == ImageSpec((1, 1, 1), LAST)
@@ -195,9 +195,7 @@ def test_image_shape_cannot_tell_the_readings_of_a_cube_apart(side):
 )
 def test_images_of_another_shape_than_image_shape(shape, held):
     """Would catch "ambiguous" where the trouble is that image_shape is wrong."""
-    text = (
-        f"image_shape=(32, 32, 3) was asked for, but X.shape={shape} holds images of shape {held}"
-    )
+    text = f"image_shape=(32, 32, 3) was passed, but X.shape={shape} holds images of shape {held}"
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         read_layout(shape, (32, 32, 3), "auto")
     assert "Correct image_shape, or leave it as None" in str(caught.value)

@@ -51,7 +51,7 @@ def test_further_images_widen_the_range_and_others_are_refused():
     spec = learnt(COLOUR // 2)
     wider = spec.widened(spec.view(COLOUR), None, "float32")
     assert (spec.high, wider.high) == (127, 255)
-    with pytest.raises(ValueError, match="scale the training images too"):
+    with pytest.raises(ValueError, match="scale the training images as well"):
         wider.widened(wider.view(COLOUR / 255), None, "float32")
     with pytest.raises(ValueError, match="too large for dtype"):
         wider.widened(wider.view(COLOUR * 1e300), None, "float32")

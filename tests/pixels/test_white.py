@@ -38,8 +38,8 @@ def test_the_white_of_a_type_and_its_values(images, white):
         (images_of((0, 256), dtype="int64"), r"whole numbers from 0 to 256, in int64.*X / 65535"),
         (images_of((0, 65536), dtype="int64"), "Divide X by the value of white"),
         (images_of((0, 65535), dtype="uint16"), r"ImageReader\(dtype='uint8'\)"),
-        (images_of((-1, 255), dtype="int64"), "before they were standardised"),
-        (images_of((-1, 1), dtype="float32"), r"were standardised.*pass np\.clip\(X, 0, 1\)"),
+        (images_of((-1, 255), dtype="int64"), "before standardisation"),
+        (images_of((-1, 1), dtype="float32"), r"before standardisation.*pass np\.clip\(X, 0, 1\)"),
         (
             images_of((-3, 250), dtype="float32"),
             r"np\.rint\(np\.clip\(X, 0, 255\)\)\.astype\('uint8'",
@@ -52,7 +52,7 @@ def test_the_white_of_a_type_and_its_values(images, white):
         (images_of((0, 300.5), dtype="float32"), "Divide X by the value of white"),
         (
             images_of((0, 0.5), (0, 255), dtype="float64"),
-            r"X\[1\] holds whole.* and X\[0\] no value",
+            r"X\[1\] holds whole.* but X\[0\] holds no value",
         ),
         (images_of((0, 3), (0, 2.5), dtype="float64"), r"fractions from 0 to 2\.5 in X\[1\]"),
     ],
@@ -66,7 +66,7 @@ def test_an_image_that_would_be_fractions_alone_is_refused_among_whole_numbers()
     images = images_of((0, 255), (0, 0), (0, 1), dtype="float32")
 
     with pytest.raises(
-        ValueError, match=r"X\[0\] holds.*X\[2\] no value above 1.*X\.astype\('uint8'\)"
+        ValueError, match=r"X\[0\] holds.*X\[2\] holds no value above 1.*X\.astype\('uint8'\)"
     ):
         find_white(images)
     with pytest.raises(ValueError, match=r"X\[2\]"):
@@ -85,7 +85,7 @@ def test_images_are_read_in_blocks(monkeypatch):
     images = np.full((9, 1, 2, 1), 7.0)
     images[8] = 1
 
-    with pytest.raises(ValueError, match=r"X\[0\] holds.*X\[8\] no value"):
+    with pytest.raises(ValueError, match=r"X\[0\] holds.*X\[8\] holds no value"):
         find_white(images)
     with pytest.raises(ValueError, match=r"fractions from 7 to 7\.5 in X\[7\]"):
         find_white(np.where(np.arange(18).reshape(9, 1, 2, 1) == 15, 7.5, 7.0))

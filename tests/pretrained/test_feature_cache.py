@@ -176,12 +176,12 @@ def test_a_folder_that_cannot_be_written_to_is_named(cached, tmp_path):
     path = tmp_path / "file"
     path.write_text("")
 
-    with pytest.raises(OSError, match=r"in the folder of cache=.*room for the features"):
+    with pytest.raises(OSError, match=r"in the folder of cache=.*space for the features"):
         cached.set_params(cache=path / "cache").transform(IMAGES)
 
 
 def test_a_limit_that_is_too_small_is_named(cached):
-    with pytest.raises(ValueError, match="Raise cache_limit"):
+    with pytest.raises(ValueError, match="Increase cache_limit"):
         cached.set_params(cache_limit=100).transform(IMAGES)
 
 

@@ -169,7 +169,7 @@ def test_other_numbers_of_channels_come_with_their_means():
     network = partial(nn.Conv2d, 13, 2, 1)
     bands = np.random.default_rng(0).random((3, 6, 5, 13))
 
-    with pytest.raises(ValueError, match=r"13 channels, and the network takes 3.*Pass mean="):
+    with pytest.raises(ValueError, match=r"13 channels, but the network needs 3.*Pass mean="):
         PretrainedFeatures(network, mean=0, std=1, data_format="channels_last").transform(bands)
     found = PretrainedFeatures(network, mean=[0] * 13, std=1, data_format="channels_last")
     assert found.transform(bands).shape == (3, 2)
@@ -293,17 +293,17 @@ def test_a_module_that_cannot_be_copied_computes_in_one_thread(monkeypatch):
     ("parameters", "message"),
     [
         ({"mean": None}, "Pass mean= and std= as fractions"),
-        ({"mean": 127.5}, "divide it by 255"),
-        ({"mean": [0.5, 0.5]}, "images of 3 channels, and the network takes 2"),
-        ({"mean": [0.5, 0.5], "std": [1, 1, 1]}, "a value for each channel"),
-        ({"mean": [[0.5]]}, "a number, or one for each channel"),
+        ({"mean": 127.5}, "Divide it by 255"),
+        ({"mean": [0.5, 0.5]}, "images with 3 channels, but the network needs 2"),
+        ({"mean": [0.5, 0.5], "std": [1, 1, 1]}, "one value per channel"),
+        ({"mean": [[0.5]]}, "a number, or one number per channel"),
         ({"std": 0}, "std must be above 0"),
-        ({"std": float("nan")}, "a number, or one for each channel"),
+        ({"std": float("nan")}, "a number, or one number per channel"),
         ({"network": "resnet"}, "network must be one of efficientnet_lite0"),
         ({"network": lambda: nn.Flatten(0)}, r"features of shape \(n, k\)"),
         ({"network": lambda: nn.Flatten(2)}, r"class token of \(n, tokens, k\)"),
         ({"network": lambda: nn.Conv2d(3, 2, 9)}, "cannot take images of 6 x 5 pixels"),
-        ({"network": make_tiny()}, "pass a function that makes it"),
+        ({"network": make_tiny()}, "Pass a function that makes it"),
         ({"network": lambda: 3}, "returned int"),
         ({"network": lambda size: make_tiny()}, r"callable as network\(\)"),
         ({"network": partial(nn.Conv2d, 3, 2, 1, device="meta")}, "'meta' device"),
@@ -311,14 +311,14 @@ def test_a_module_that_cannot_be_copied_computes_in_one_thread(monkeypatch):
         ({"network": Chance}, r"training=self\.training to functional\.dropout"),
         (
             {"network": partial(nn.BatchNorm2d, 3, track_running_stats=False)},
-            "beside another image",
+            "depend on the other images of a batch",
         ),
-        ({"network": partial(nn.LazyConv2d, 2, 3)}, "Call it once"),
+        ({"network": partial(nn.LazyConv2d, 2, 3)}, "Call the module once"),
         (
             {"network": partial(nn.Conv2d, 1, 2, 1)},
-            "If it takes another number of channels, pass mean=",
+            "If it needs another number of channels, pass mean=",
         ),
-        ({"cache": ""}, "cache='' is no folder"),
+        ({"cache": ""}, "cache='' is not a folder"),
         ({"device": "gpu"}, "Did you mean 'cuda'"),
     ],
 )
@@ -337,11 +337,11 @@ def test_what_is_wrong_is_named(parameters, message, method):
     [
         (np.zeros((2, 1, 1), np.uint8), r"images of 1 x 1 pixels, .* at least 32 x 32"),
         (np.zeros((2, 200, 31, 3), np.uint8), r"ImageReader\(size=224\)"),
-        (np.zeros((2, 32, 32, 4), np.uint8), r"of 4 channels.*ImageReader\(mode='RGB'\)"),
-        (np.zeros((2, 32, 32, 2), np.uint8), r"of 2 channels.*ImageReader\(mode='RGB'\)"),
+        (np.zeros((2, 32, 32, 4), np.uint8), r"with 4 channels.*ImageReader\(mode='RGB'\)"),
+        (np.zeros((2, 32, 32, 2), np.uint8), r"with 2 channels.*ImageReader\(mode='RGB'\)"),
         (np.full((2, 32, 32, 3), 300), "whole numbers from 0 to 255"),
         (np.full((2, 32, 32, 3), np.nan), "NaN"),
-        (["a.jpg"], "ImageReader opens the files"),
+        (["a.jpg"], "Use ImageReader to read the files"),
     ],
 )
 def test_images_that_a_published_network_cannot_take(images, message):
@@ -350,7 +350,7 @@ def test_images_that_a_published_network_cannot_take(images, message):
 
 
 def test_features_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match=r"not finite for 10 of 10 images, X\[0\]"):
+    with pytest.raises(ValueError, match=r"10 of 10 images are not finite, .*X\[0\]"):
         clone(TINY).set_params(network=Infinite).transform(IMAGES)
 
 

@@ -112,7 +112,7 @@ def test_any_array_gives_sound_predictions_or_our_error(
             quick().fit(X, y)
         return
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X.shape=.* channels, which come first")
+        warnings.filterwarnings("ignore", "X.shape=.* is read as channels-first images")
         model = quick().fit(X, y)
     probabilities = model.predict_proba(X)
     assert probabilities.shape == (n, 2)

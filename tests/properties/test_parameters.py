@@ -82,7 +82,7 @@ def test_every_parameter_is_drawn():
     assert set(ALLOWED) | others == set(CNNClassifier().get_params())
 
 
-@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
+@pytest.mark.filterwarnings("ignore:.*held-out images? determines? the best epoch")
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(parameters=st.fixed_dictionaries({}, optional=ALLOWED))
 def test_any_allowed_value_fits(parameters):
@@ -111,7 +111,7 @@ def test_every_parameter_of_the_regressor_is_drawn():
     assert set(OF_NUMBERS) | others == set(CNNRegressor().get_params())
 
 
-@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
+@pytest.mark.filterwarnings("ignore:.*held-out images? determines? the best epoch")
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(parameters=st.fixed_dictionaries({}, optional=OF_NUMBERS))
 def test_any_allowed_value_of_the_regressor_fits(parameters):
@@ -122,7 +122,7 @@ def test_any_allowed_value_of_the_regressor_fits(parameters):
     assert model.transform(X).shape == (24, len(model.get_feature_names_out()))
 
 
-@pytest.mark.filterwarnings("ignore:.*held-out images? chooses? the best epoch")
+@pytest.mark.filterwarnings("ignore:.*held-out images? determines? the best epoch")
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     parameters=st.fixed_dictionaries(

@@ -128,7 +128,7 @@ def test_any_image_gives_pixels_or_our_error(drawn, reader):
     n_jobs=st.sampled_from([None, 2]),
     order=st.randoms(use_true_random=False),
 )
-@pytest.mark.filterwarnings("ignore:.*nothing but background in the result:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*replaced by background:UserWarning")
 def test_each_row_is_of_its_own_image(several, reader, n_jobs, order):
     """P3: in another order, alone or in threads, an image gives the row that it always gives."""
     reader.set_params(on_error="skip", n_jobs=n_jobs)

@@ -346,8 +346,8 @@ def test_a_head_of_several_layers(data):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (lambda: [Backbone("tiny"), Flatten()], r"stands after Backbone\(\).*Leave it out"),
-        (lambda: [Backbone("tiny"), Conv(3)], r"stands after Backbone\(\)"),
+        (lambda: [Backbone("tiny"), Flatten()], r"follows Backbone\(\).*Remove it"),
+        (lambda: [Backbone("tiny"), Conv(3)], r"follows Backbone\(\)"),
         (lambda: [Conv(3), Backbone("tiny")], r"layers\[1\] = Backbone.*Put it first"),
         (lambda: [Backbone("tiny"), Backbone("tiny")], r"layers\[1\] = Backbone.*Put it first"),
         (lambda: [Backbone], r"layers\[0\] is the class Backbone. Call it: Backbone\(\.\.\.\)"),

@@ -321,7 +321,7 @@ def test_a_killed_process_goes_on(folder, monkeypatch):
     from sklearn.datasets import load_digits
 
     images, y = load_digits(return_X_y=True)
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), "8"]
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), "13"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     make = partial(CNNClassifier, 8, dense_units=8, max_epochs=4, random_state=0)
     counter = CountEpochs()

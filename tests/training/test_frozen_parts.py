@@ -74,7 +74,7 @@ def test_norms_that_learn_go_on_as_before(small, bars):
         head = nn.Linear(4 * 6 * 4, n_outputs)
         return nn.Sequential(first, half, bare, nn.Flatten(), head)
 
-    model = small(layers=layers, max_epochs=1).fit(*bars)
+    model = small(layers=layers, max_epochs=1, batch_size=128).fit(*bars)
     for part in ("network.1", "network.2"):
         assert state_of(model, part)["num_batches_tracked"] == 2
     assert state_of(model, "network.1")["weight"].tolist() == [1] * 4

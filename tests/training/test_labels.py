@@ -52,7 +52,9 @@ def test_classes_without_images_keep_their_numbers():
 @pytest.mark.parametrize(("label", "shown"), [(3, "3"), ("cat", "'cat'"), (True, "True")])
 def test_a_single_class_is_refused_by_name(label, shown):
     """Catches a network with one output, and a class shown as ``np.int64(3)``."""
-    with pytest.raises(ValueError, match=rf"at least 2 classes .* only one class: {shown}\. "):
+    with pytest.raises(
+        ValueError, match=rf"at least 2 classes, but there is only one class: {shown}\. "
+    ):
         find_classes(np.array([label, label]))
 
 
@@ -69,14 +71,14 @@ def test_a_class_of_zero_weight_does_not_count(small, bars):
 
 def test_an_unseen_label_is_named_with_the_classes_and_a_remedy():
     """Catches ``searchsorted``'s silent answer for a label that is not there."""
-    message = r"not among the classes: \[2, 9\]; the classes are \[1, 3\]\. .* by fit with warm_st"
+    message = r"not in the classes: \[2, 9\]\. The classes are \[1, 3\]\. Call fit with warm_st"
     with pytest.raises(ValueError, match=message):
         encode_labels(np.array([1, 2, 9]), np.array([1, 3]))
 
 
 def test_at_most_five_unseen_labels_are_listed():
     """Catches an error text of a million labels."""
-    with pytest.raises(ValueError, match=r"not among the classes: \[2, 3, 4, 5, 6\];"):
+    with pytest.raises(ValueError, match=r"not in the classes: \[2, 3, 4, 5, 6\]\."):
         encode_labels(np.arange(2, 100), np.array([0, 1]))
 
 
@@ -108,7 +110,7 @@ def test_one_hot_labels_and_images_are_told_apart():
     """Catches the labels of other libraries, and arguments in the wrong order."""
     with pytest.warns(UserWarning, match=r"a single 1\. .* pass y\.argmax\(axis=1\)"):
         check_labels([[0, 1], [1, 0], [0, 1]], "CNNClassifier")
-    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\): images come first, labels second"):
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\)\."):
         check_labels(np.zeros((3, 8, 8)), "CNNClassifier")
 
 
@@ -205,7 +207,7 @@ def test_class_weights_below_zero_or_all_zero_are_refused(class_weight):
 def test_class_weights_of_zero_for_all_classes_at_hand_are_refused():
     """A third class has a weight, and no image. Catches a mean of zero, and NaN."""
     with pytest.raises(
-        ValueError, match=r"above 0 for a class among the labels\. Got class_weight"
+        ValueError, match=r"be above 0 for at least one class in y\. Got class_weight"
     ):
         loss_weights(np.array([0, 1]), np.ones(2), {0: 0, 1: 0, 2: 1}, np.array([0, 1, 2]))
 
@@ -385,7 +387,7 @@ def test_missing_labels_of_polars_are_refused_in_words():
 def test_numbers_that_no_type_holds_are_refused_with_the_way_out():
     """Catches whole numbers of 70 bits that become floats, and "Unknown label type"."""
     for y in ([2**70, 2**70 + 1], [2**63, -1]):
-        with pytest.raises(ValueError, match=r"64 bits cannot hold\. Make text of them"):
+        with pytest.raises(ValueError, match=r"beyond 64 bits\. Convert them to text"):
             check_labels(y, "CNNClassifier")
 
 
@@ -398,7 +400,7 @@ def test_signed_and_unsigned_labels_are_compared_as_numbers():
     """Catches a label beyond 2**53 that is taken for its neighbour."""
     classes = np.array([BIG, BIG + 1], dtype=np.uint64)
     assert encode_labels(np.array([BIG + 1, BIG]), classes).tolist() == [1, 0]
-    with pytest.raises(ValueError, match="not among the classes"):
+    with pytest.raises(ValueError, match="not in the classes"):
         encode_labels(np.array([-1]), classes)
 
 
@@ -450,5 +452,5 @@ def test_labels_of_every_type_that_fit_takes_are_scored(small, bars):
 )
 def test_labels_that_are_objects_of_another_type_are_refused_with_a_remedy(y):
     """Would catch "Unknown label type: unknown", and a guess that it is regression."""
-    with pytest.raises(ValueError, match=r"holds objects of type \w+\. Make text of them: \[str"):
+    with pytest.raises(ValueError, match=r"Got objects of type \w+\. Convert them to text: \[str"):
         check_labels(y, "CNNClassifier")

@@ -33,7 +33,7 @@ def stopped(monkeypatch):
     [
         ((6, 900, 1100), {}),
         ((2, 1024, 1024, 3), {"early_stopping": False}),
-        ((6, 800, 800), {"max_epochs": 20}),
+        ((6, 800, 800), {"max_epochs": 30}),
         ((4, 700, 700), {"layers": [Conv(64, 15), Pool("max", 50), Flatten()]}),
     ],
 )
@@ -61,7 +61,7 @@ MACHINE = (torch.float32, torch.device("cpu"))
 @pytest.mark.parametrize(
     ("shape", "n", "epochs"),
     [
-        ((28, 28, 1), 60_000, 7),
+        ((28, 28, 1), 60_000, 11),
         ((64, 64, 3), 2_000, 50),
         ((64, 64, 3), 2_000, 100),
         ((32, 32, 3), 50_000, 14),

@@ -45,16 +45,16 @@ def test_a_single_column_becomes_flat_with_a_warning():
         (None, "This CNNRegressor estimator requires y to be passed, but the target y is None"),
         (
             ["old", "young"],
-            r"y must hold numbers\. Got 'old' for one\. CNNClassifier learns classes",
+            r"y must hold numbers\. Got values such as 'old'\. Use CNNClassifier to",
         ),
-        ([[0, 1], [1, 0], [1, 1]], r"indicator matrix.* shape \(3, 2\)\. CNNClassifier learns sev"),
+        ([[0, 1], [1, 0], [1, 1]], r"indicator matrix.* shape \(3, 2\)\. Use CNNClassifier to"),
         ([1, np.nan], "Input y contains NaN"),
         ([1, np.inf], "Input y contains infinity"),
         ([1, None], "Input y contains NaN"),
-        (np.zeros((3, 8, 8)), r"Got shape \(3, 8, 8\): images come first, numbers second"),
-        (np.zeros((3, 0)), r"Got shape \(3, 0\): images come first"),
+        (np.zeros((3, 8, 8)), r"Got shape \(3, 8, 8\)\."),
+        (np.zeros((3, 0)), r"Got shape \(3, 0\)\."),
         ([1 + 2j, 3], "Complex data not supported"),
-        (np.array(["2020-01-01"], "datetime64[D]"), "convert times to numbers, such as seconds"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "Convert times to numbers, such as seconds"),
         ([[1, 2], [3]], "inhomogeneous"),
     ],
 )
@@ -64,7 +64,9 @@ def test_what_is_no_number(y, text):
 
 
 def test_sparse_numbers_are_refused():
-    with pytest.raises(TypeError, match=r"dense array of numbers\. Got csr_array: y\.toarray\(\)"):
+    with pytest.raises(
+        TypeError, match=r"dense array of numbers\. Got csr_array\. Pass y\.toarray\(\)"
+    ):
         check_numbers(csr_array([[1.0, 2.0]]), "CNNRegressor")
 
 
@@ -111,7 +113,7 @@ def test_a_target_that_was_constant_learns_its_scale_later():
 def test_another_number_of_targets_is_refused(y, shape):
     other = np.zeros(2) if y.ndim == 2 else np.zeros((2, 2))
     scale = TargetScale.learn(other, np.ones(2))
-    with pytest.raises(ValueError, match=rf"^y must have the shape {shape}, as at first\. Got "):
+    with pytest.raises(ValueError, match=rf"^y must have the shape {shape}, as in the first call"):
         scale.continued(y, np.ones(2))
 
 

@@ -70,17 +70,16 @@ def test_constant_is_constant(progress):
     ("n_images", "batch_size", "epochs"),
     [
         (1, 128, 100),
-        (127, 128, 100),
         (128, 128, 100),
-        (129, 128, 71),  # 100 / sqrt(2) = 70.7
-        (256, 128, 71),
-        (257, 128, 58),  # 100 / sqrt(3) = 57.7
-        (100, 1, 10),
-        (138, 1, 9),  # 8.51
-        (139, 1, 8),  # 8.48
-        (157, 1, 8),  # 7.98
-        (205, 1, 7),  # 6.98, and 7 is the least
-        (10**9, 1, 7),
+        (129, 128, 99),  # 140 / sqrt(2) = 98.99; 100 is the most
+        (256, 128, 99),
+        (257, 128, 81),  # 140 / sqrt(3) = 80.8
+        (100, 1, 14),
+        (125, 1, 13),  # 12.52
+        (126, 1, 12),  # 12.47
+        (177, 1, 11),  # 10.52
+        (178, 1, 11),  # 10.49, and 11 is the least
+        (10**9, 1, 11),
     ],
 )
 def test_auto_epochs_by_hand(n_images, batch_size, epochs):
@@ -318,25 +317,25 @@ def epochs_of(monkeypatch, small):
 @pytest.mark.parametrize(
     ("parameters", "weight", "epochs"),
     [
-        ({}, 1, 71),
-        ({"early_stopping": True, "validation_fraction": 0.25}, 1, 100),
-        ({"class_weight": {0: 0}}, 1, 100),
-        ({}, 0, 100),
-        ({"batch_size": 64}, 1, 58),
-        ({"batch_size": 64, "early_stopping": True, "validation_fraction": 0.25}, 1, 71),
+        ({}, 1, 81),
+        ({"early_stopping": True, "validation_fraction": 0.25}, 1, 99),
+        ({"class_weight": {0: 0}}, 1, 99),
+        ({}, 0, 99),
+        ({"batch_size": 32}, 1, 63),
+        ({"batch_size": 32, "early_stopping": True, "validation_fraction": 0.25}, 1, 70),
     ],
 )
 def test_auto_epochs_count_the_images_that_are_learnt_from(
     epochs_of, bars, parameters, weight, epochs
 ):
-    """130 images are two batches; those held out, or of weight zero, are in none of them."""
+    """130 images are three batches; those held out, or of weight zero, are in none of them."""
     images, target = bars[0][:130], bars[1][:130]
     weights = np.where(np.arange(130) < 10, weight, 1)
     assert epochs_of(images, target, weights, **parameters) == epochs
 
 
 @pytest.mark.parametrize(
-    ("augment", "epochs"), [(None, 71), ([], 71), ((), 71), (RandomFlip(), 142), ([abs], 142)]
+    ("augment", "epochs"), [(None, 70), ([], 70), ((), 70), (RandomFlip(), 140), ([abs], 140)]
 )
 def test_no_augmentation_does_not_double_the_epochs(epochs_of, bars, augment, epochs):
     """Catches an empty list taken for an augmentation."""

@@ -119,7 +119,7 @@ def test_validation_images_without_early_stopping(parts):
         (lambda X, y: (X * 40, y), r"^X_val: "),
         (lambda X, y: (X[:0], y[:0]), r"^X_val: "),
         (lambda X, y: (X, y[:-1]), r"^y_val: .*inconsistent numbers of samples"),
-        (lambda X, y: (X, y + 1), r"^y_val: .*not among the classes: \[2\]"),
+        (lambda X, y: (X, y + 1), r"^y_val: .*not in the classes: \[2\]"),
         (lambda X, y: (X, np.column_stack([y, y])), r"^y_val: y must have the shape \(n,\)"),
     ],
     ids=["height", "channels", "NaN", "range", "none", "length", "class", "labels"],
@@ -224,9 +224,9 @@ def test_a_scorer_gets_the_sample_weights(parts):
         (accuracy_score, "looks like it is a metric function rather than a scorer"),
         (
             lambda *_: np.nan,
-            r"gave nan on the validation images\. Validate on images that it is def",
+            r"returned nan on the validation images\. Use validation images for which it is def",
         ),
-        (lambda *_: np.inf, "gave inf on the validation images"),
+        (lambda *_: np.inf, "returned inf on the validation images"),
     ],
 )
 def test_scorings_that_give_no_score(parts, scoring, text):
@@ -370,6 +370,6 @@ def test_a_random_split(n, fraction, fewest, n_held_out):
 @pytest.mark.parametrize(("n", "fewest"), [(2, 2), (1, 1), (1, 2)])
 def test_a_random_split_that_leaves_nothing_to_learn_from(n, fewest):
     with pytest.raises(
-        ValueError, match=rf"there are only {n}\. Give more images, or use early_stop"
+        ValueError, match=rf"there are only {n}\. Pass more images, or use early_stop"
     ):
         split_at_random(n, 0.5, 0, fewest)

@@ -233,7 +233,9 @@ def test_outputs_have_the_type_of_the_network(network):
     assert_allclose(vector, whole, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "text"), [([7, 30], "2 of 50 images, X[7]"), ([49], "1 of 50 ")])
+@pytest.mark.parametrize(
+    ("rows", "text"), [([7, 30], "2 of 50 images, the first of them X[7]"), ([49], "1 of 50 ")]
+)
 def test_outputs_that_are_not_finite_are_an_error(network, rows, text):
     """Catches features that stop a later step of a pipeline with an error of its own, and rows that
     are counted within their chunk. The layer asked for counts, not what lies behind it."""
@@ -241,7 +243,7 @@ def test_outputs_that_are_not_finite_are_an_error(network, rows, text):
     images[rows] = 1e308
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
         outputs(network, images)
-    assert str(caught.value).endswith("too far from those seen at fit: scale them likewise.")
+    assert str(caught.value).endswith("from those seen during fit. Scale them in the same way.")
     images[rows] = 1e38
     network.layers[3].weight.data *= 1e9
     finite = predict_layers(LayerOutputs(network, SOURCES[:2]), images, CHUNK)

@@ -108,7 +108,7 @@ def test_four_processes_end_with_the_bits_of_one(alone):
 @pytest.mark.parametrize("n", [3, 5, 6, 7, 9, 16])
 def test_other_numbers_are_refused(n):
     processes = Processes(None, 0, n)
-    with pytest.raises(ValueError, match=rf"in 1, 2, 4 or 8 processes. Got {n}"):
+    with pytest.raises(ValueError, match=rf"needs 1, 2, 4 or 8 processes. Got {n}"):
         BranchOfReplicas(processes, 2, nn.Linear(1, 2), 100, 1000, 1)
 
 
@@ -139,7 +139,7 @@ def test_user_defined_modules_split_the_batch(two):
 
 
 def test_a_process_that_leaves_ends_the_wait_of_others(two):
-    assert "Another process of data_parallel() has failed, or has left" in two[0]["error"]
+    assert "Another process of data_parallel() has failed or exited" in two[0]["error"]
 
 
 def test_a_checkpoint_is_of_the_first_process(alone, two):
@@ -216,6 +216,6 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch, n_gpus):
     if n_gpus == 4:
         processes.check_own_gpu(torch.device("cuda"))
         return
-    expected = rf"The 4 processes .* have {n_gpus} GPUs? between them.*pass device='cpu'"
+    expected = rf"The 4 processes .* have {n_gpus} GPUs? in total.*pass device='cpu'"
     with pytest.raises(ValueError, match=expected):
         processes.check_own_gpu(torch.device("cuda"))

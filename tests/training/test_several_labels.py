@@ -50,14 +50,14 @@ def test_an_indicator_matrix_in_any_container(make):
         (pd.Series([["red"], ["red", "round"]]), r"lists of labels.*MultiLabelBinarizer"),
         ([[1, 2], [3]], r"lists of labels.*MultiLabelBinarizer"),
         (np.array([["a", "b"], ["c", "d"]]), r"lists of labels.*MultiLabelBinarizer"),
-        ([[0.5, 1], [1, 0]], r"continuous-multioutput.*value 0\.5\. CNNRegressor learns several"),
+        ([[0.5, 1], [1, 0]], r"continuous-multioutput.*value 0\.5\. Use CNNRegressor to predict"),
         (
             [[0, 2], [1, 0]],
-            r"multiclass-multioutput.*the value 2\. Several columns of classes need",
+            r"multiclass-multioutput.*the value 2\. For several columns of classes",
         ),
         ([[-1, 1], [1, -1]], r"must be an indicator matrix of 0 and 1.*the value -1"),
         ([[np.nan, 1.0], [1.0, 0.0]], "Input y contains NaN"),
-        ([0.5, 1.5], r"Unknown label type: continuous.*0\.5.*CNNRegressor learns numbers"),
+        ([0.5, 1.5], r"Unknown label type: continuous.*0\.5.*Use CNNRegressor to predict numbers"),
     ],
 )
 def test_what_is_no_indicator_matrix(y, text):
@@ -130,12 +130,12 @@ def test_dicts_of_labels_by_hand():
 @pytest.mark.parametrize(
     ("class_weight", "text"),
     [
-        ({0: 1, 1: 2}, r"be a list of 3 dicts, one \{0: weight, 1: weight\} for"),
-        ([{1: 2}], r"be a list of 3 dicts, one \{0: weight, 1: weight\} for"),
-        ([{1: 2}, {}, {"a": 1}], r"be a list of 3 dicts, one \{0: weight, 1: weight\} for"),
+        ({0: 1, 1: 2}, r"be a list of 3 dicts, one \{0: weight, 1: weight\} per"),
+        ([{1: 2}], r"be a list of 3 dicts, one \{0: weight, 1: weight\} per"),
+        ([{1: 2}, {}, {"a": 1}], r"be a list of 3 dicts, one \{0: weight, 1: weight\} per"),
         ([{1: -1}, {}, {}], "hold finite weights of at least 0"),
         ([{1: np.nan}, {}, {}], "hold finite weights of at least 0"),
-        ([{0: 0, 1: 0}] * 3, "leave some label of some image a weight above 0"),
+        ([{0: 0, 1: 0}] * 3, "give a weight above 0 to a label of at least one image"),
     ],
 )
 def test_class_weights_that_are_none(labelled, class_weight, text):
@@ -145,7 +145,7 @@ def test_class_weights_that_are_none(labelled, class_weight, text):
 
 
 def test_a_list_of_weights_needs_several_labels(digits):
-    with pytest.raises(ValueError, match="a list of dicts is for an indicator matrix"):
+    with pytest.raises(ValueError, match="A list of dicts needs an indicator matrix"):
         CNNClassifier(8, max_epochs=1, class_weight=[{0: 1}]).fit(
             digits.images[:50], digits.target[:50]
         )
@@ -182,7 +182,7 @@ def test_a_net_goes_on_with_labels_of_the_same_kind(labelled, method):
     images, y = labelled
     model = CNNClassifier(8, max_epochs=1, warm_start=True, random_state=0).fit(images, y)
     for other in (y[:, :2], y[:, 0]):
-        with pytest.raises(ValueError, match=r"must have the shape \(n, 3\), as at first\. Got "):
+        with pytest.raises(ValueError, match=r"must have the shape \(n, 3\), as in the first call"):
             getattr(model, method)(images, other)
     assert getattr(model, method)(images, y).n_iter_ == 2
 

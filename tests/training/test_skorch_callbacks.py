@@ -456,14 +456,14 @@ def test_a_callback_that_fails_after_the_last_epoch_keeps_the_model(small, bars,
         early_stopping=early_stopping,
         callbacks=[("log", Breaks("on_train_end")), collect],
     )
-    said = "model is trained, and kept. OSError: no space .* by the callback 'log' in its on_train"
+    said = "trained model is kept. OSError: no space .* by the callback 'log' in its on_train"
     with pytest.warns(UserWarning, match=said) as caught:
         model.fit(*bars)
     assert caught[0].filename == __file__
     assert collect.losses[-1] == "end"
     sound = small(early_stopping=early_stopping).fit(*bars)
     assert_array_equal(model.predict_proba(bars[0]), sound.predict_proba(bars[0]))
-    with pytest.warns(UserWarning, match="failed once training was done"):
+    with pytest.warns(UserWarning, match="failed after training was finished"):
         model.partial_fit(*bars) if not early_stopping else model.fit(*bars)
 
 
@@ -514,7 +514,7 @@ def test_a_parameter_that_no_callback_has_is_refused(small, key, meant):
     with pytest.raises(ValueError, match=f"Invalid parameter '{key}' for the callbacks") as caught:
         model.set_params(**{key: 3})
     assert (f"Did you mean {meant!r}?" in str(caught.value)) == (meant is not None)
-    with pytest.raises(ValueError, match=r"Those of callback objects are: none\."):
+    with pytest.raises(ValueError, match=r"Valid parameters are: none\."):
         small().set_params(**{key: 3})
 
 

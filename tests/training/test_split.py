@@ -128,8 +128,8 @@ def test_single_images_do_not_raise_the_number_held_out():
 
 def test_no_class_with_two_images_names_one_and_a_remedy():
     message = (
-        r"early_stopping=True holds out .* every class has a single image, the class 'cat' for one"
-        r"\. Give more images, or use early_stopping=False\."
+        r"early_stopping=True holds out .* every class, such as 'cat', has a single image"
+        r"\. Pass more images, or use early_stopping=False\."
     )
     with pytest.raises(ValueError, match=message):
         split_validation(np.array([0, 1]), 0.1, 0, np.array(["cat", "dog"]))
@@ -137,7 +137,7 @@ def test_no_class_with_two_images_names_one_and_a_remedy():
 
 def test_the_named_class_is_one_that_has_an_image():
     """Catches ``classes[0]`` where that class is not among the targets."""
-    with pytest.raises(ValueError, match="the class 'dog' for one"):
+    with pytest.raises(ValueError, match="every class, such as 'dog', has a single image"):
         split_validation(np.array([1]), 0.1, 0, np.array(["cat", "dog"]))
 
 
@@ -197,7 +197,7 @@ def test_few_held_out_images_are_warned_of(small, bars, n_images, n_held_out):
     if n_images == 2:
         images, target = np.resize(images, (3, 8, 6)), np.array([0, 1, 1])
     message = (
-        rf"^{n_held_out} held-out images? chooses? the best epoch, .* larger "
+        rf"^{n_held_out} held-out images? determines? the best epoch, .* larger "
         r"validation_fraction, or use early_stopping=False"
     )
     model = small(early_stopping=True, max_epochs=1, validation_fraction=0.1)

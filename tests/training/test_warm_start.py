@@ -49,9 +49,9 @@ def test_another_image_shape_is_refused_and_changes_nothing(small, images, targe
 
 
 def test_other_labels_are_refused_with_a_remedy_that_works(small, images, target):
-    """Catches the remedy "call fit to start anew": with warm_start, it is fit that was called."""
+    """Catches the remedy "call fit to start again": with warm_start, it is fit that was called."""
     classifier = small(warm_start=True).fit(images, target)
-    with pytest.raises(ValueError, match=r"not among the classes: \[10\].*warm_start=False"):
+    with pytest.raises(ValueError, match=r"not in the classes: \[10\].*warm_start=False"):
         classifier.fit(images, target + 1)
     assert_array_equal(classifier.classes_, np.arange(10))
 
@@ -73,7 +73,7 @@ def test_another_network_is_refused_and_changes_nothing(small, images, target, n
     classifier = small(warm_start=True).fit(images, target)
     expected = classifier.predict_proba(images)
     classifier.set_params(**{name: value})
-    with pytest.raises(ValueError, match=r"parameters now ask for another .* warm_start=False"):
+    with pytest.raises(ValueError, match=r"parameters now describe another .* warm_start=False"):
         getattr(classifier, method)(images, target)
     assert_array_equal(classifier.predict_proba(images), expected)
     assert classifier.n_iter_ == 3
