@@ -2,12 +2,12 @@
 From a folder of images to a saved model
 ========================================
 
-Cross-validate and search a pipeline on a folder of class folders, save the model, and draw its
-confusion matrix and its worst mistakes.
+Cross-validate and grid-search a pipeline on a folder of class folders, save the best model, and
+draw its confusion matrix and its worst mistakes.
 
 Run ``python examples/image_folder.py FOLDER``, where FOLDER holds a folder of images for each
-class, or a folder ``train`` and a folder ``test`` that do. Without FOLDER, the example draws 300
-images of its own, and takes about a minute on two cores. Pictures, the model and the cache of
+class, or a folder ``train`` and a folder ``test`` with such folders. Without FOLDER, the example
+draws 300 images and takes about a minute on two cores. Pictures, the model and the cache of
 decoded pixels go to ``image_folder_output``. The cache serves all folds, all candidates and the
 next run.
 """
@@ -31,7 +31,7 @@ CORNERS = {"circle": 0, "triangle": 3, "square": 4}
 
 
 def draw_shapes(folder: Path, n_each: int = 100) -> None:
-    """Draw shapes of any colour, size and angle, in files of several formats and sizes."""
+    """Draw shapes of random colour, size and angle, in files of several formats and sizes."""
     rng = np.random.default_rng(0)
     for name, corners in CORNERS.items():
         (folder / name).mkdir(parents=True)
@@ -54,7 +54,7 @@ def draw_shapes(folder: Path, n_each: int = 100) -> None:
 
 
 def load(folder: Path, on_error: str) -> tuple[Bunch, Bunch]:
-    """List the files to learn from and those to test on, a fifth where they are not apart."""
+    """List the training files and the test files, a fifth if FOLDER does not separate them."""
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         training = load_image_folder(folder / "train", on_error=on_error)
         classes = training.target_names
@@ -86,7 +86,7 @@ def search(model: Pipeline, training: Bunch, size: int) -> GridSearchCV:
 
 
 def save_confusion_matrix(test: Bunch, predicted: np.ndarray, path: Path) -> None:
-    """Draw which class is taken for which."""
+    """Draw which class is predicted as which."""
     display = ConfusionMatrixDisplay.from_predictions(
         test.labels,
         predicted,
@@ -102,7 +102,7 @@ def save_confusion_matrix(test: Bunch, predicted: np.ndarray, path: Path) -> Non
 
 
 def save_worst_mistakes(model: Pipeline, test: Bunch, path: Path) -> None:
-    """Show the test images of whose wrong class the model is surest, 24 at most."""
+    """Show up to 24 misclassified test images that the model was most confident about."""
     display = MistakesDisplay.from_estimator(model, test.data, test.labels, n_shown=24)
     display.figure_.savefig(path, dpi=100)
     plt.close(display.figure_)
@@ -120,7 +120,7 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
     print(f"classes: {', '.join(map(str, training.target_names))}")
 
     reader = ImageReader(size, cache=output / "decoded")
-    try:  # all files at once, so that damaged ones are known before anything is computed
+    try:  # read all files first, to find damaged ones before anything is computed
         for images in (training, test):
             reader.fit_transform(images.data)
     except ValueError as error:
@@ -132,7 +132,7 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
     found = search(model, training, size)
 
     best = found.best_estimator_
-    best.set_params(imagereader__cache=None)  # whoever gets the model has no such folder
+    best.set_params(imagereader__cache=None)  # other machines do not have this folder
     joblib.dump(best, output / "model.joblib")
     kept = joblib.load(output / "model.joblib")
     predicted = kept.predict(test.data)
@@ -143,7 +143,7 @@ def main(folder: Path | None, size: int, output: Path, on_error: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", help="holds a folder for each class")
     parser.add_argument("--size", type=int, default=32, help="height and width to read, in pixels")
     parser.add_argument("--output", type=Path, default=Path("image_folder_output"))

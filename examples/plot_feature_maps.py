@@ -2,8 +2,9 @@
 One image through the four steps
 ================================
 
-Convolution, pooling, flattening and full connection, step by step, for a handwritten digit and
-for a piece of a photograph.
+The feature maps of a handwritten digit and of a piece of a photograph after each step:
+convolution, pooling, flattening and the fully connected layers. They show what the network keeps
+of an image.
 
 Run ``python examples/plot_feature_maps.py [FOLDER]`` to save ``feature_maps_digit.png`` and
 ``feature_maps_photograph.png`` in FOLDER (default ``gallery_output``).
@@ -23,13 +24,13 @@ OUTPUT.mkdir(parents=True, exist_ok=True)
 
 
 def save(display: FeatureMapDisplay, name: str) -> None:
-    """Keep a picture."""
+    """Save a picture."""
     display.figure_.savefig(OUTPUT / name, dpi=100)
     print(f"Saved {OUTPUT / name}")
 
 
 # %%
-# A gray image of 8 x 8 pixels passes one block of convolution and pooling.
+# A grayscale image of 8 x 8 pixels passes through one block of convolution and pooling.
 digits = load_digits()
 classifier = CNNClassifier(random_state=0).fit(digits.images[:1500], digits.target[:1500])
 save(
@@ -38,8 +39,8 @@ save(
 )
 
 # %%
-# Pieces of two colour photographs, 32 x 32 pixels each, pass three blocks. The network learns from
-# the left halves of the photographs, and is shown a piece of a right half.
+# Pieces of two colour photographs, 32 x 32 pixels each, pass through three blocks. The network is
+# trained on the left halves of the photographs. The image shown is from a right half.
 
 
 def cut(photographs: list[np.ndarray]) -> np.ndarray:

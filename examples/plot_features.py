@@ -2,9 +2,9 @@
 The network as a preprocessing step
 ===================================
 
-A network learns from half of the handwritten digits. Other estimators then learn from 20 digits
-of each class in the other half: once from raw pixels, once from the network's features. A t-SNE map
-shows the remaining digits in both representations.
+A network learns from half of the handwritten digits. Other estimators then learn from 20 digits of
+each class in the other half: once from raw pixels, once from the network's features. The table
+compares their accuracies, and a t-SNE map shows the remaining digits in both representations.
 
 Run ``python examples/plot_features.py [FOLDER]`` to save ``features.png`` in FOLDER (default
 ``gallery_output``).
@@ -36,9 +36,9 @@ X_few, X_test, y_few, y_test = train_test_split(
 )
 
 # %%
-# What the network has learnt from its half, it does to all images: 64 pixels become 128 features.
-# The other estimators learn from images that it has not seen. It memorises its own, so their
-# features would look better than those of new images are.
+# The fitted network turns the 64 pixels of each image into 128 features. The other estimators
+# learn from images that the network has not seen. It memorises its training images, so their
+# features would look better than those of new images.
 extractor = CNNClassifier(random_state=0).fit(X_network, y_network)
 few, test = extractor.transform(X_few), extractor.transform(X_test)
 
@@ -51,7 +51,8 @@ for estimator in estimators:
     print(f"{type(estimator).__name__:<42}{raw:>12.4f}{learnt:>10.4f}")
 
 # %%
-# t-SNE puts like beside like. Of the features, each digit makes an island of its own.
+# t-SNE places similar samples close to each other. In the features, each digit forms a separate
+# cluster.
 figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
 for ax, (name, rows) in zip(axes, {"raw pixels": X_test, "features": test}.items(), strict=True):
     places = TSNE(random_state=0).fit_transform(rows)

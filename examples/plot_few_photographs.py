@@ -1,13 +1,14 @@
 """
-Forty photographs a class
-=========================
+Forty photographs per class
+===========================
 
-A pretrained network's features feed a logistic regression, which is searched and calibrated.
+A logistic regression on the features of a pretrained network needs few photographs. The example
+searches its parameter ``C``, calibrates its probabilities, and draws what it confuses.
 
 Run ``python examples/plot_few_photographs.py FOLDER``, where FOLDER holds a folder of photographs
 for each class. Without FOLDER, the example cuts 180 pieces out of the two photographs that
-scikit-learn includes, and makes them darker, blurred or noisy. It trains on up to 40 photographs of
-each class and tests on the others. Pictures, the model and the cache go to
+scikit-learn includes, and makes them darker, blurred and noisy. It trains on up to 40 photographs
+of each class and tests on the others. Pictures, the model and the cache go to
 ``few_photographs_output``. On two cores it takes less than a minute.
 """
 
@@ -30,11 +31,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_cnn import ImageReader, MistakesDisplay, PretrainedFeatures, load_image_folder
 
 PER_CLASS = 40
-"""Photographs of each class to learn from."""
+"""Number of training photographs per class."""
 
 
 def cut_photographs(folder: Path, n_each: int) -> None:
-    """Cut pieces out of two photographs: from the left to learn from, from the right to test on."""
+    """Cut training pieces from the left halves of two photographs, test pieces from the right."""
     rng = np.random.default_rng(0)
     for name, pixels in zip(("china", "flower"), load_sample_images().images, strict=True):
         (folder / name).mkdir(parents=True)
@@ -54,7 +55,7 @@ def cut_photographs(folder: Path, n_each: int) -> None:
 
 
 def choose(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide rows into up to ``PER_CLASS`` of each class to learn from, and the others."""
+    """Split rows into up to ``PER_CLASS`` training samples per class, and test samples."""
     n_train = min(PER_CLASS, np.unique(labels, return_counts=True)[1].min() * 3 // 4)
     rng, train = np.random.default_rng(seed), []
     for name in np.unique(labels):
@@ -65,7 +66,7 @@ def choose(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def draw(
     model: CalibratedClassifierCV, paths: np.ndarray, labels: np.ndarray, output: Path
 ) -> None:
-    """Draw what is confused, whether probabilities can be trusted, and the worst mistakes."""
+    """Draw the confusion matrix, the calibration curve and the worst mistakes."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     ConfusionMatrixDisplay.from_estimator(model, paths, labels, ax=left, colorbar=False)
     if len(model.classes_) == 2:
@@ -83,8 +84,8 @@ def draw(
 
 
 def main() -> None:
-    """Search, calibrate, draw, keep."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Search, calibrate, draw and save."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", help="a folder of photographs a class")
     parser.add_argument("--output", type=Path, default=Path("few_photographs_output"))
     parser.add_argument("--size", type=int, default=224, help="side that images are read with")

@@ -2,9 +2,9 @@
 The kernels of the first convolution
 ====================================
 
-Each kernel responds to a pattern. The example trains on pieces of two colour photographs, with
-little and with much weight decay, and draws the kernels of both networks, and the patches to which
-the first network's kernels respond most.
+Each kernel responds to a pattern. The example trains on pieces of two colour photographs, with low
+and with high weight decay, and draws the kernels of both networks. Kernels are hard to read, so it
+also draws the patches to which the first network's kernels respond most.
 
 Run ``python examples/plot_filters.py [FOLDER]`` to save ``filters.png`` and
 ``filters_patches.png`` in FOLDER (default ``gallery_output``).
@@ -32,8 +32,9 @@ images = np.concatenate(
 names = np.repeat(["temple", "flower"], 1500)
 
 # %%
-# A kernel begins as noise, and looks like it to the end. Weight decay wipes away what the network
-# does not need: colours and a few edges are left, and they tell the photographs apart as well.
+# A kernel starts as noise and still looks like noise after training. High weight decay removes
+# what the network does not need. The remaining colours and few edges distinguish the photographs
+# as well.
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 classifiers = []
 for ax, weight_decay in zip(axes, [0.1, 10], strict=True):
@@ -51,7 +52,7 @@ figure.savefig(OUTPUT / "filters.png", dpi=100)
 print(f"Saved {OUTPUT / 'filters.png'}")
 
 # %%
-# What the noise of the first network answers to can be seen in images: edges and colours.
+# The patches show that the noisy kernels of the first network respond to edges and colours.
 display = FilterDisplay.from_estimator(classifiers[0], X=images[1::2])
 display.figure_.savefig(OUTPUT / "filters_patches.png", dpi=100)
 print(f"Saved {OUTPUT / 'filters_patches.png'}")

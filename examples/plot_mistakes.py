@@ -2,8 +2,9 @@
 The worst mistakes
 ==================
 
-The misclassified images about which the classifier was most confident. Every handwritten digit is
-predicted by a network that was not trained on it, in five folds.
+The misclassified digits that the classifier was most confident about: odd handwriting, and digits
+that look alike. In five-fold cross-validation, each digit is predicted by a network that was not
+trained on it.
 
 Run ``python examples/plot_mistakes.py [FOLDER]`` to save ``mistakes.png`` in FOLDER (default
 ``gallery_output``).

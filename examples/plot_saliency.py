@@ -2,8 +2,9 @@
 Which pixels a prediction depends on
 ====================================
 
-Saliency by gradient, Grad-CAM and occlusion, for four handwritten digits, and for a flower in the
-photograph of a temple.
+Saliency maps by gradient, Grad-CAM and occlusion, for four handwritten digits and for a flower in
+the photograph of a temple. They show whether a prediction depends on the object or on its
+background.
 
 Run ``python examples/plot_saliency.py [FOLDER]`` to save ``saliency.png`` and
 ``saliency_photograph.png`` in FOLDER (default ``gallery_output``).
@@ -25,13 +26,13 @@ METHODS = ["gradient", "grad_cam", "occlusion"]
 
 
 def save(figure: plt.Figure, name: str) -> None:
-    """Keep a picture."""
+    """Save a picture."""
     figure.savefig(OUTPUT / name, dpi=100)
     print(f"Saved {OUTPUT / name}")
 
 
 # %%
-# Digits that the network has not learnt from.
+# Digits that the network was not trained on.
 digits = load_digits()
 classifier = CNNClassifier(random_state=0).fit(digits.images[:1500], digits.target[:1500])
 figure, axes = plt.subplots(4, 3, figsize=(9, 9), width_ratios=[2, 1, 1], layout="constrained")
@@ -49,8 +50,8 @@ for row, image in zip(axes, [1600, 1601, 1602, 1603], strict=True):
 save(figure, "saliency.png")
 
 # %%
-# Pieces of two colour photographs; then a piece of the flower is put into the temple, and the
-# network is asked what there speaks for a flower.
+# The network is trained on pieces of two colour photographs. A piece of the flower is then pasted
+# into the temple, and the maps show which pixels are evidence for the class "flower".
 temple, flower = load_sample_image("china.jpg"), load_sample_image("flower.jpg")
 pieces = np.concatenate(
     [

@@ -24,16 +24,16 @@ digits = load_digits()
 classifier = CNNClassifier(max_epochs=5, random_state=0).fit(digits.images, digits.target)
 
 # %%
-# Printed, a summary is a table. In a notebook, the picture of the estimator has the same table
-# without times; it is kept here as a page to be opened in a browser.
+# A summary prints as a table. In a notebook, the HTML representation of the estimator has the same
+# table without times. It is saved here as a page for the browser.
 summary = classifier.summary()
 print(summary)
 page = f'<!doctype html><meta charset="utf-8">{estimator_html_repr(classifier)}'
 (OUTPUT / "summary.html").write_text(page, encoding="utf-8")
 
 # %%
-# As a DataFrame, it can be drawn: most parameters stand in the full connection, most of the time
-# goes into the convolution.
+# As a DataFrame, a summary can be plotted. Most parameters are in the fully connected layers, and
+# the convolution takes most of the time.
 table = summary.to_frame().set_index("layer")
 shares = table[["n_parameters", "seconds"]] / table[["n_parameters", "seconds"]].sum()
 ax = shares.rename(columns={"n_parameters": "parameters", "seconds": "time"}).plot.barh(

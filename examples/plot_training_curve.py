@@ -2,7 +2,7 @@
 The training curve
 ==================
 
-Loss, validation score and learning rate of each epoch, for two schedules of the learning rate. A
+Training loss, validation score and learning rate of each epoch, for two learning rate schedules. A
 tenth of the handwritten digits is held out.
 
 Run ``python examples/plot_training_curve.py [FOLDER]`` to save ``training_curve.png`` in FOLDER

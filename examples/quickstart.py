@@ -35,12 +35,12 @@ FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
 
 
 def to_images(rows: np.ndarray) -> np.ndarray:
-    """Give flattened rows of 64 pixels their shape back, (n, 8, 8)."""
+    """Reshape flattened rows of 64 pixels to (n, 8, 8)."""
     return rows.reshape(-1, 8, 8)
 
 
 def compare_with_svm(images: np.ndarray, rows: np.ndarray, y: np.ndarray) -> None:
-    """Print the cross-validated accuracy of the defaults, beside a support vector machine's."""
+    """Print the cross-validated accuracy of the defaults and of a support vector machine."""
     contenders = {
         "CNNClassifier(random_state=0)": (CNNClassifier(random_state=0), images),
         "SVC()": (SVC(), rows),
@@ -53,7 +53,7 @@ def compare_with_svm(images: np.ndarray, rows: np.ndarray, y: np.ndarray) -> Non
 
 
 def search(rows: np.ndarray, y: np.ndarray) -> GridSearchCV:
-    """Grid-search a pipeline whose first step makes images of rows, and print the candidates."""
+    """Grid-search a pipeline whose first step reshapes rows to images; print the candidates."""
     pipeline = Pipeline(
         [("images", FunctionTransformer(to_images)), ("cnn", CNNClassifier(random_state=0))]
     )
@@ -72,7 +72,7 @@ def search(rows: np.ndarray, y: np.ndarray) -> GridSearchCV:
 
 
 def save_confusion_matrix(classifier: object, X: np.ndarray, y: np.ndarray, path: Path) -> None:
-    """Draw which digit is taken for which, each predicted by a network that has not seen it."""
+    """Draw which digit is predicted as which, by networks that were not trained on it."""
     predicted = cross_val_predict(classifier, X, y, cv=FOLDS, n_jobs=2)
     display = ConfusionMatrixDisplay.from_predictions(y, predicted, cmap="Blues", colorbar=False)
     wrong = int((predicted != y).sum())
@@ -91,7 +91,7 @@ def save_training_curve(images: np.ndarray, y: np.ndarray, path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Run the example, and leave its two pictures in a folder."""
+    """Run the example and save its two pictures in a folder."""
     digits = load_digits()
     folder.mkdir(parents=True, exist_ok=True)
     compare_with_svm(digits.images, digits.data, digits.target)

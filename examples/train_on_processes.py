@@ -2,12 +2,12 @@
 One fit on several processes
 ============================
 
-Train one network on several processes, and continue after a crash::
+Train one network on several processes, and resume after a crash::
 
     torchrun --nproc-per-node=2 examples/train_on_processes.py
 
-With ``python`` in place of ``torchrun``, the same fit runs in one process, and ends with the same
-network. Stop it with Ctrl-C and run it again: it continues where it stopped.
+With ``python`` instead of ``torchrun``, the fit runs in one process and gives the same network.
+Stop it with Ctrl-C and run it again: it continues where it stopped.
 """
 
 import sys
@@ -23,7 +23,7 @@ def main(folder: str = "train_on_processes_output") -> None:
     """Train on digits enlarged to 16 x 16, and print the accuracy on the rest."""
     digits = load_digits()
     images = digits.images.repeat(2, axis=1).repeat(2, axis=2)
-    # a random_state, so that all processes divide the images alike
+    # with a random_state, all processes split the images in the same way
     X, X_test, y, y_test = train_test_split(images, digits.target, test_size=0.2, random_state=0)
     model = CNNClassifier(
         augment=RandomShift(),

@@ -1,8 +1,9 @@
-"""Train a model of scikit-learn's digits, and write what the page beside it needs.
+"""Train a model on scikit-learn's digits and write the files that the page needs.
 
 Run ``python make_model.py`` in this folder, then ``npm install``, then ``python -m http.server``,
-and open http://localhost:8000. It writes model.onnx, model.json, and a picture to try, digit.png.
-Another model: export a CNNClassifier of whole numbers from 0 to 255, and its metadata likewise.
+and open http://localhost:8000. The script writes model.onnx, model.json and digit.png, a picture to
+try. To use another model, export a CNNClassifier fitted on integer pixels from 0 to 255, and its
+metadata in the same way.
 """
 
 from pathlib import Path
