@@ -50,7 +50,8 @@ class ImageReader(CheckedParametersMixin, CallbackSupportMixin, TransformerMixin
     mode : {"RGB", "L", "RGBA"} or int, default="RGB"
         Channels of the output images: "RGB" has 3, "L" (grayscale) 1, and "RGBA" (with alpha) 4.
         Except in "RGBA", transparent images are composited on the background. An int reads images
-        of exactly this number of channels unchanged, and images of any other number are errors.
+        with exactly this number of channels, of any kind, without converting the channels. Images
+        with another number of channels cannot be read.
     resize : {"fit", "crop", "pad", "stretch"}, default="fit"
         How to convert images of other sizes to ``size``:
 
