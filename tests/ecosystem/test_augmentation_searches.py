@@ -141,7 +141,7 @@ def test_a_wrong_candidate_is_named_and_the_others_are_scored(quick, split):
     X, _, y, _ = split
     grid = {"augment": [RandomFlip(), [RandomFlip]]}
     search = GridSearchCV(quick(max_epochs=1), grid, cv=2)
-    text = r"augment\[0\] is a class, RandomFlip\. Call it: RandomFlip\(\)\."
+    text = r"augment\[0\] is the class RandomFlip\. Call it: RandomFlip\(\)\."
     with (
         pytest.warns(UserWarning, match="One or more of the test scores are non-finite"),
         pytest.warns(FitFailedWarning, match=rf"(?s)2 fits failed out of a total of 4.*{text}"),

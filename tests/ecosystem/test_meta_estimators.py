@@ -386,7 +386,7 @@ def test_bags_of_features_are_refused_by_the_image_shape(quick, split):
     """Catches a net that takes 48 pixels picked at random for an image."""
     X_train, _, y_train, _ = split
     bagging = BaggingClassifier(quick(image_shape=(8, 8)), max_features=0.75)
-    with pytest.raises(ValueError, match=r"image_shape=\(8, 8, 1\) asks for 8 x 8 x 1 = 64 .* 48"):
+    with pytest.raises(ValueError, match=r"image_shape=\(8, 8, 1\) needs 8 x 8 x 1 = 64 .* 48"):
         bagging.fit(X_train, y_train)
 
 

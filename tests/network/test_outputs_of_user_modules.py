@@ -183,7 +183,7 @@ def test_a_layer_that_runs_twice(fitted, bars):
     maps = model.feature_maps(images)
     names = ["normalize", "network.conv", "network.activation", "network.last"]
     assert list(maps) == names
-    with pytest.raises(ValueError, match=f"for all, or one of {', '.join(names)}. Got"):
+    with pytest.raises(ValueError, match=f"for all layers, or one of {', '.join(names)}. Got"):
         model.feature_maps(images, "network.first")
     features = model.set_params(feature_layer="dense").transform(images)
     assert_allclose(features, np.tanh(expected), rtol=1e-5, atol=1e-6)

@@ -258,7 +258,7 @@ def test_values_that_overflow_are_an_error(small, digits):
     for feature_layer in ("dense", "conv1"):
         model.set_params(feature_layer=feature_layer)
         for compute in (model.transform, model.feature_maps):
-            with pytest.raises(ValueError, match=r"not finite for 1 of 100 images, X\[3\] the fir"):
+            with pytest.raises(ValueError, match=r"not finite for 1 of 100 images, .* X\[3\]"):
                 compute(images)
 
 
