@@ -47,7 +47,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from sklearn_cnn import CNNRegressor
 
-CHECKS_2D = "fit checks that X has two dimensions"
+CHECKS_2D = "fit checks that X is two-dimensional"
 POOLING = {"pooling": ["max", "mean"]}
 HALVING = {"cv": 2, "resource": "max_epochs", "min_resources": 2, "max_resources": 8, "factor": 2}
 
@@ -106,7 +106,7 @@ MATRIX = [
         "Pipeline, StandardScaler",
         lambda make: make_pipeline(StandardScaler(), make()),
         too_many_dimensions("StandardScaler"),
-        "scalers check that X has two dimensions",
+        "scalers check that X is two-dimensional",
     ),
     Case(
         "Pipeline, ColumnTransformer",
@@ -117,7 +117,7 @@ MATRIX = [
             make(),
         ),
         r"'X' should be a 2D NumPy array.* Got .* with 4 dimension\(s\)",
-        "columns are picked from two dimensions",
+        "it selects columns from a two-dimensional X",
     ),
     Case(
         "GridSearchCV",
@@ -167,7 +167,7 @@ MATRIX = [
             passthrough=True,
         ),
         r"all the input arrays must have same number of dimensions",
-        "X is joined to the predictions, as columns",
+        "it joins X to the predictions as columns",
     ),
     Case(
         "BaggingClassifier",
@@ -359,9 +359,9 @@ def test_a_cross_validation_predicts_several_labels(quick, split):
 @pytest.mark.parametrize(
     ("heading", "cases"),
     [
-        ("Meta-estimators", MATRIX),
-        ("Meta-estimators of numbers", OF_NUMBERS),
-        ("Meta-estimators of several labels", OF_LABELS),
+        ("Meta-estimators for classification", MATRIX),
+        ("Meta-estimators for regression", OF_NUMBERS),
+        ("Meta-estimators for multilabel classification", OF_LABELS),
     ],
 )
 def test_the_page_shows_the_matrix(page_table, heading, cases):

@@ -76,7 +76,7 @@ MATRIX = [
             permutation_importance(net.fit(X, y), X, y, n_repeats=1, random_state=0).importances
         ),
         r"Found array with dim 4(\. None expected <= 2|, while dim <= 2 is required)",
-        "it shuffles columns of an X of two dimensions",
+        "it shuffles the columns of a two-dimensional X",
     ),
 ]
 
